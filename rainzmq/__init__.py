@@ -1,0 +1,70 @@
+"""rainzmq: a distributed task engine in Python over ZeroMQ.
+
+Everything of `rainzmq.client` and `LocalCluster` can be imported from here. Names are resolved at their first
+use, so that processes which need none of them (subworkers) start fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_CLIENT_NAMES = (
+    "Client",
+    "Session",
+    "Task",
+    "DataObject",
+    "blob",
+    "pickled",
+    "directory",
+    "remote",
+    "Remote",
+    "Program",
+    "Input",
+    "InputDir",
+    "Output",
+    "OutputDir",
+    "tasks",
+    "get_active_session",
+    "RainException",
+    "SessionException",
+    "TaskException",
+    "RainWarning",
+)
+
+__all__ = [*_CLIENT_NAMES, "LocalCluster", "__version__"]
+
+if TYPE_CHECKING:
+    from rainzmq.client import (
+        Client,
+        DataObject,
+        Input,
+        InputDir,
+        Output,
+        OutputDir,
+        Program,
+        RainException,
+        RainWarning,
+        Remote,
+        Session,
+        SessionException,
+        Task,
+        TaskException,
+        blob,
+        directory,
+        get_active_session,
+        pickled,
+        remote,
+        tasks,
+    )
+    from rainzmq.deploy.local import LocalCluster
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CLIENT_NAMES:
+        return getattr(import_module("rainzmq.client"), name)
+    if name == "LocalCluster":
+        return import_module("rainzmq.deploy.local").LocalCluster
+    raise AttributeError(f"module 'rainzmq' has no attribute {name!r}")

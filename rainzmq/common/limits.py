@@ -1,0 +1,40 @@
+"""Sizes and times that several packages must agree on."""
+
+from __future__ import annotations
+
+CONTROL_FRAME_LIMIT_BYTES = 1 << 20
+"""A larger frame on a control connection ends the connection."""
+
+MESSAGE_TARGET_BYTES = 256 << 10
+"""Senders split batches at about this size, to stay well under the frame limit."""
+
+INLINE_OBJECT_BYTES = 4 << 10
+"""An object up to this size travels inside control messages instead of over the data plane."""
+
+MEMORY_OBJECT_BYTES = 64 << 10
+"""An object up to this size lives in memory; a larger one is a file."""
+
+CONFIG_LIMIT_BYTES = 64 << 10
+"""A larger task configuration or shared body must travel as a data object."""
+
+INFO_LIMIT_BYTES = 64 << 10
+"""Error texts, debug messages and `info.user` of one task are refused or cut above this."""
+
+CHUNK_BYTES = 1 << 20
+"""Size of one DATA frame of a transfer."""
+
+CREDIT_BYTES = 8 << 20
+"""How much a receiver lets a sender have in flight for one transfer."""
+
+HEARTBEAT_INTERVAL_S = 2.0
+SUSPECT_AFTER_S = 6.0
+DEAD_AFTER_S = 10.0
+SERVER_LOST_AFTER_S = 8.0
+"""A worker that hears nothing from its server for so long stops its tasks."""
+
+CONNECT_TIMEOUT_S = 10.0
+CRASH_LIMIT = 3
+"""A task that ended its subworker or worker this often fails."""
+
+DEFAULT_PORT = 7210
+DEFAULT_HTTP_PORT = 7222

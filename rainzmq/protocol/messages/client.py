@@ -1,0 +1,234 @@
+"""Client and server: sessions, submits, waiting, results. Control plane.
+
+Requests carry `request`, a number of the client's choosing; every reply repeats it. A request that can not be served
+is answered with `RequestFailed`. `Submit` has no reply: what is wrong with it fails the session.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from rainzmq.protocol.messages.shared import Failure, ObjectMeta, TaskBody
+from rainzmq.protocol.schema import message
+
+CONVERSATION = "client-server"
+_CLIENT = ("client", "viewer")
+_OWNER = "client"
+_SERVER = "server"
+
+
+@message("hello", CONVERSATION, *_CLIENT)
+class ClientHello:
+    """First message of a client or viewer. Its shape never changes, so that any version can be refused politely."""
+
+    software: Annotated[str, "version of the package"]
+    hostname: Annotated[str, "the client's host"]
+    pid: Annotated[int, "the client's process"]
+
+
+@message("welcome", CONVERSATION, _SERVER)
+class ClientWelcome:
+    """The client is known from now on. The header carries cluster id, server epoch and the client's epoch."""
+
+    software: Annotated[str, "version of the server's package"]
+    epoch: Annotated[int, "the client's epoch, to be put in every header"]
+    data_port: Annotated[int, "TCP port of the relay's sockets for clients"]
+    heartbeat_interval_s: Annotated[float, "how often the client must be heard, seconds"]
+    dead_after_s: Annotated[float, "silence after which the other side counts as dead, seconds"]
+
+
+@message("refused", CONVERSATION, _SERVER)
+class ClientRefused:
+    """The client may not take part; the connection ends. Its shape never changes."""
+
+    software: Annotated[str, "version of the server's package"]
+    reason: Annotated[str, "for people"]
+
+
+@message("heartbeat", CONVERSATION, *_CLIENT, _SERVER)
+class ClientHeartbeat:
+    """I am alive. The server answers a client's with one of its own."""
+
+
+@message("bye", CONVERSATION, *_CLIENT, _SERVER)
+class ClientBye:
+    """The sender leaves; a client's sessions end with it, a server's going ends all of them."""
+
+    reason: Annotated[str, "for people, may be empty"]
+
+
+@message("new_session", CONVERSATION, _OWNER)
+class NewSession:
+    """Open a session. Answered by `SessionOpened`."""
+
+    request: Annotated[int, "number of the request"]
+    name: Annotated[str, "for people"]
+
+
+@message("session_opened", CONVERSATION, _SERVER)
+class SessionOpened:
+    """Answer to `NewSession`."""
+
+    request: Annotated[int, "number of the request"]
+    session_id: Annotated[int, "the new session, from 1"]
+
+
+@message("close_session", CONVERSATION, _OWNER)
+class CloseSession:
+    """Stop the session's tasks and free its objects. Answered by `Done`."""
+
+    request: Annotated[int, "number of the request"]
+    session_id: Annotated[int, "the session"]
+
+
+@message("submit", CONVERSATION, _OWNER)
+class Submit:
+    """A part of a graph. Columns: the n-th item of each `task_*` list belongs to the n-th task. Inputs stand before
+    their consumers, in this message or an earlier one. Ids are local to the session."""
+
+    session_id: Annotated[int, "the session"]
+    bodies: Annotated[list[TaskBody], "bodies not sent before in this session"]
+    task_ids: Annotated[list[int], "ids of the tasks"]
+    task_bodies: Annotated[list[int], "key of each task's body"]
+    task_configs: Annotated[list[bytes], "configuration of each task, may be empty"]
+    task_input_counts: Annotated[list[int], "number of inputs of each task"]
+    task_inputs: Annotated[list[int], "ids of all inputs, one task after the other"]
+    task_names: Annotated[list[tuple[int, str]], "(task id, name) of tasks whose name differs from their body's"]
+    const_objects: Annotated[list[ObjectMeta], "constant objects; uid is the full uid"]
+    const_data: Annotated[list[bytes | None], "content of each constant; None when it was uploaded to the relay"]
+    keep: Annotated[list[int], "ids of the objects to keep until told otherwise"]
+    users: Annotated[list[tuple[int, bytes]], "(id, `spec.user` as JSON) of tasks and outputs that have one"]
+
+
+@message("wait", CONVERSATION, _OWNER)
+class Wait:
+    """Wait for tasks and objects of a session. Answered by `News` once all (or one, or the whole session) finished."""
+
+    request: Annotated[int, "number of the request"]
+    session_id: Annotated[int, "the session"]
+    ids: Annotated[list[int], "tasks and objects; ignored for mode `session`"]
+    mode: Annotated[str, "`all` of the ids, `some` of them (at least one), or `session`: every task submitted so far"]
+
+
+@message("cancel_wait", CONVERSATION, _OWNER)
+class CancelWait:
+    """Forget a `Wait`; it is not answered any more."""
+
+    request: Annotated[int, "number of the `Wait`"]
+
+
+@message("update", CONVERSATION, _OWNER)
+class Update:
+    """Ask for states and infos. Answered by `News`, once per chunk of ids the client chooses."""
+
+    request: Annotated[int, "number of the request"]
+    session_id: Annotated[int, "the session"]
+    ids: Annotated[list[int], "tasks and objects"]
+
+
+@message("news", CONVERSATION, _SERVER)
+class News:
+    """States and infos of tasks and objects. Answer to `Wait` and `Update`, in one or more parts."""
+
+    request: Annotated[int, "number of the request"]
+    more: Annotated[bool, "another part follows"]
+    tasks: Annotated[
+        list[tuple[int, str, float | None, float | None, str | None, bytes, str]],
+        "(id, TaskState value, start time in s since the epoch, duration in s, worker_id, `info.user` as JSON, debug)",
+    ]
+    objects: Annotated[
+        list[tuple[int, str, int | None, str | None, str | None, bytes]],
+        "(id, DataObjectState value, size in bytes, content type, worker_id of a holder, `info.user` as JSON)",
+    ]
+
+
+@message("fetch", CONVERSATION, _OWNER)
+class Fetch:
+    """Get the content of a kept object once it is finished. Answered by `Fetched`."""
+
+    request: Annotated[int, "number of the request"]
+    session_id: Annotated[int, "the session"]
+    id: Annotated[int, "the object"]
+
+
+@message("fetched", CONVERSATION, _SERVER)
+class Fetched:
+    """Content of an object, or a ticket to get it from the relay."""
+
+    request: Annotated[int, "number of the request"]
+    meta: Annotated[ObjectMeta, "the object"]
+    worker: Annotated[str | None, "worker_id of a holder, None when only the server holds it"]
+    data: Annotated[bytes | None, "the content when it is small, else None"]
+    ticket: Annotated[bytes, "to be shown to the relay; empty when the content is here"]
+
+
+@message("unkeep", CONVERSATION, _OWNER)
+class Unkeep:
+    """The client needs these objects no more. Answered by `Done`."""
+
+    request: Annotated[int, "number of the request"]
+    session_id: Annotated[int, "the session"]
+    ids: Annotated[list[int], "kept objects"]
+
+
+@message("done", CONVERSATION, _SERVER)
+class Done:
+    """The request was carried out."""
+
+    request: Annotated[int, "number of the request"]
+
+
+@message("request_failed", CONVERSATION, _SERVER)
+class RequestFailed:
+    """The request can not be served."""
+
+    request: Annotated[int, "number of the request"]
+    code: Annotated[str, "`session` when the session is closed or unknown, `request` for anything else"]
+    reason: Annotated[str, "for people"]
+
+
+@message("session_failed", CONVERSATION, _SERVER)
+class SessionFailed:
+    """A session ended because of a task, or for a reason of the server's. Sent once, unasked."""
+
+    session_id: Annotated[int, "the session"]
+    failure: Annotated[Failure, "why"]
+
+
+@message("progress", CONVERSATION, *_CLIENT)
+class AskProgress:
+    """How far is a session, and what keeps it? Answered by `Progress`."""
+
+    request: Annotated[int, "number of the request"]
+    session_id: Annotated[int, "the session"]
+
+
+@message("progress_reply", CONVERSATION, _SERVER)
+class Progress:
+    """Answer to `AskProgress`."""
+
+    request: Annotated[int, "number of the request"]
+    finished: Annotated[int, "finished tasks of the session"]
+    running: Annotated[int, "running tasks of the session"]
+    total: Annotated[int, "submitted tasks of the session"]
+    reasons: Annotated[list[str], "why tasks that could run do not, for people; empty while some run"]
+
+
+@message("server_info", CONVERSATION, *_CLIENT)
+class AskServerInfo:
+    """What runs where? Answered by `ServerInfo`."""
+
+    request: Annotated[int, "number of the request"]
+
+
+@message("server_info_reply", CONVERSATION, _SERVER)
+class ServerInfo:
+    """Answer to `AskServerInfo`, in one or more parts."""
+
+    request: Annotated[int, "number of the request"]
+    more: Annotated[bool, "another part follows"]
+    workers: Annotated[
+        list[dict[str, Any]],
+        "per worker: worker_id, hostname, pid, resources, and lists of uids: tasks, objects, objects_to_delete",
+    ]
+    facts: Annotated[dict[str, Any], "version, address, uptime_s, sessions and other facts about the server"]

@@ -1,0 +1,149 @@
+"""Worker and server: registration, assignments, reports. Control plane.
+
+A loop turn sends at most one multipart message per peer; each of its frames is one of these.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from rainzmq.protocol.messages.shared import Endpoint, ObjectMeta, TaskBody
+from rainzmq.protocol.schema import message
+
+CONVERSATION = "worker-server"
+_WORKER = "worker"
+_SERVER = "server"
+
+
+@message("hello", CONVERSATION, _WORKER)
+class WorkerHello:
+    """First message of a worker, also after it was fenced. Its shape never changes before `cpus`."""
+
+    software: Annotated[str, "version of the package"]
+    hostname: Annotated[str, "the worker's host"]
+    pid: Annotated[int, "the worker's process"]
+    cpus: Annotated[int, "cpus it offers"]
+    data: Annotated[Endpoint, "its data endpoint; `host:port` of it is the worker_id"]
+    subworkers: Annotated[list[str], "kinds of task it can run, such as `builtin`, `python`"]
+
+
+@message("welcome", CONVERSATION, _SERVER)
+class WorkerWelcome:
+    """The worker is known from now on, with an epoch that it puts in every header."""
+
+    software: Annotated[str, "version of the server's package"]
+    epoch: Annotated[int, "the worker's epoch, random"]
+    relay: Annotated[Endpoint, "data endpoint of the relay"]
+    heartbeat_interval_s: Annotated[float, "how often the worker must be heard, seconds"]
+    dead_after_s: Annotated[float, "silence after which the worker counts as dead, seconds"]
+
+
+@message("refused", CONVERSATION, _SERVER)
+class WorkerRefused:
+    """The worker may not take part; it ends. Its shape never changes."""
+
+    software: Annotated[str, "version of the server's package"]
+    reason: Annotated[str, "for people"]
+
+
+@message("fenced", CONVERSATION, _SERVER)
+class Fenced:
+    """The server had declared this worker dead (or never knew it): it must drop everything and say hello again."""
+
+    reason: Annotated[str, "for people"]
+
+
+@message("heartbeat", CONVERSATION, _WORKER, _SERVER)
+class WorkerHeartbeat:
+    """I am alive. The server answers with one of its own."""
+
+
+@message("bye", CONVERSATION, _WORKER, _SERVER)
+class WorkerBye:
+    """The sender leaves on purpose: a worker's tasks run elsewhere, a server's workers end or wait for another."""
+
+    reason: Annotated[str, "for people, may be empty"]
+
+
+@message("assign", CONVERSATION, _SERVER)
+class Assign:
+    """Tasks to run, as columns. A worker starts each when its inputs are here and its cpus are free."""
+
+    bodies: Annotated[list[tuple[int, TaskBody]], "(session id, body) not sent to this worker before"]
+    uids: Annotated[list[int], "uids of the tasks"]
+    attempts: Annotated[list[int], "attempt of each, from 0"]
+    body_keys: Annotated[list[int], "body of each, within its session"]
+    configs: Annotated[list[bytes], "configuration of each"]
+    priorities: Annotated[list[int], "higher starts first; ties in order of arrival"]
+    input_counts: Annotated[list[int], "number of inputs of each"]
+    inputs: Annotated[list[int], "uids of all inputs, one task after the other"]
+    spec_users: Annotated[list[tuple[int, bytes]], "(uid, `spec.user` as JSON) of tasks and outputs that have one"]
+    names: Annotated[list[tuple[int, str]], "(uid, name) of tasks whose name differs from their body's"]
+    inline: Annotated[list[int], "outputs whose content should come with the report when it is small"]
+    objects: Annotated[list[ObjectMeta], "inputs that this worker does not know yet"]
+    object_data: Annotated[list[bytes | None], "content of each of `objects` when it is small, else None"]
+    object_holders: Annotated[list[list[int]], "per item of `objects`: indices into `holders` that have it"]
+    holders: Annotated[list[Endpoint], "data endpoints"]
+
+
+@message("cancel", CONVERSATION, _SERVER)
+class Cancel:
+    """Stop these tasks at once, whatever they do, and forget them; no report of them is wanted."""
+
+    uids: Annotated[list[int], "tasks"]
+
+
+@message("retract", CONVERSATION, _SERVER)
+class Retract:
+    """Give these tasks back if they have not started. Answered in the next `Report`."""
+
+    uids: Annotated[list[int], "tasks"]
+
+
+@message("remove", CONVERSATION, _SERVER)
+class Remove:
+    """Delete these objects. Confirmed in the next `Report`."""
+
+    uids: Annotated[list[int], "objects"]
+
+
+@message("end_sessions", CONVERSATION, _SERVER)
+class EndSessions:
+    """Stop all tasks of these sessions, delete their objects, forget their bodies."""
+
+    session_ids: Annotated[list[int], "sessions"]
+
+
+@message("holders", CONVERSATION, _SERVER)
+class Holders:
+    """Answer to `Report.missing`: where an input is now. An empty list: it is being made again, wait."""
+
+    uids: Annotated[list[int], "objects"]
+    object_holders: Annotated[list[list[int]], "per object: indices into `holders`"]
+    holders: Annotated[list[Endpoint], "data endpoints"]
+
+
+@message("report", CONVERSATION, _WORKER)
+class Report:
+    """What happened on a worker since its last report, as columns. All lists may be empty."""
+
+    started: Annotated[list[tuple[int, int]], "(uid, attempt) of tasks that began to run"]
+    finished: Annotated[list[int], "uids of tasks that finished"]
+    attempts: Annotated[list[int], "attempt of each finished task"]
+    start_times: Annotated[list[float], "when each finished task began, s since the epoch"]
+    durations_us: Annotated[list[int], "how long each finished task ran, microseconds"]
+    sizes: Annotated[list[int], "sizes in bytes of all outputs of finished tasks, one task after the other"]
+    content_types: Annotated[list[tuple[int, str]], "(uid, content type) of outputs that differ from the declared one"]
+    users: Annotated[list[tuple[int, bytes]], "(uid, `info.user` as JSON) of finished tasks and outputs that have one"]
+    debugs: Annotated[list[tuple[int, str]], "(uid, debug messages) of finished tasks that have some"]
+    inline: Annotated[list[tuple[int, bytes]], "(uid, content) of small outputs that were asked for"]
+    failed: Annotated[
+        list[tuple[int, int, float, int, str, str]],
+        "(uid, attempt, start time in s, duration in us, error, debug messages) of tasks that failed for good",
+    ]
+    crashed: Annotated[list[tuple[int, int, str]], "(uid, attempt, what happened) of tasks that ended their subworker"]
+    retracted: Annotated[list[tuple[int, int]], "(uid, attempt) of tasks given back"]
+    fetched: Annotated[list[int], "objects of which this worker has a replica now"]
+    removed: Annotated[list[int], "objects that were deleted on request"]
+    missing: Annotated[list[tuple[int, str]], "(uid, why) of inputs that no holder could give"]
+    lost: Annotated[list[int], "objects this worker reported and does not have any more, such as damaged files"]
