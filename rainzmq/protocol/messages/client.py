@@ -98,6 +98,7 @@ class Submit:
     const_data: Annotated[list[bytes | None], "content of each constant; None when it was uploaded to the relay"]
     keep: Annotated[list[int], "ids of the objects to keep until told otherwise"]
     users: Annotated[list[tuple[int, bytes]], "(id, `spec.user` as JSON) of tasks and outputs that have one"]
+    last: Annotated[bool, "no other part of this submit follows: unkept objects that nothing reads may go now"]
 
 
 @message("wait", CONVERSATION, _OWNER)

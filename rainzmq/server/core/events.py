@@ -1,0 +1,139 @@
+"""What happens to the server's core, and what it wants done.
+
+`Engine.handle(event, now)` takes one event and returns effects; the reactor performs them in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rainzmq.protocol.messages.client import ClientHello
+from rainzmq.protocol.messages.shared import Endpoint
+from rainzmq.protocol.messages.worker import WorkerHello
+
+
+@dataclass(slots=True)
+class ClientJoined:
+    """A client of the right version said hello. `viewer`: it may only look."""
+
+    peer: bytes
+    hello: ClientHello
+    viewer: bool
+
+
+@dataclass(slots=True)
+class WorkerJoined:
+    """A worker of the right version said hello."""
+
+    peer: bytes
+    hello: WorkerHello
+
+
+@dataclass(slots=True)
+class ClientSaid:
+    """A message of a client, with the epoch in its header."""
+
+    peer: bytes
+    epoch: int
+    message: Any
+
+
+@dataclass(slots=True)
+class WorkerSaid:
+    """A message of a worker, with the epoch in its header."""
+
+    peer: bytes
+    epoch: int
+    message: Any
+
+
+@dataclass(slots=True)
+class PeerGone:
+    """Nothing can be sent to a peer any more, or it was cut off."""
+
+    peer: bytes
+    reason: str
+
+
+@dataclass(slots=True)
+class Uploaded:
+    """The relay has a constant that a client uploaded."""
+
+    uid: int
+    size: int
+    is_directory: bool
+
+
+@dataclass(slots=True)
+class RelayMissed:
+    """The relay could not get an object from any of the holders it was told."""
+
+    uid: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Tick:
+    """Time passed; silence is judged."""
+
+
+@dataclass(slots=True)
+class TurnEnded:
+    """All that was there has been handled: schedule, and send what was gathered, one message per peer."""
+
+
+Event = (
+    ClientJoined | WorkerJoined | ClientSaid | WorkerSaid | PeerGone | Uploaded | RelayMissed | Tick | TurnEnded
+)
+
+
+@dataclass(slots=True)
+class Send:
+    """Send messages to a client or worker, as the frames of one multipart."""
+
+    peer: bytes
+    messages: list[Any]
+
+
+@dataclass(slots=True)
+class Forget:
+    """A peer is not known any more; frames that wait for it may go."""
+
+    peer: bytes
+
+
+@dataclass(slots=True)
+class OfferTicket:
+    """The relay shall give an object to whoever shows the ticket, from its own store or from the holders."""
+
+    ticket: bytes
+    uid: int
+    is_directory: bool
+    holders: list[Endpoint]
+
+
+@dataclass(slots=True)
+class DropUploads:
+    """The relay shall drop these constants."""
+
+    uids: list[int]
+
+
+@dataclass(slots=True)
+class SessionOwner:
+    """Who may upload constants of a session: the client with that epoch; None: nobody, and its uploads go."""
+
+    session_id: int
+    epoch: int | None
+
+
+@dataclass(slots=True)
+class Log:
+    """Something an operator should be able to read later. `level`: "info" or "warning"."""
+
+    level: str
+    text: str
+
+
+Effect = Send | Forget | OfferTicket | DropUploads | SessionOwner | Log

@@ -1,0 +1,334 @@
+"""What the server remembers, one slotted record per thing.
+
+There may be a million tasks, so what only few have (names of their own, user data, debug messages) stands in
+dictionaries of the session, and holder lists are tuples: a single holder shares its worker's `solo`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rainzmq.common.ids import id_of
+from rainzmq.protocol.messages.shared import Endpoint, Failure, ObjectMeta, TaskBody
+from rainzmq.protocol.messages.worker import WorkerHello
+from rainzmq.server.core import states
+
+
+class Body:
+    """A task body and what was measured of its tasks.
+
+    Attributes:
+        declared: as the client sent it.
+        kind: what stands before the `/` of the task type: which runner it needs.
+        request: (cpus, kind): tasks of one request share a ready heap.
+        mean_s: running mean of the duration of its tasks in seconds, None before the first.
+    """
+
+    __slots__ = ("declared", "kind", "mean_s", "request")
+
+    def __init__(self, declared: TaskBody) -> None:
+        self.declared = declared
+        self.kind = declared.task_type.partition("/")[0]
+        self.request = (declared.cpus, self.kind)
+        self.mean_s: float | None = None
+
+    def measured(self, duration_s: float) -> None:
+        """Take one more duration into the mean (exponential, weight 1/8)."""
+        mean = self.mean_s
+        self.mean_s = duration_s if mean is None else mean + (duration_s - mean) / 8
+
+
+class TaskRecord:
+    """A task.
+
+    Attributes:
+        waiting: number of unfinished inputs while waiting.
+        blevel: longest path in tasks from here to a task without consumers, within its submit.
+        worker: where it is assigned or runs, or where it last finished.
+        attempt: which attempt the current or next run is, from 0.
+        crashes: how often it ended its subworker or worker.
+        crash_notes: where and how, one line each.
+        retracting: it was asked back from its worker.
+        expected_s: what it was counted with in its worker's backlog.
+        start_time, duration_us: of the run that was committed.
+    """
+
+    __slots__ = (
+        "attempt",
+        "blevel",
+        "body",
+        "config",
+        "crash_notes",
+        "crashes",
+        "duration_us",
+        "expected_s",
+        "inputs",
+        "outputs",
+        "retracting",
+        "start_time",
+        "state",
+        "uid",
+        "waiting",
+        "worker",
+    )
+
+    def __init__(self, uid: int, body: Body, config: bytes, inputs: tuple[ObjectRecord, ...]) -> None:
+        self.uid = uid
+        self.body = body
+        self.config = config
+        self.inputs = inputs
+        self.outputs: tuple[ObjectRecord, ...] = ()
+        self.state = states.WAITING
+        self.waiting = 0
+        self.blevel = 0
+        self.worker: WorkerRecord | None = None
+        self.attempt = 0
+        self.crashes = 0
+        self.crash_notes: tuple[str, ...] = ()
+        self.retracting = False
+        self.expected_s = 0.0
+        self.start_time = 0.0
+        self.duration_us = -1
+
+    def to(self, new: str) -> None:
+        """Change state; IllegalTransition when the table does not have it."""
+        if new not in states.TASK[self.state]:
+            raise states.IllegalTransition("task", str(id_of(self.uid)), self.state, new)
+        self.state = new
+
+
+class ObjectRecord:
+    """A data object.
+
+    Attributes:
+        producer: the task that makes it, None for a constant.
+        consumers: tasks that read it and are not released.
+        pending: how many of its consumers are unfinished.
+        lineage: how many of its consumers are not released (see `lineage.py`).
+        size: bytes, -1 while unfinished.
+        keep: the client wants it until told otherwise.
+        data: the content when the server itself has it.
+        at_relay: the relay has it (an uploaded constant).
+        holders: workers with a replica.
+        expected: workers that were told of it and may be getting it.
+        misses: how often a worker could not get it from anywhere.
+    """
+
+    __slots__ = (
+        "at_relay",
+        "consumers",
+        "data",
+        "expected",
+        "holders",
+        "keep",
+        "lineage",
+        "misses",
+        "pending",
+        "producer",
+        "size",
+        "state",
+        "uid",
+    )
+
+    def __init__(self, uid: int, producer: TaskRecord | None) -> None:
+        self.uid = uid
+        self.producer = producer
+        self.consumers: list[TaskRecord] = []
+        self.pending = 0
+        self.lineage = 0
+        self.state = states.UNFINISHED
+        self.size = -1
+        self.keep = False
+        self.data: bytes | None = None
+        self.at_relay = False
+        self.holders: tuple[WorkerRecord, ...] = ()
+        self.expected: tuple[WorkerRecord, ...] = ()
+        self.misses = 0
+
+    def to(self, new: str) -> None:
+        """Change state; IllegalTransition when the table does not have it."""
+        if new not in states.OBJECT[self.state]:
+            raise states.IllegalTransition("object", str(id_of(self.uid)), self.state, new)
+        self.state = new
+
+    @property
+    def available(self) -> bool:
+        """Some process has its content."""
+        return self.data is not None or self.at_relay or bool(self.holders)
+
+    def add_holder(self, worker: WorkerRecord) -> None:
+        """Note a replica."""
+        if worker not in self.holders:
+            self.holders = (*self.holders, worker) if self.holders else worker.solo
+            worker.objects[self.uid] = self
+        if worker in self.expected:
+            self.expected = tuple(item for item in self.expected if item is not worker)
+
+    def forget(self, worker: WorkerRecord) -> None:
+        """The worker has no replica and is getting none."""
+        if worker in self.holders:
+            self.holders = tuple(item for item in self.holders if item is not worker)
+        if worker in self.expected:
+            self.expected = tuple(item for item in self.expected if item is not worker)
+        worker.objects.pop(self.uid, None)
+
+
+class WorkerRecord:
+    """A registered worker.
+
+    Attributes:
+        peer: where its messages come from.
+        epoch: given out at its registration; in every header of its.
+        name: `worker_id`, "host:port" of its data endpoint.
+        tasks: assigned and running tasks, oldest first.
+        load: cpus that these ask for, together.
+        backlog_s: how long these take together, as far as is known.
+        objects: what it holds or is getting, by uid.
+        deleting: objects that it was told to remove and has not confirmed.
+        bodies: (session id, body key) it was sent.
+        to_assign, to_cancel, to_retract, to_remove, to_end: what goes out at the end of the turn.
+        last_heard: when a message of its came, on the engine's clock.
+    """
+
+    __slots__ = (
+        "backlog_s",
+        "bodies",
+        "cpus",
+        "deleting",
+        "endpoint",
+        "epoch",
+        "hello",
+        "kinds",
+        "last_heard",
+        "load",
+        "name",
+        "objects",
+        "peer",
+        "solo",
+        "state",
+        "tasks",
+        "to_assign",
+        "to_cancel",
+        "to_end",
+        "to_remove",
+        "to_retract",
+    )
+
+    def __init__(self, peer: bytes, epoch: int, hello: WorkerHello, now: float) -> None:
+        self.peer = peer
+        self.epoch = epoch
+        self.hello = hello
+        self.endpoint: Endpoint = hello.data
+        self.name = f"{hello.data.host}:{hello.data.port}"
+        self.cpus = hello.cpus
+        self.kinds = frozenset(hello.subworkers)
+        self.state = states.LIVE
+        self.solo: tuple[WorkerRecord, ...] = (self,)
+        self.tasks: dict[int, TaskRecord] = {}
+        self.load = 0
+        self.backlog_s = 0.0
+        self.objects: dict[int, ObjectRecord] = {}
+        self.deleting: set[int] = set()
+        self.bodies: set[tuple[int, int]] = set()
+        self.to_assign: list[TaskRecord] = []
+        self.to_cancel: list[int] = []
+        self.to_retract: list[int] = []
+        self.to_remove: list[int] = []
+        self.to_end: list[int] = []
+        self.last_heard = now
+
+    def to(self, new: str) -> None:
+        """Change state; IllegalTransition when the table does not have it."""
+        if new not in states.WORKER[self.state]:
+            raise states.IllegalTransition("worker", self.name, self.state, new)
+        self.state = new
+
+
+@dataclass(slots=True)
+class WaitRecord:
+    """A client's `Wait` that is not answered yet. `missing` counts what it still waits for."""
+
+    peer: bytes
+    request: int
+    ids: list[int]
+    some: bool
+    missing: int
+
+
+@dataclass(slots=True)
+class SessionRecord:
+    """A session: its graph, and what only few of its tasks and objects have.
+
+    Attributes:
+        unfinished: number of tasks that are neither finished nor cancelled.
+        running: number of tasks in state running.
+        submit_open: a submit has begun whose last part has not come; unkept objects wait in `unread`.
+        waits: waits for tasks or objects, by what they wait for.
+        session_waits: waits for the whole session.
+        fetches: (peer, request) of fetches of unfinished objects, by uid.
+    """
+
+    session_id: int
+    peer: bytes
+    name: str
+    state: str = states.OPEN
+    failure: Failure | None = None
+    tasks: dict[int, TaskRecord] = field(default_factory=dict)
+    objects: dict[int, ObjectRecord] = field(default_factory=dict)
+    bodies: dict[int, Body] = field(default_factory=dict)
+    consts: dict[int, ObjectMeta] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    users: dict[int, bytes] = field(default_factory=dict)
+    info_users: dict[int, bytes] = field(default_factory=dict)
+    debugs: dict[int, str] = field(default_factory=dict)
+    content_types: dict[int, str] = field(default_factory=dict)
+    unfinished: int = 0
+    running: int = 0
+    submit_open: bool = False
+    unread: list[ObjectRecord] = field(default_factory=list)
+    waits: dict[int, list[WaitRecord]] = field(default_factory=dict)
+    session_waits: list[WaitRecord] = field(default_factory=list)
+    fetches: dict[int, list[tuple[bytes, int]]] = field(default_factory=dict)
+
+    def to(self, new: str) -> None:
+        """Change state; IllegalTransition when the table does not have it."""
+        if new not in states.SESSION[self.state]:
+            raise states.IllegalTransition("session", str(self.session_id), self.state, new)
+        self.state = new
+
+    def task_name(self, task: TaskRecord) -> str | None:
+        """The task's own name, or its body's."""
+        return self.names.get(task.uid, task.body.declared.name)
+
+    def meta(self, item: ObjectRecord) -> ObjectMeta:
+        """What another process must know of an object."""
+        uid = item.uid
+        producer = item.producer
+        if producer is None:
+            return self.consts[uid]
+        output = producer.body.declared.outputs[uid - producer.uid - 1]
+        return ObjectMeta(
+            uid,
+            output.label,
+            output.is_directory,
+            self.content_types.get(uid, output.content_type),
+            item.size,
+            self.users.get(uid, b""),
+            self.info_users.get(uid, b""),
+        )
+
+    def is_directory(self, item: ObjectRecord) -> bool:
+        """Whether an object is a directory."""
+        return self.meta(item).is_directory
+
+
+@dataclass(slots=True)
+class ClientRecord:
+    """A connected client or viewer."""
+
+    peer: bytes
+    epoch: int
+    name: str
+    last_heard: float
+    viewer: bool = False
+    sessions: set[int] = field(default_factory=set)
