@@ -1,0 +1,235 @@
+"""`LocalCluster`: a server and workers on this machine, on loopback, for as long as a program needs them."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import socket
+import time
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rainzmq.common.errors import RainException
+from rainzmq.common.limits import DEFAULT_PORT
+from rainzmq.deploy.cpus import share_cpus
+from rainzmq.deploy.process import ChildProcess
+
+if TYPE_CHECKING:
+    from rainzmq.client import Client
+
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 30.0
+"""A server or worker that is not ready by then counts as failed."""
+
+_WORKER_STOP_S = 2.0
+_SERVER_STOP_S = 0.8
+
+_numbers = itertools.count(1)
+_open_clusters: weakref.WeakSet[LocalCluster] = weakref.WeakSet()
+
+
+class LocalCluster:
+    """A server and its workers as child processes, on loopback; the same as `rainzmq local`.
+
+    Ends with `close()`, at the end of its `with` block, or with this interpreter, however that ends. Any
+    number of clusters may run at once on a machine. Its logs are kept in `$RAINZMQ_HOME/logs`.
+
+    Attributes:
+        logdir: directory of the logs, one directory in it for each process.
+    """
+
+    def __init__(
+        self,
+        workers: int | Sequence[int] | None = None,
+        cpus: int | None = None,
+        *,
+        port: int | None = None,
+        config: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Starts the processes and returns when all of them accept work.
+
+        Args:
+            workers: how many workers share `cpus`, or a list of the cpus of each; None is one worker.
+            cpus: cpus of all workers together; None is all cpus of this machine.
+            port: the server's port, 0 for any free one; None is 7210 if that is free, else any.
+            config: TOML file for the workers (foreign subworkers); None for none.
+
+        Raises:
+            RainException: a bad argument, or a process that did not start, with what it said.
+        """
+        counts = share_cpus(workers, cpus)
+        self._address = "(not started)"
+        self._config = None if config is None else Path(config).absolute()
+        self._owner_pid = os.getpid()
+        self._server: ChildProcess | None = None
+        self._workers: list[ChildProcess] = []
+        self._worker_numbers = itertools.count(1)
+        self._closed = False
+        self.logdir = _new_logdir()
+        _open_clusters.add(self)
+        atexit.register(self.close)
+        try:
+            self._start(counts, port)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, counts: list[int], port: int | None) -> None:
+        wanted = port if port is not None else DEFAULT_PORT if _port_is_free(DEFAULT_PORT) else 0
+        self._server = self._start_server(wanted)
+        self._workers = [self._start_worker(count) for count in counts]
+        try:
+            self._server.wait_ready(START_TIMEOUT_S)
+        except RainException:
+            # Another cluster may have taken the default port since it was looked at.
+            if port is not None or wanted == 0 or _port_is_free(wanted):
+                raise
+            self._server.stop(time.monotonic())
+            self._server = self._start_server(0)
+            self._server.wait_ready(START_TIMEOUT_S)
+        self.access_file, self._address = _find_server(self._server.pid)
+        for worker in self._workers:
+            worker.tell(str(self.access_file))
+        for worker in self._workers:
+            worker.wait_ready(START_TIMEOUT_S)
+
+    def _start_server(self, port: int) -> ChildProcess:
+        return ChildProcess("server", ["server", "--listen", f"{HOST}:{port}"], self.logdir / "server")
+
+    def _start_worker(self, cpus: int) -> ChildProcess:
+        name = f"worker-{next(self._worker_numbers)}"
+        arguments = ["worker", "-", "--cpus", str(cpus), "--listen", f"{HOST}:0", "--die-with-server"]
+        if self._config is not None:
+            arguments += ["--config", str(self._config)]
+        return ChildProcess(name, arguments, self.logdir / name)
+
+    @property
+    def address(self) -> str:
+        """The server's "host:port", which `Client` and `rainzmq worker` take."""
+        return self._address
+
+    @property
+    def dashboard_url(self) -> str | None:
+        """Where a browser finds the dashboard; None because this version serves none."""
+        return None
+
+    def client(self) -> Client:
+        """A new client of this cluster. The caller closes it."""
+        from rainzmq.client import Client
+
+        self._check_open()
+        return Client(str(self.access_file))
+
+    def add_worker(self, cpus: int = 1) -> None:
+        """Starts one more worker and returns when the server knows it.
+
+        Raises:
+            RainException: `cpus` is under 1, the cluster is closed, or the worker did not start.
+        """
+        self._check_open()
+        [count] = share_cpus([cpus], None)
+        worker = self._start_worker(count)
+        worker.tell(str(self.access_file))
+        try:
+            worker.wait_ready(START_TIMEOUT_S)
+        except BaseException:
+            worker.stop(time.monotonic())
+            raise
+        self._workers.append(worker)
+
+    def failures(self) -> list[str]:
+        """What to tell people of each process that ended though the cluster is open; mostly empty."""
+        return [child.failure() for child in self._children() if child.ended()]
+
+    def is_usable(self) -> bool:
+        """Whether the server and at least one worker are running."""
+        if self._closed or self._server is None or self._server.ended():
+            return False
+        return any(not worker.ended() for worker in self._workers)
+
+    def close(self) -> None:
+        """Stops the workers, then the server, within 3 s. Closing twice is allowed.
+
+        Does nothing in a forked child of the process that made the cluster.
+        """
+        if self._closed or os.getpid() != self._owner_pid:
+            return
+        self._closed = True
+        for worker in self._workers:
+            worker.terminate()
+        deadline = time.monotonic() + _WORKER_STOP_S
+        for worker in self._workers:
+            worker.stop(deadline)
+        if self._server is not None:
+            self._server.stop(time.monotonic() + _SERVER_STOP_S)
+        _open_clusters.discard(self)
+        atexit.unregister(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._workers)} workers"
+        return f"<LocalCluster {self._address}: {state}>"
+
+    def _children(self) -> list[ChildProcess]:
+        return [*([] if self._server is None else [self._server]), *self._workers]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RainException(f"the cluster {self._address} is closed; make a new LocalCluster")
+
+    def _abandon(self) -> None:
+        for child in self._children():
+            child.abandon()
+
+
+def _abandon_all() -> None:
+    for cluster in list(_open_clusters):
+        cluster._abandon()
+
+
+# A forked child that outlives this process must not hold the lifelines of its clusters.
+os.register_at_fork(after_in_child=_abandon_all)
+
+
+def _port_is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _new_logdir() -> Path:
+    from rainzmq.transport.keys import home
+
+    name = f"local-{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
+    return home() / "logs" / name
+
+
+def _find_server(pid: int) -> tuple[Path, str]:
+    """Access file and "host:port" of the server that runs as process `pid`."""
+    from rainzmq.transport.keys import home, read_access
+
+    for path in (home() / "servers").glob("*.json"):
+        try:
+            access = read_access(path)
+        except RainException:
+            continue
+        if access.pid == pid:
+            return path, f"{access.address}:{access.port}"
+    raise RainException(
+        f"the server (process {pid}) is ready but left no access file in {home() / 'servers'}"
+    )
