@@ -31,14 +31,18 @@ _KILL_AFTER_S = 1.5
     short_help="Run a server and workers on this machine, for a command or until Ctrl-C.",
     context_settings={"allow_interspersed_args": False},
 )
-@click.option("--cpus", type=CpuCount(), metavar=CpuCount.name, help="Cpus of the one worker.  [default:
-    all]") @click.option("--workers", type=CpuList(), help="Several workers: the cpus of each, such as 2,2.")
-    @click.option( "--port", type=click.IntRange(0, 65535), help="Port of the server.  [default: 7210 if free,
-    else any]"
+@click.option("--cpus", type=CpuCount(), metavar=CpuCount.name, help="Cpus of the worker.  [default: all]")
+@click.option("--workers", type=CpuList(), help="Several workers: the cpus of each, such as 2,2.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Port of the server.  [default: 7210 if free, else any]",
 )
 @click.option(
     "--http-port",
     type=click.IntRange(0, 65535),
+    metavar="PORT",
     help="Port of the dashboard, which this version does not serve yet.",
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
