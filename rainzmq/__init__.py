@@ -11,30 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_CLIENT_NAMES = (
+__all__ = [
     "Client",
-    "Session",
-    "Task",
     "DataObject",
-    "blob",
-    "pickled",
-    "directory",
-    "remote",
-    "Remote",
-    "Program",
     "Input",
     "InputDir",
+    "LocalCluster",
     "Output",
     "OutputDir",
-    "tasks",
-    "get_active_session",
+    "Program",
     "RainException",
-    "SessionException",
-    "TaskException",
     "RainWarning",
-)
-
-__all__ = [*_CLIENT_NAMES, "LocalCluster", "__version__"]
+    "Remote",
+    "Session",
+    "SessionException",
+    "Task",
+    "TaskException",
+    "__version__",
+    "blob",
+    "directory",
+    "get_active_session",
+    "pickled",
+    "remote",
+    "tasks",
+]
 
 if TYPE_CHECKING:
     from rainzmq.client import (
@@ -63,8 +63,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _CLIENT_NAMES:
-        return getattr(import_module("rainzmq.client"), name)
     if name == "LocalCluster":
         return import_module("rainzmq.deploy.local").LocalCluster
+    if name in __all__:
+        return getattr(import_module("rainzmq.client"), name)
     raise AttributeError(f"module 'rainzmq' has no attribute {name!r}")

@@ -1,7 +1,8 @@
 """The closed list of errors that users meet.
 
-`RainException` is anything wrong with a request or a connection, `SessionException` anything that ends a session,
-`TaskException` a task that failed (which fails its session too). Every error says what, where, why and what to do.
+`RainException` is anything wrong with a request or a connection, `SessionException` anything that ends a
+session, `TaskException` a task that failed (which fails its session too). Every error says what, where, why
+and what to do.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class SessionException(RainException):
 
 
 class TaskException(SessionException):
-    """A task failed. Its text holds the task, the remote message, where the task was made, and its debug messages.
+    """A task failed. Its text holds the task, the remote message, where the task was made, and its debug
+    messages.
 
     Attributes:
         task_id: the failed task, or None when it is not known.

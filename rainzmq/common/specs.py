@@ -1,4 +1,6 @@
-"""What a task or a data object is (spec: fixed at submit) and what became of it (info: told by the engine)."""
+"""What a task or a data object is (spec: fixed at submit) and what became of it (info: told by the
+engine).
+"""
 
 from __future__ import annotations
 

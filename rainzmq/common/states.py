@@ -1,4 +1,6 @@
-"""The states a user sees. The engine's own, finer states are in `server.core.states` and `worker.core.states`."""
+"""The states a user sees. The engine's own, finer states are in `server.core.states` and
+`worker.core.states`.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Messages to frames and back.
 
-A control or data message is one msgpack array: `[tag, version, cluster, server epoch, sender epoch, *fields]`. Subworker
-messages have no header: `[tag, *fields]`. Everything that comes from a peer is decoded with explicit limits and no
-extension types, and raises `ProtocolError` when it is not what its declaration says.
+A control or data message is one msgpack array: `[tag, version, cluster, server epoch, sender epoch,
+*fields]`. Subworker messages have no header: `[tag, *fields]`. Everything that comes from a peer is decoded
+with explicit limits and no extension types, and raises `ProtocolError` when it is not what its declaration
+says.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Header(NamedTuple):
         version: the protocol's version.
         cluster_id: random, the same for all processes of a cluster; 0 before the handshake.
         server_epoch: which life of the server the sender speaks to; 0 before the handshake.
-        sender_epoch: which life of itself the sender speaks for, given out by the server; 0 before the handshake.
+        sender_epoch: which life of itself the sender speaks for, given out by the server; 0 before the
+            handshake.
     """
 
     version: int = PROTOCOL_VERSION
@@ -64,7 +66,13 @@ def unpack(data: bytes | memoryview) -> Any:
         )
     except ProtocolError:
         raise
-    except (ValueError, TypeError, RecursionError, OverflowError, msgpack.exceptions.UnpackException) as error:
+    except (
+        ValueError,
+        TypeError,
+        RecursionError,
+        OverflowError,
+        msgpack.exceptions.UnpackException,
+    ) as error:
         raise ProtocolError(f"not a msgpack frame: {type(error).__name__}: {error!s:.80}") from None
 
 
@@ -77,8 +85,8 @@ def decode(frame: bytes | memoryview, conversation: str, sender: str) -> tuple[H
     """The message in a frame that a peer in role `sender` sent.
 
     Raises:
-        ProtocolError: the frame is malformed, or that role may not send it. The version is not checked here but by
-            the handshake, so that a peer of another version can be told so.
+        ProtocolError: the frame is malformed, or that role may not send it. The version is not checked here
+            but by the handshake, so that a peer of another version can be told so.
     """
     row = unpack(frame)
     if type(row) is not list or len(row) < HEADER_FIELDS:
@@ -115,7 +123,9 @@ def encode_bare(message: Any) -> bytes:
 
 
 def decode_bare(frame: bytes | memoryview, conversation: str, sender: str) -> Any:
-    """The message without a header in a frame that a peer in role `sender` sent; ProtocolError if it is none."""
+    """The message without a header in a frame that a peer in role `sender` sent; ProtocolError if it is
+    none.
+    """
     row = unpack(frame)
     if type(row) is not list or not row or type(row[0]) is not str:
         raise ProtocolError("a message without a tag")

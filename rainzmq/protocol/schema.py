@@ -1,11 +1,11 @@
 """Declaration of messages: fields, meaning and checks, once.
 
-A message is a frozen-layout dataclass whose fields are `Annotated[type, "meaning and unit"]`. `@message(tag, ...)`
-registers it; `@struct` declares a record that stands inside messages. Both are encoded as msgpack arrays in the order
-of their fields. From the annotations a *row codec* is generated: `to_row` (object to a tuple of plain values) and
-`from_row` (plain values, from a peer that may be hostile, to an object), which raises `ProtocolError` and nothing
-else. Types understood: bool, int, float, str, bytes, `T | None`, `list[T]`, `tuple[T, ...fixed]`, `dict[str, T]`,
-structs, and `Any` for what msgpack decodes.
+A message is a frozen-layout dataclass whose fields are `Annotated[type, "meaning and unit"]`. `@message(tag,
+...)` registers it; `@struct` declares a record that stands inside messages. Both are encoded as msgpack
+arrays in the order of their fields. From the annotations a *row codec* is generated: `to_row` (object to a
+tuple of plain values) and `from_row` (plain values, from a peer that may be hostile, to an object), which
+raises `ProtocolError` and nothing else. Types understood: bool, int, float, str, bytes, `T | None`,
+`list[T]`, `tuple[T, ...fixed]`, `dict[str, T]`, structs, and `Any` for what msgpack decodes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin
 
 T = TypeVar("T")
 
@@ -59,6 +59,7 @@ STRUCTS: dict[type, Declaration] = {}
 _BY_TAG: dict[tuple[str, str], Declaration] = {}
 
 
+@dataclass_transform()
 def message(tag: str, conversation: str, *senders: str) -> Callable[[type[T]], type[T]]:
     """Declare a message type: its tag, the conversation it belongs to, and the roles that may send it."""
 
@@ -74,6 +75,7 @@ def message(tag: str, conversation: str, *senders: str) -> Callable[[type[T]], t
     return declare
 
 
+@dataclass_transform()
 def struct(cls: type[T]) -> type[T]:
     """Declare a record that stands inside messages."""
     cls = dataclass(slots=True)(cls)
@@ -97,7 +99,9 @@ def to_row(value: Any) -> tuple[Any, ...]:
 
 
 def from_row(cls: type[T], row: Any) -> T:
-    """A message or struct of type `cls` from plain values; ProtocolError when they do not fit its declaration."""
+    """A message or struct of type `cls` from plain values; ProtocolError when they do not fit its
+    declaration.
+    """
     return typing.cast(Any, cls).__from_row__(row)  # type: ignore[no-any-return]
 
 
@@ -109,7 +113,7 @@ def declared() -> Iterable[Declaration]:
 def _declared_fields(cls: type) -> tuple[Field, ...]:
     hints = typing.get_type_hints(cls, include_extras=True)
     result = []
-    for item in fields(cls):  # type: ignore[arg-type]
+    for item in fields(cls):
         hint = hints[item.name]
         assert get_origin(hint) is Annotated, f"{cls.__name__}.{item.name} has no meaning: use Annotated"
         inner, doc = get_args(hint)[:2]
@@ -125,7 +129,7 @@ def _type_text(hint: Any) -> str:
 
 def _install_codec(cls: type) -> None:
     hints = typing.get_type_hints(cls)
-    names = [item.name for item in fields(cls)]  # type: ignore[arg-type]
+    names = [item.name for item in fields(cls)]
     plans = [(name, *_codec(hints[name], f"{cls.__name__}.{name}")) for name in names]
     count = len(plans)
     decoders = [decode for _, _, decode in plans]
@@ -232,7 +236,7 @@ def _list_codec(item: Any, where: str) -> tuple[Encode | None, Decode]:
                 raise ProtocolError(f"{where}: expected an array, got {type(value).__name__}")
             if value and set(map(type, value)) != allowed:
                 raise ProtocolError(f"{where}: expected only {item.__name__} in the array")
-            if item is int and value and not (-(1 << 62) < min(value) and max(value) < (1 << 63)):
+            if item is int and value and not (min(value) > -(1 << 62) and max(value) < (1 << 63)):
                 raise ProtocolError(f"{where}: an integer out of range")
             return value
 
@@ -261,7 +265,9 @@ def _tuple_codec(args: tuple[Any, ...], where: str) -> tuple[Encode | None, Deco
         return None, decode_tuple
 
     def encode_tuple(value: Any) -> Any:
-        return [item if encode is None else encode(item) for (encode, _), item in zip(codecs, value, strict=True)]
+        return [
+            item if encode is None else encode(item) for (encode, _), item in zip(codecs, value, strict=True)
+        ]
 
     return encode_tuple, decode_tuple
 

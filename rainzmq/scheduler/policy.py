@@ -1,12 +1,12 @@
 """Where tasks run: locality first, then the least backlog, and a bounded queue ahead of what runs.
 
-Ready tasks are taken by b-level (the longest path to an end of the graph: Hu 1961, the core of HEFT). Candidates for a
-task are the holders of its inputs and the least loaded worker that fits; the cheapest estimated start wins. A worker
-holds a queue ahead of what runs, long enough to bridge a round trip (`AHEAD_S` of expected work, and at least one task
-per cpu), so that it never waits for the server, and short enough that little has to be taken back. When the first
-task of a request fits nowhere now, the fitting worker with the least load is reserved for it, so that a stream of small
-tasks does not starve a wide one. A worker that idles while nothing is ready gets queued tasks of the fullest one:
-`retractions` names them.
+Ready tasks are taken by b-level (the longest path to an end of the graph: Hu 1961, the core of HEFT).
+Candidates for a task are the holders of its inputs and the least loaded worker that fits; the cheapest
+estimated start wins. A worker holds a queue ahead of what runs, long enough to bridge a round trip (`AHEAD_S`
+of expected work, and at least one task per cpu), so that it never waits for the server, and short enough that
+little has to be taken back. When the first task of a request fits nowhere now, the fitting worker with the
+least load is reserved for it, so that a stream of small tasks does not starve a wide one. A worker that idles
+while nothing is ready gets queued tasks of the fullest one: `retractions` names them.
 
 The alternative of binding tasks late, with no queue at all, costs a round trip per task: 250 us and more.
 """
@@ -40,8 +40,8 @@ STEAL_MIN_S = 0.02
 def assign(ready: ReadyQueues, workers: Sequence[WorkerView]) -> Assignments:
     """Yield (task, worker) pairs for ready tasks, best first.
 
-    The caller applies each pair (the task leaves the state `ready`, the worker's load grows) before it asks for the
-    next one. Ends when no ready task fits anywhere.
+    The caller applies each pair (the task leaves the state `ready`, the worker's load grows) before it asks
+    for the next one. Ends when no ready task fits anywhere.
     """
     reserved: set[int] = set()
     open_requests = ready.requests()
@@ -90,25 +90,19 @@ def retractions(workers: Sequence[WorkerView], ready: ReadyQueues) -> Iterator[T
         if victim.backlog_s / victim.cpus < STEAL_MIN_S:
             continue
         spare = thief.cpus - thief.load
-        queued = [
-            task
-            for task in victim.tasks.values()
-            if task.state == "assigned" and not task.retracting and fits(task.body.request, thief)
-        ]
         budget_s = (victim.backlog_s - thief.backlog_s) / 2
-        for task in reversed(queued[max(1, victim.cpus) :] if len(queued) > victim.cpus else queued[-1:]):
-            if budget_s <= 0 and spare <= 0:
+        for task in reversed(list(victim.tasks.values())):
+            if spare <= 0 and budget_s <= 0:
                 break
-            yield task
-            budget_s -= task.expected_s
-            spare -= task.body.request[0]
+            if task.state == "assigned" and not task.retracting and fits(task.body.request, thief):
+                yield task
+                budget_s -= task.expected_s
+                spare -= task.body.request[0]
 
 
 def _has_room(request: Request, task_s: float, worker: WorkerView) -> bool:
     cpus = request[0]
     load = worker.load
-    if load + cpus <= worker.cpus:
-        return True
     if load + cpus <= 2 * worker.cpus:
         return True
     if load + cpus > worker.cpus * MAX_AHEAD:

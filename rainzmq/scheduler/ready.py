@@ -10,7 +10,9 @@ READY = "ready"
 
 
 class ReadyQueues:
-    """Heaps of ready tasks. Tasks that left the state `ready` are skipped when they come up (lazy deletion)."""
+    """Heaps of ready tasks. Tasks that left the state `ready` are skipped when they come up (lazy
+    deletion).
+    """
 
     def __init__(self) -> None:
         self._heaps: dict[Request, list[tuple[int, int, TaskView]]] = {}

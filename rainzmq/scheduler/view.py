@@ -5,7 +5,7 @@ The server's records satisfy these protocols as they are; a simulation may bring
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 Request = tuple[int, str]
@@ -46,7 +46,9 @@ class TaskView(Protocol):
 
 
 class WorkerView(Protocol):
-    """A worker that tasks may be placed on. `load`: cpus asked for by its tasks; `backlog_s`: their expected time."""
+    """A worker that tasks may be placed on. `load`: cpus asked for by its tasks; `backlog_s`: their expected
+    time.
+    """
 
     cpus: int
     kinds: frozenset[str]
@@ -54,7 +56,7 @@ class WorkerView(Protocol):
     backlog_s: float
 
     @property
-    def tasks(self) -> dict[int, TaskView]: ...
+    def tasks(self) -> Mapping[int, TaskView]: ...
 
 
 Assignments = Iterator[tuple[TaskView, WorkerView]]

@@ -1,7 +1,7 @@
 """Client and server: sessions, submits, waiting, results. Control plane.
 
-Requests carry `request`, a number of the client's choosing; every reply repeats it. A request that can not be served
-is answered with `RequestFailed`. `Submit` has no reply: what is wrong with it fails the session.
+Requests carry `request`, a number of the client's choosing; every reply repeats it. A request that can not be
+served is answered with `RequestFailed`. `Submit` has no reply: what is wrong with it fails the session.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _SERVER = "server"
 
 @message("hello", CONVERSATION, *_CLIENT)
 class ClientHello:
-    """First message of a client or viewer. Its shape never changes, so that any version can be refused politely."""
+    """First message of a client or viewer. Its shape never changes, so that any version can be refused
+    politely.
+    """
 
     software: Annotated[str, "version of the package"]
     hostname: Annotated[str, "the client's host"]
@@ -47,7 +49,7 @@ class ClientRefused:
 
 @message("heartbeat", CONVERSATION, *_CLIENT, _SERVER)
 class ClientHeartbeat:
-    """I am alive. The server answers a client's with one of its own."""
+    """I am alive. Sent every heartbeat interval by both sides."""
 
 
 @message("bye", CONVERSATION, *_CLIENT, _SERVER)
@@ -83,8 +85,8 @@ class CloseSession:
 
 @message("submit", CONVERSATION, _OWNER)
 class Submit:
-    """A part of a graph. Columns: the n-th item of each `task_*` list belongs to the n-th task. Inputs stand before
-    their consumers, in this message or an earlier one. Ids are local to the session."""
+    """A part of a graph. Columns: the n-th item of each `task_*` list belongs to the n-th task. Inputs stand
+    before their consumers, in this message or an earlier one. Ids are local to the session."""
 
     session_id: Annotated[int, "the session"]
     bodies: Annotated[list[TaskBody], "bodies not sent before in this session"]
@@ -93,22 +95,32 @@ class Submit:
     task_configs: Annotated[list[bytes], "configuration of each task, may be empty"]
     task_input_counts: Annotated[list[int], "number of inputs of each task"]
     task_inputs: Annotated[list[int], "ids of all inputs, one task after the other"]
-    task_names: Annotated[list[tuple[int, str]], "(task id, name) of tasks whose name differs from their body's"]
+    task_names: Annotated[
+        list[tuple[int, str]], "(task id, name) of tasks whose name differs from their body's"
+    ]
     const_objects: Annotated[list[ObjectMeta], "constant objects; uid is the full uid"]
-    const_data: Annotated[list[bytes | None], "content of each constant; None when it was uploaded to the relay"]
+    const_data: Annotated[
+        list[bytes | None], "content of each constant; None when it was uploaded to the relay"
+    ]
     keep: Annotated[list[int], "ids of the objects to keep until told otherwise"]
     users: Annotated[list[tuple[int, bytes]], "(id, `spec.user` as JSON) of tasks and outputs that have one"]
-    last: Annotated[bool, "no other part of this submit follows: unkept objects that nothing reads may go now"]
+    last: Annotated[
+        bool, "no other part of this submit follows: unkept objects that nothing reads may go now"
+    ]
 
 
 @message("wait", CONVERSATION, _OWNER)
 class Wait:
-    """Wait for tasks and objects of a session. Answered by `News` once all (or one, or the whole session) finished."""
+    """Wait for tasks and objects of a session. Answered by `News` once all (or one, or the whole session)
+    finished.
+    """
 
     request: Annotated[int, "number of the request"]
     session_id: Annotated[int, "the session"]
     ids: Annotated[list[int], "tasks and objects; ignored for mode `session`"]
-    mode: Annotated[str, "`all` of the ids, `some` of them (at least one), or `session`: every task submitted so far"]
+    mode: Annotated[
+        str, "`all` of the ids, `some` of them (at least one), or `session`: every task submitted so far"
+    ]
 
 
 @message("cancel_wait", CONVERSATION, _OWNER)
@@ -135,11 +147,11 @@ class News:
     more: Annotated[bool, "another part follows"]
     tasks: Annotated[
         list[tuple[int, str, float | None, float | None, str | None, bytes, str]],
-        "(id, TaskState value, start time in s since the epoch, duration in s, worker_id, `info.user` as JSON, debug)",
+        "(id, TaskState value, start in s, duration in s, worker_id, `info.user` as JSON, debug)",
     ]
     objects: Annotated[
         list[tuple[int, str, int | None, str | None, str | None, bytes]],
-        "(id, DataObjectState value, size in bytes, content type, worker_id of a holder, `info.user` as JSON)",
+        "(id, DataObjectState value, size in bytes, content type, worker_id of a holder, user info as JSON)",
     ]
 
 
@@ -230,6 +242,6 @@ class ServerInfo:
     more: Annotated[bool, "another part follows"]
     workers: Annotated[
         list[dict[str, Any]],
-        "per worker: worker_id, hostname, pid, resources, and lists of uids: tasks, objects, objects_to_delete",
+        "per worker: worker_id, hostname, pid, resources, lists of uids: tasks, objects, objects_to_delete",
     ]
     facts: Annotated[dict[str, Any], "version, address, uptime_s, sessions and other facts about the server"]

@@ -1,9 +1,9 @@
 """The data plane: objects from one process to another.
 
-Between workers, and between workers and the relay: each process binds one PULL and connects one PUSH per peer.
-Between clients and the relay: DEALER to ROUTER. The receiver drives every transfer: it asks from an offset and grants
-credit; the sender never sends more than was granted. A transfer is named by `transfer`, a random number of the
-receiver's; what comes for an unknown one is dropped.
+Between workers, and between workers and the relay: each process binds one PULL and connects one PUSH per
+peer. Between clients and the relay: DEALER to ROUTER. The receiver drives every transfer: it asks from an
+offset and grants credit; the sender never sends more than was granted. A transfer is named by `transfer`, a
+random number of the receiver's; what comes for an unknown one is dropped.
 
 A directory travels as one tar archive (see `common.archive`).
 """
@@ -27,7 +27,9 @@ class FetchData:
     uid: Annotated[int, "the object"]
     offset: Annotated[int, "bytes of it that are here already"]
     credit: Annotated[int, "bytes that may be sent before more credit is granted"]
-    reply_to: Annotated[Endpoint | None, "the asking worker's data endpoint; None on a connection that has a way back"]
+    reply_to: Annotated[
+        Endpoint | None, "the asking worker's data endpoint; None on a connection that has a way back"
+    ]
     ticket: Annotated[bytes, "given by the server to clients for one object; empty between workers"]
 
 
@@ -73,7 +75,9 @@ class CancelTransfer:
 
 @message("offer", CONVERSATION, "client")
 class Offer:
-    """A client has a constant for the relay, which then fetches it with `transfer` of the client's choosing."""
+    """A client has a constant for the relay, which then fetches it with `transfer` of the client's
+    choosing.
+    """
 
     transfer: Annotated[int, "names the upload"]
     uid: Annotated[int, "the object"]

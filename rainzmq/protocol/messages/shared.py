@@ -27,7 +27,9 @@ class TaskBody:
     task_type: Annotated[str, "`subworker/method`"]
     cpus: Annotated[int, "cpus each task needs, at least 1"]
     name: Annotated[str | None, "name of the tasks that have none of their own"]
-    config: Annotated[bytes, "shared part of the configuration, opaque to server and worker core; may be empty"]
+    config: Annotated[
+        bytes, "shared part of the configuration, opaque to server and worker core; may be empty"
+    ]
     input_labels: Annotated[list[str | None], "labels of the inputs in order; empty when none has one"]
     outputs: Annotated[list[OutputTemplate], "declared outputs; the n-th gets the id `task id + 1 + n`"]
 

@@ -1,4 +1,5 @@
-"""Worker and subworker, over an inherited stream socket; `docs/subworker_protocol.md` is the page for implementers.
+"""Worker and subworker, over an inherited stream socket; `docs/subworker_protocol.md` is the page for
+implementers.
 
 Messages have no header. A field may be added only with a new subworker protocol version.
 """

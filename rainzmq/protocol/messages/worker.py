@@ -48,19 +48,23 @@ class WorkerRefused:
 
 @message("fenced", CONVERSATION, _SERVER)
 class Fenced:
-    """The server had declared this worker dead (or never knew it): it must drop everything and say hello again."""
+    """The server had declared this worker dead (or never knew it): it must drop everything and say hello
+    again.
+    """
 
     reason: Annotated[str, "for people"]
 
 
 @message("heartbeat", CONVERSATION, _WORKER, _SERVER)
 class WorkerHeartbeat:
-    """I am alive. The server answers with one of its own."""
+    """I am alive. Sent every heartbeat interval by both sides."""
 
 
 @message("bye", CONVERSATION, _WORKER, _SERVER)
 class WorkerBye:
-    """The sender leaves on purpose: a worker's tasks run elsewhere, a server's workers end or wait for another."""
+    """The sender leaves on purpose: a worker's tasks run elsewhere, a server's workers end or wait for
+    another.
+    """
 
     reason: Annotated[str, "for people, may be empty"]
 
@@ -77,7 +81,9 @@ class Assign:
     priorities: Annotated[list[int], "higher starts first; ties in order of arrival"]
     input_counts: Annotated[list[int], "number of inputs of each"]
     inputs: Annotated[list[int], "uids of all inputs, one task after the other"]
-    spec_users: Annotated[list[tuple[int, bytes]], "(uid, `spec.user` as JSON) of tasks and outputs that have one"]
+    spec_users: Annotated[
+        list[tuple[int, bytes]], "(uid, `spec.user` as JSON) of tasks and outputs that have one"
+    ]
     names: Annotated[list[tuple[int, str]], "(uid, name) of tasks whose name differs from their body's"]
     inline: Annotated[list[int], "outputs whose content should come with the report when it is small"]
     objects: Annotated[list[ObjectMeta], "inputs that this worker does not know yet"]
@@ -132,18 +138,27 @@ class Report:
     attempts: Annotated[list[int], "attempt of each finished task"]
     start_times: Annotated[list[float], "when each finished task began, s since the epoch"]
     durations_us: Annotated[list[int], "how long each finished task ran, microseconds"]
+    output_counts: Annotated[list[int], "number of outputs of each finished task"]
     sizes: Annotated[list[int], "sizes in bytes of all outputs of finished tasks, one task after the other"]
-    content_types: Annotated[list[tuple[int, str]], "(uid, content type) of outputs that differ from the declared one"]
-    users: Annotated[list[tuple[int, bytes]], "(uid, `info.user` as JSON) of finished tasks and outputs that have one"]
+    content_types: Annotated[
+        list[tuple[int, str]], "(uid, content type) of outputs that differ from the declared one"
+    ]
+    users: Annotated[
+        list[tuple[int, bytes]], "(uid, `info.user` as JSON) of finished tasks and outputs that have one"
+    ]
     debugs: Annotated[list[tuple[int, str]], "(uid, debug messages) of finished tasks that have some"]
     inline: Annotated[list[tuple[int, bytes]], "(uid, content) of small outputs that were asked for"]
     failed: Annotated[
         list[tuple[int, int, float, int, str, str]],
-        "(uid, attempt, start time in s, duration in us, error, debug messages) of tasks that failed for good",
+        "(uid, attempt, start in s, duration in us, error, debug messages) of tasks that failed for good",
     ]
-    crashed: Annotated[list[tuple[int, int, str]], "(uid, attempt, what happened) of tasks that ended their subworker"]
+    crashed: Annotated[
+        list[tuple[int, int, str]], "(uid, attempt, what happened) of tasks that ended their subworker"
+    ]
     retracted: Annotated[list[tuple[int, int]], "(uid, attempt) of tasks given back"]
     fetched: Annotated[list[int], "objects of which this worker has a replica now"]
     removed: Annotated[list[int], "objects that were deleted on request"]
     missing: Annotated[list[tuple[int, str]], "(uid, why) of inputs that no holder could give"]
-    lost: Annotated[list[int], "objects this worker reported and does not have any more, such as damaged files"]
+    lost: Annotated[
+        list[int], "objects this worker reported and does not have any more, such as damaged files"
+    ]

@@ -84,7 +84,15 @@ class TurnEnded:
 
 
 Event = (
-    ClientJoined | WorkerJoined | ClientSaid | WorkerSaid | PeerGone | Uploaded | RelayMissed | Tick | TurnEnded
+    ClientJoined
+    | WorkerJoined
+    | ClientSaid
+    | WorkerSaid
+    | PeerGone
+    | Uploaded
+    | RelayMissed
+    | Tick
+    | TurnEnded
 )
 
 

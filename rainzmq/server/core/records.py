@@ -262,6 +262,7 @@ class SessionRecord:
     Attributes:
         unfinished: number of tasks that are neither finished nor cancelled.
         running: number of tasks in state running.
+        uploaded: constants at the relay whose submit has not come.
         submit_open: a submit has begun whose last part has not come; unkept objects wait in `unread`.
         waits: waits for tasks or objects, by what they wait for.
         session_waits: waits for the whole session.
@@ -285,6 +286,7 @@ class SessionRecord:
     unfinished: int = 0
     running: int = 0
     submit_open: bool = False
+    uploaded: set[int] = field(default_factory=set)
     unread: list[ObjectRecord] = field(default_factory=list)
     waits: dict[int, list[WaitRecord]] = field(default_factory=dict)
     session_waits: list[WaitRecord] = field(default_factory=list)

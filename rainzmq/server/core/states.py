@@ -9,7 +9,7 @@
 | task | finished | its worker committed it: outputs are known |
 | task | failed | it ended its session |
 | task | cancelled | its session ended first |
-| object | unfinished | its producer has not committed it (or its last replica was lost and it is being made again) |
+| object | unfinished | its producer has not committed it, or its last replica was lost |
 | object | finished | some worker, the relay or the server itself holds it |
 | object | removed | nobody needs it; it may still be made again for the sake of a lost descendant |
 | worker | live | heard of within the suspect limit |

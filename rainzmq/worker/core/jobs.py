@@ -1,7 +1,7 @@
 """What the worker's core asks its runners to do, and what they answer.
 
-A *job* is one attempt of one task with its resources in hand. A runner (built-in tasks, programs, subworkers) takes a
-job and later gives back exactly one *outcome*, also after a kill.
+A *job* is one attempt of one task with its resources in hand. A runner (built-in tasks, programs, subworkers)
+takes a job and later gives back exactly one *outcome*, also after a kill.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Outcome:
     Attributes:
         uid: the task.
         attempt: the attempt.
-        kind: FINISHED, FAILED (an error that running again would not mend), CRASHED (its subworker died under it, so
-            another attempt may be made), or CANCELLED (it was killed on request).
+        kind: FINISHED, FAILED (an error that running again would not mend), CRASHED (its subworker died under
+            it, so another attempt may be made), or CANCELLED (it was killed on request).
         error: for people, empty when it finished.
         outputs: one per declared output when it finished, else empty.
         user: `info.user` of the task as JSON, empty for {}.

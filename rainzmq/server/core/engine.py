@@ -1,0 +1,133 @@
+"""The server's core: one event in, effects out. Pure; `state.py` is what it knows.
+
+    frames -> message -> event -> Engine.handle(event, now) -> effects -> frames
+
+Handlers gather messages per peer; `TurnEnded` schedules once and releases them, so that a turn of the loop
+sends at most one multipart message to each peer, however many events it handled.
+"""
+
+from __future__ import annotations
+
+from rainzmq.common.ids import id_of
+from rainzmq.protocol.messages.client import ClientBye
+from rainzmq.protocol.messages.shared import Endpoint
+from rainzmq.protocol.messages.worker import Fenced, Report
+from rainzmq.server.core import states
+from rainzmq.server.core.dispatch import gather, schedule
+from rainzmq.server.core.events import (
+    ClientJoined,
+    ClientSaid,
+    Effect,
+    Event,
+    PeerGone,
+    RelayMissed,
+    Send,
+    Tick,
+    TurnEnded,
+    Uploaded,
+    WorkerJoined,
+    WorkerSaid,
+)
+from rainzmq.server.core.liveness import on_tick
+from rainzmq.server.core.on_client import client_gone, client_joined, client_said
+from rainzmq.server.core.on_worker import worker_joined, worker_lost, worker_said
+from rainzmq.server.core.state import CoreOptions, ServerState
+from rainzmq.server.core.submits import on_uploaded
+from rainzmq.server.core.tasks import object_lost
+
+
+class Engine:
+    """The server's state machine.
+
+    Args:
+        options: intervals, limits, the source of random numbers.
+        relay: data endpoint of the relay for workers.
+        data_port: TCP port of the relay for clients.
+        now: the engine's clock at its start, seconds.
+    """
+
+    def __init__(self, options: CoreOptions, relay: Endpoint, data_port: int, now: float) -> None:
+        self.state = ServerState(options, now=now, started=now, relay=relay, data_port=data_port)
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take one event at time `now` (seconds, never going back) and return what is to be done, in
+        order.
+        """
+        state = self.state
+        state.now = now
+        if isinstance(event, WorkerSaid):
+            self._worker_said(event)
+        elif isinstance(event, ClientSaid):
+            self._client_said(event)
+        elif isinstance(event, TurnEnded):
+            self._turn_ended()
+        elif isinstance(event, ClientJoined):
+            client_joined(state, event)
+        elif isinstance(event, WorkerJoined):
+            worker_joined(state, event)
+        elif isinstance(event, PeerGone):
+            self._peer_gone(event)
+        elif isinstance(event, Uploaded):
+            session = state.session_of(event.uid)
+            if session is not None:
+                on_uploaded(state, session, event.uid)
+        elif isinstance(event, RelayMissed):
+            self._relay_missed(event)
+        elif isinstance(event, Tick):
+            on_tick(state)
+        effects, state.effects = state.effects, []
+        return effects
+
+    def _worker_said(self, event: WorkerSaid) -> None:
+        state = self.state
+        worker = state.workers.get(event.peer)
+        if worker is None or worker.epoch != event.epoch:
+            state.counters.stale_results += isinstance(event.message, Report) and len(event.message.finished)
+            state.tell(
+                event.peer, Fenced("this server does not know you: you were declared dead, or it is new")
+            )
+            return
+        worker.last_heard = state.now
+        if worker.state == states.SUSPECT:
+            worker.to(states.LIVE)
+        worker_said(state, worker, event.message)
+
+    def _client_said(self, event: ClientSaid) -> None:
+        state = self.state
+        client = state.clients.get(event.peer)
+        if client is None or client.epoch != event.epoch:
+            reason = "the server does not know this client: it was silent for too long, or the server is new"
+            state.tell(event.peer, ClientBye(reason))
+            return
+        client.last_heard = state.now
+        client_said(state, client, event.message)
+
+    def _turn_ended(self) -> None:
+        state = self.state
+        schedule(state)
+        for worker in state.workers.values():
+            messages = gather(state, worker)
+            if messages:
+                state.outbox.setdefault(worker.peer, []).extend(messages)
+        outbox, state.outbox = state.outbox, {}
+        state.effects.extend(Send(peer, messages) for peer, messages in outbox.items())
+
+    def _peer_gone(self, event: PeerGone) -> None:
+        state = self.state
+        if event.peer in state.workers:
+            worker_lost(state, state.workers[event.peer], event.reason)
+        elif event.peer in state.clients:
+            client_gone(state, event.peer, event.reason)
+
+    def _relay_missed(self, event: RelayMissed) -> None:
+        state = self.state
+        item, session = state.object(event.uid), state.session_of(event.uid)
+        if item is None or session is None or item.state != states.FINISHED or item.at_relay:
+            return
+        state.log("warning", f"the relay can not get object {id_of(event.uid)}: {event.reason}")
+        for worker in item.holders:
+            item.forget(worker)
+            worker.deleting.add(event.uid)
+            worker.to_remove.append(event.uid)
+        if not item.available:
+            object_lost(state, session, item)

@@ -1,0 +1,248 @@
+"""What clients say, and what happens then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rainzmq.common.ids import make_uid
+from rainzmq.protocol.messages import client as m
+from rainzmq.server.core import states, waits
+from rainzmq.server.core.events import ClientJoined, SessionOwner
+from rainzmq.server.core.objects import unread_object
+from rainzmq.server.core.reasons import why_nothing_runs
+from rainzmq.server.core.records import ClientRecord, SessionRecord, WaitRecord, WorkerRecord
+from rainzmq.server.core.state import ServerState
+from rainzmq.server.core.submits import on_submit
+from rainzmq.server.core.tasks import empty_session
+
+INFO_IDS = 20_000
+"""Ids of one `ServerInfo` part; more go into several."""
+
+
+def client_joined(state: ServerState, event: ClientJoined) -> None:
+    """Register a client and welcome it."""
+    if event.peer in state.clients:
+        client_gone(state, event.peer, "it said hello again")
+    epoch = state.options.random_id()
+    hello = event.hello
+    name = f"{hello.hostname} (pid {hello.pid})"
+    state.clients[event.peer] = ClientRecord(event.peer, epoch, name, state.now, event.viewer)
+    state.log("info", f"{'viewer' if event.viewer else 'client'} {name} connected")
+    options = state.options
+    state.tell(
+        event.peer,
+        m.ClientWelcome(
+            options.software, epoch, state.data_port, options.heartbeat_interval_s, options.dead_after_s
+        ),
+    )
+
+
+def client_gone(state: ServerState, peer: bytes, reason: str) -> None:
+    """A client left or is lost: its sessions end."""
+    client = state.clients.pop(peer)
+    state.log("info", f"client {client.name} is gone: {reason}")
+    for session_id in sorted(client.sessions):
+        close_session(state, state.sessions[session_id])
+    state.outbox.pop(peer, None)
+    state.forget_peer(peer)
+
+
+def close_session(state: ServerState, session: SessionRecord) -> None:
+    """End a session for good."""
+    if session.state == states.OPEN:
+        empty_session(state, session)
+    session.to(states.CLOSED)
+    del state.sessions[session.session_id]
+    client = state.clients.get(session.peer)
+    if client is not None:
+        client.sessions.discard(session.session_id)
+    state.effects.append(SessionOwner(session.session_id, None))
+
+
+def client_said(state: ServerState, client: ClientRecord, message: Any) -> None:
+    """Dispatch a client's message; those about a session find it first, or are refused."""
+    handler = _PLAIN.get(type(message))
+    if handler is not None:
+        handler(state, client, message)
+        return
+    session = state.sessions.get(message.session_id)
+    request = getattr(message, "request", None)
+    mine = session is not None and message.session_id in client.sessions
+    if session is None or (not mine and not isinstance(message, m.AskProgress)):
+        if request is not None:
+            reason = f"session {message.session_id} is closed or not yours"
+            state.tell(client.peer, m.RequestFailed(request, "session", reason))
+        return
+    if isinstance(message, m.CloseSession):
+        close_session(state, session)
+        state.tell(client.peer, m.Done(message.request))
+    elif session.state != states.OPEN:
+        if request is not None:
+            reason = session.failure.message if session.failure else session.state
+            state.tell(client.peer, m.RequestFailed(request, "session", reason))
+    else:
+        _SESSION[type(message)](state, client, session, message)
+
+
+def _on_new_session(state: ServerState, client: ClientRecord, message: m.NewSession) -> None:
+    session_id = state.next_session_id
+    state.next_session_id += 1
+    state.sessions[session_id] = SessionRecord(session_id, client.peer, message.name)
+    client.sessions.add(session_id)
+    state.effects.append(SessionOwner(session_id, client.epoch))
+    state.tell(client.peer, m.SessionOpened(message.request, session_id))
+
+
+def _on_submit(state: ServerState, client: ClientRecord, session: SessionRecord, message: m.Submit) -> None:
+    on_submit(state, session, message)
+
+
+def _on_wait(state: ServerState, client: ClientRecord, session: SessionRecord, message: m.Wait) -> None:
+    if message.mode == "session":
+        wait = WaitRecord(client.peer, message.request, [], False, 1)
+        if session.unfinished:
+            session.session_waits.append(wait)
+        else:
+            state.tell(client.peer, m.News(message.request, False, [], []))
+        return
+    uids = waits.uids_of(session, message.ids)
+    if uids is None or message.mode not in ("all", "some"):
+        _refuse(state, client, message.request, "it waits for something that is not in the session")
+        return
+    unfinished = [uid for uid in dict.fromkeys(uids) if not waits.is_finished(session, uid)]
+    some = message.mode == "some"
+    wait = WaitRecord(client.peer, message.request, uids, some, len(unfinished))
+    if not unfinished or (some and len(unfinished) < len(set(uids))):
+        waits.answer(state, session, wait)
+        return
+    for uid in unfinished:
+        session.waits.setdefault(uid, []).append(wait)
+
+
+def _on_cancel_wait(state: ServerState, client: ClientRecord, message: m.CancelWait) -> None:
+    for session_id in client.sessions:
+        session = state.sessions[session_id]
+        session.session_waits = [w for w in session.session_waits if w.request != message.request]
+        for waiting in session.waits.values():
+            for wait in waiting:
+                if wait.request == message.request:
+                    wait.missing = 0
+
+
+def _on_update(state: ServerState, client: ClientRecord, session: SessionRecord, message: m.Update) -> None:
+    uids = waits.uids_of(session, message.ids)
+    if uids is None:
+        _refuse(state, client, message.request, "it asks for something that is not in the session")
+    else:
+        waits.send_news(state, session, client.peer, message.request, uids)
+
+
+def _on_fetch(state: ServerState, client: ClientRecord, session: SessionRecord, message: m.Fetch) -> None:
+    item = session.objects.get(make_uid(session.session_id, message.id))
+    if item is None:
+        _refuse(state, client, message.request, f"object {session.session_id}/{message.id} is unknown")
+    elif not item.keep:
+        _refuse(state, client, message.request, f"object {session.session_id}/{message.id} is not kept")
+    elif item.state == states.FINISHED:
+        waits.send_content(state, session, item, client.peer, message.request)
+    else:
+        session.fetches.setdefault(item.uid, []).append((client.peer, message.request))
+
+
+def _on_unkeep(state: ServerState, client: ClientRecord, session: SessionRecord, message: m.Unkeep) -> None:
+    items = [session.objects.get(make_uid(session.session_id, item)) for item in message.ids]
+    for item, local_id in zip(items, message.ids, strict=True):
+        if item is None or not item.keep:
+            _refuse(state, client, message.request, f"object {session.session_id}/{local_id} is not kept")
+            return
+    for item in items:
+        if item is not None:
+            item.keep = False
+            unread_object(state, session, item)
+    state.tell(client.peer, m.Done(message.request))
+
+
+def _on_progress(
+    state: ServerState, client: ClientRecord, session: SessionRecord, message: m.AskProgress
+) -> None:
+    total = len(session.tasks)
+    reasons = [] if session.running else why_nothing_runs(state, session)
+    state.tell(
+        client.peer,
+        m.Progress(message.request, total - session.unfinished, session.running, total, reasons),
+    )
+
+
+def _on_server_info(state: ServerState, client: ClientRecord, message: m.AskServerInfo) -> None:
+    facts = {
+        "version": state.options.software,
+        "uptime_s": round(state.now - state.started, 3),
+        "clients": len(state.clients),
+        "sessions": [
+            {
+                "session_id": session.session_id,
+                "name": session.name,
+                "state": session.state,
+                "tasks": len(session.tasks),
+                "unfinished": session.unfinished,
+                "running": session.running,
+            }
+            for session in state.sessions.values()
+        ],
+        "counters": {
+            name: getattr(state.counters, name) for name in type(state.counters).__dataclass_fields__
+        },
+    }
+    parts = [part for worker in state.workers.values() for part in _worker_parts(worker)]
+    for part in parts[:-1]:
+        state.tell(client.peer, m.ServerInfo(message.request, True, [part], {}))
+    state.tell(client.peer, m.ServerInfo(message.request, False, parts[-1:], facts))
+
+
+def _worker_parts(worker: WorkerRecord) -> Iterator[dict[str, Any]]:
+    base = {
+        "worker_id": worker.name,
+        "hostname": worker.hello.hostname,
+        "pid": worker.hello.pid,
+        "state": worker.state,
+        "resources": {"cpus": worker.cpus},
+    }
+    columns = {
+        "tasks": list(worker.tasks),
+        "objects": [uid for uid in worker.objects if uid not in worker.deleting],
+        "objects_to_delete": list(worker.deleting),
+    }
+    longest = max(len(column) for column in columns.values())
+    for start in range(0, max(longest, 1), INFO_IDS):
+        yield base | {name: column[start : start + INFO_IDS] for name, column in columns.items()}
+
+
+def _on_heartbeat(state: ServerState, client: ClientRecord, message: m.ClientHeartbeat) -> None:
+    """That it was heard has been noted."""
+
+
+def _on_bye(state: ServerState, client: ClientRecord, message: m.ClientBye) -> None:
+    client_gone(state, client.peer, message.reason or "it said goodbye")
+
+
+def _refuse(state: ServerState, client: ClientRecord, request: int, reason: str) -> None:
+    state.tell(client.peer, m.RequestFailed(request, "request", reason))
+
+
+_PLAIN: dict[type, Callable[[ServerState, ClientRecord, Any], None]] = {
+    m.NewSession: _on_new_session,
+    m.CancelWait: _on_cancel_wait,
+    m.AskServerInfo: _on_server_info,
+    m.ClientHeartbeat: _on_heartbeat,
+    m.ClientBye: _on_bye,
+}
+
+_SESSION: dict[type, Callable[[ServerState, ClientRecord, SessionRecord, Any], None]] = {
+    m.Submit: _on_submit,
+    m.Wait: _on_wait,
+    m.Update: _on_update,
+    m.Fetch: _on_fetch,
+    m.Unkeep: _on_unkeep,
+    m.AskProgress: _on_progress,
+}

@@ -1,0 +1,200 @@
+"""What workers say, and what happens then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rainzmq.common.ids import id_of
+from rainzmq.protocol.messages import worker as m
+from rainzmq.server.core import states
+from rainzmq.server.core.events import WorkerJoined
+from rainzmq.server.core.records import WorkerRecord
+from rainzmq.server.core.state import ServerState
+from rainzmq.server.core.tasks import (
+    object_lost,
+    task_again,
+    task_crashed,
+    task_failed,
+    task_finished,
+    task_started,
+)
+
+MISS_LIMIT = 3
+"""An input that workers could not get so often fails the task that asks for it."""
+
+
+def worker_joined(state: ServerState, event: WorkerJoined) -> None:
+    """Register a worker, or refuse one that claims the data endpoint of a live one."""
+    if event.peer in state.workers:
+        worker_lost(state, state.workers[event.peer], "it said hello again")
+    epoch = state.options.random_id()
+    worker = WorkerRecord(event.peer, epoch, event.hello, state.now)
+    options = state.options
+    for other in state.workers.values():
+        if other.name == worker.name:
+            reason = f"a worker with the data endpoint {worker.name} is registered and alive"
+            state.log("warning", f"worker {event.hello.hostname} (pid {event.hello.pid}) refused: {reason}")
+            state.tell(event.peer, m.WorkerRefused(options.software, reason))
+            state.forget_peer(event.peer)
+            return
+    if worker.cpus < 1:
+        state.tell(event.peer, m.WorkerRefused(options.software, f"it offers {worker.cpus} cpus"))
+        state.forget_peer(event.peer)
+        return
+    state.workers[event.peer] = worker
+    state.log("info", f"worker {worker.name} joined: {worker.hello.hostname}, {worker.cpus} cpus")
+    state.tell(
+        event.peer,
+        m.WorkerWelcome(
+            options.software, epoch, state.relay, options.heartbeat_interval_s, options.dead_after_s
+        ),
+    )
+
+
+def worker_lost(state: ServerState, worker: WorkerRecord, reason: str) -> None:
+    """A worker is gone: what only it held is made again, what it ran runs elsewhere."""
+    worker.to(states.LOST)
+    del state.workers[worker.peer]
+    state.counters.workers_lost += 1
+    state.log("warning", f"worker {worker.name} is lost: {reason}")
+    tasks = list(worker.tasks.values())
+    objects = list(worker.objects.values())
+    for item in objects:
+        item.forget(worker)
+    for task in tasks:
+        session = state.session_of(task.uid)
+        if session is None or task.worker is not worker:
+            continue
+        if task.state == states.RUNNING:
+            task_crashed(state, session, task, f"the worker was lost while it ran ({reason})")
+        else:
+            task_again(state, session, task, new_attempt=True)
+    for item in objects:
+        session = state.session_of(item.uid)
+        if session is not None and item.state == states.FINISHED and not item.available:
+            object_lost(state, session, item)
+    state.outbox.pop(worker.peer, None)
+    state.forget_peer(worker.peer)
+
+
+def worker_said(state: ServerState, worker: WorkerRecord, message: Any) -> None:
+    """Dispatch a worker's message."""
+    if isinstance(message, m.Report):
+        _on_report(state, worker, message)
+    elif isinstance(message, m.WorkerBye):
+        worker_lost(state, worker, message.reason or "it said goodbye")
+
+
+def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> None:
+    for uid in report.removed:
+        worker.deleting.discard(uid)
+    for uid in report.fetched:
+        item = state.object(uid)
+        if item is not None and item.state == states.FINISHED and worker in item.expected:
+            item.add_holder(worker)
+    for uid, attempt in report.started:
+        task, session = state.task(uid), state.session_of(uid)
+        if task and session and task.worker is worker and task.attempt == attempt:
+            task_started(state, session, task)
+    if report.finished:
+        _on_finished(state, worker, report)
+    for uid, attempt, start_time, duration_us, error, debug in report.failed:
+        task, session = _current(state, worker, uid, attempt)
+        if task and session:
+            task.start_time, task.duration_us = start_time, duration_us
+            task_failed(state, session, task, error, debug)
+    for uid, attempt, note in report.crashed:
+        task, session = _current(state, worker, uid, attempt)
+        if task and session:
+            task_crashed(state, session, task, note)
+    for uid, attempt in report.retracted:
+        task, session = _current(state, worker, uid, attempt)
+        if task and session and task.state == states.ASSIGNED:
+            state.counters.tasks_retracted += 1
+            task_again(state, session, task, new_attempt=False)
+    for uid, why in report.missing:
+        _on_missing(state, worker, uid, why)
+    for uid in report.lost:
+        item, session = state.object(uid), state.session_of(uid)
+        if item and session:
+            state.log("warning", f"worker {worker.name} lost object {id_of(uid)}")
+            item.forget(worker)
+            if item.state == states.FINISHED and not item.available:
+                object_lost(state, session, item)
+
+
+def _current(state: ServerState, worker: WorkerRecord, uid: int, attempt: int) -> Any:
+    """(task, session) when this worker has that attempt of the task, else (None, None), counted as stale."""
+    task, session = state.task(uid), state.session_of(uid)
+    live = task is not None and task.state in (states.ASSIGNED, states.RUNNING)
+    if live and task is not None and task.worker is worker and task.attempt == attempt:
+        return task, session
+    state.counters.stale_results += 1
+    return None, None
+
+
+def _on_finished(state: ServerState, worker: WorkerRecord, report: m.Report) -> None:
+    count = len(report.finished)
+    columns = (report.attempts, report.start_times, report.durations_us, report.output_counts)
+    if any(len(column) != count for column in columns) or sum(report.output_counts) != len(report.sizes):
+        state.counters.refused_messages += 1
+        state.log("warning", f"worker {worker.name} sent a report with columns of different lengths")
+        return
+    content_types, users = dict(report.content_types), dict(report.users)
+    debugs, inline = dict(report.debugs), dict(report.inline)
+    start = 0
+    for uid, attempt, start_time, duration_us, outputs in zip(report.finished, *columns, strict=True):
+        sizes = report.sizes[start : start + outputs]
+        start += outputs
+        task, session = _current(state, worker, uid, attempt)
+        if task is None or len(sizes) != len(task.outputs):
+            _discard_stale(state, worker, uid, outputs)
+            continue
+        for item, size in zip(task.outputs, sizes, strict=True):
+            data = inline.get(item.uid) if inline else None
+            if data is not None and len(data) == size and item.state == states.UNFINISHED:
+                item.data = data
+            if item.uid in content_types:
+                session.content_types[item.uid] = content_types[item.uid]
+            if item.uid in users:
+                session.info_users[item.uid] = users[item.uid]
+        if uid in users:
+            session.info_users[uid] = users[uid]
+        if uid in debugs:
+            session.debugs[uid] = debugs[uid]
+        task_finished(state, session, task, sizes, start_time, duration_us)
+
+
+def _discard_stale(state: ServerState, worker: WorkerRecord, uid: int, outputs: int) -> None:
+    """A result that is not wanted: the worker may delete its outputs, unless it holds them by right."""
+    for item in range(uid + 1, uid + 1 + outputs):
+        if item not in worker.objects and state.session_of(item) is not None:
+            worker.deleting.add(item)
+            worker.to_remove.append(item)
+
+
+def _on_missing(state: ServerState, worker: WorkerRecord, uid: int, why: str) -> None:
+    """No holder could give an input. Its replicas count as lost; after a few times its readers fail."""
+    item, session = state.object(uid), state.session_of(uid)
+    if item is None or session is None or item.state != states.FINISHED:
+        return
+    state.log("warning", f"worker {worker.name} can not get object {id_of(uid)}: {why}")
+    item.misses += 1
+    waiting = [task for task in item.consumers if task.worker is worker and task.state == states.ASSIGNED]
+    if item.misses > MISS_LIMIT or (item.producer is None and item.at_relay and item.misses > 1):
+        text = f"its input {id_of(uid)} could not be brought to {worker.name}: {why}"
+        for task in waiting[:1]:
+            task_failed(state, session, task, text, "")
+        return
+    for holder in item.holders:
+        holder.objects.pop(uid, None)
+        holder.deleting.add(uid)
+        holder.to_remove.append(uid)
+    item.holders = ()
+    item.forget(worker)
+    for task in waiting:
+        if not task.retracting:
+            task.retracting = True
+            worker.to_retract.append(task.uid)
+    if not item.available:
+        object_lost(state, session, item)

@@ -1,0 +1,57 @@
+"""Why tasks that could run do not: every wait that can not end has a reason that can be asked for."""
+
+from __future__ import annotations
+
+from rainzmq.common.ids import id_of
+from rainzmq.scheduler import policy
+from rainzmq.server.core import states
+from rainzmq.server.core.records import SessionRecord, TaskRecord
+from rainzmq.server.core.state import ServerState
+
+MAX_REASONS = 5
+
+
+def why_nothing_runs(state: ServerState, session: SessionRecord) -> list[str]:
+    """Reasons for people why no task of the session runs; empty when they are on their way."""
+    workers = state.schedulable()
+    if not state.workers:
+        return ["no worker is connected to the server; start one with `rainzmq worker SERVER`"]
+    if not workers:
+        return [f"no worker has been heard of for {state.options.suspect_after_s:g} s"]
+    reasons: dict[tuple[int, str], str] = {}
+    for task in session.tasks.values():
+        if task.state == states.READY and task.body.request not in reasons:
+            reason = why_not_placed(state, session, task)
+            if reason:
+                reasons[task.body.request] = reason
+                if len(reasons) >= MAX_REASONS:
+                    break
+    if reasons:
+        return list(reasons.values())
+    waiting = [
+        item.uid
+        for item in session.objects.values()
+        if item.producer is None and item.state == states.UNFINISHED and item.pending
+    ]
+    if waiting:
+        return [f"the upload of constant {id_of(waiting[0])} has not arrived at the server"]
+    return []
+
+
+def why_not_placed(state: ServerState, session: SessionRecord, task: TaskRecord) -> str | None:
+    """Why no worker could ever run a ready task; None when one can."""
+    cpus, kind = task.body.request
+    workers = state.schedulable()
+    if any(policy.fits(task.body.request, worker) for worker in workers):
+        return None
+    name = session.task_name(task)
+    who = f"task {id_of(task.uid)}" + (f" ({name})" if name else "")
+    able = [worker for worker in workers if kind in worker.kinds]
+    if not able:
+        offered = sorted({item for worker in workers for item in worker.kinds})
+        return (
+            f"{who} is of type {task.body.declared.task_type!r}, but no worker offers {kind!r} (they offer "
+            f"{', '.join(offered)}); register it in a worker's configuration: [subworkers.{kind}]"
+        )
+    largest = max(able, key=lambda worker: worker.cpus)
+    return f"{who} needs {cpus} cpus, but the largest worker, {largest.name}, has {largest.cpus}"

@@ -1,0 +1,102 @@
+"""Everything the server's core knows, and the effects it has gathered in this turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rainzmq.common.ids import session_of
+from rainzmq.scheduler.ready import ReadyQueues
+from rainzmq.server.core import states
+from rainzmq.server.core.events import Effect, Forget, Log, Send
+from rainzmq.server.core.records import (
+    ClientRecord,
+    ObjectRecord,
+    SessionRecord,
+    TaskRecord,
+    WorkerRecord,
+)
+
+
+@dataclass(slots=True)
+class CoreOptions:
+    """What the engine is told at its start. Times in seconds; `random_id` gives a fresh 62-bit number per
+    call.
+    """
+
+    random_id: Callable[[], int]
+    software: str
+    heartbeat_interval_s: float
+    suspect_after_s: float
+    dead_after_s: float
+    crash_limit: int
+
+
+@dataclass(slots=True)
+class Counters:
+    """What an operator wants counted."""
+
+    tasks_submitted: int = 0
+    tasks_finished: int = 0
+    tasks_failed: int = 0
+    stale_results: int = 0
+    refused_messages: int = 0
+    workers_lost: int = 0
+    tasks_rerun: int = 0
+    tasks_retracted: int = 0
+
+
+@dataclass(slots=True)
+class ServerState:
+    """The whole state of the core. Handlers change it completely, then return; effects wait in `effects`."""
+
+    options: CoreOptions
+    now: float = 0.0
+    started: float = 0.0
+    last_tick: float | None = None
+    next_session_id: int = 1
+    data_port: int = 0
+    relay: Any = None
+    clients: dict[bytes, ClientRecord] = field(default_factory=dict)
+    workers: dict[bytes, WorkerRecord] = field(default_factory=dict)
+    sessions: dict[int, SessionRecord] = field(default_factory=dict)
+    ready: ReadyQueues = field(default_factory=ReadyQueues)
+    unservable_since: dict[str, float] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
+    effects: list[Effect] = field(default_factory=list)
+    outbox: dict[bytes, list[Any]] = field(default_factory=dict)
+
+    def tell(self, peer: bytes, message: Any) -> None:
+        """Gather a message; it leaves at the end of the turn with the peer's others."""
+        self.outbox.setdefault(peer, []).append(message)
+
+    def log(self, level: str, text: str) -> None:
+        """Note something for the operator."""
+        self.effects.append(Log(level, text))
+
+    def forget_peer(self, peer: bytes) -> None:
+        """Send what is gathered for a peer, then drop its queue."""
+        messages = self.outbox.pop(peer, None)
+        if messages:
+            self.effects.append(Send(peer, messages))
+        self.effects.append(Forget(peer))
+
+    def session_of(self, uid: int) -> SessionRecord | None:
+        """The open session a uid belongs to; None when there is none."""
+        session = self.sessions.get(session_of(uid))
+        return session if session is not None and session.state == states.OPEN else None
+
+    def task(self, uid: int) -> TaskRecord | None:
+        """A task of an open session."""
+        session = self.session_of(uid)
+        return session.tasks.get(uid) if session else None
+
+    def object(self, uid: int) -> ObjectRecord | None:
+        """A data object of an open session."""
+        session = self.session_of(uid)
+        return session.objects.get(uid) if session else None
+
+    def schedulable(self) -> list[WorkerRecord]:
+        """Workers that may get new tasks."""
+        return [worker for worker in self.workers.values() if worker.state == states.LIVE]

@@ -1,0 +1,150 @@
+"""A part of a graph arrives: from columns to records."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from rainzmq.common.ids import MAX_ID, make_uid, session_of
+from rainzmq.protocol.messages.client import Submit
+from rainzmq.protocol.messages.shared import Failure
+from rainzmq.server.core import states
+from rainzmq.server.core.objects import object_finished, unread_object
+from rainzmq.server.core.records import Body, ObjectRecord, SessionRecord, TaskRecord
+from rainzmq.server.core.state import ServerState
+from rainzmq.server.core.tasks import input_finished, session_failed, task_ready_or_waiting
+
+
+class BadSubmit(Exception):
+    """A submit that contradicts itself or the session; its text says how."""
+
+
+def on_submit(state: ServerState, session: SessionRecord, submit: Submit) -> None:
+    """Add tasks and objects to a session; a malformed submit fails the session with the reason."""
+    session.submit_open = True
+    try:
+        _check_columns(submit)
+        for body in submit.bodies:
+            if body.cpus < 1 or "/" not in body.task_type:
+                raise BadSubmit(f"body {body.key} has cpus {body.cpus} and type {body.task_type!r}")
+            session.bodies[body.key] = Body(body)
+        consts = _add_constants(state, session, submit)
+        tasks = _add_tasks(session, submit)
+        for local_id in submit.keep:
+            _known_object(session, local_id).keep = True
+    except BadSubmit as error:
+        message = f"the server can not use this submit: {error}"
+        session_failed(state, session, Failure(0, None, None, 0, None, message, ""))
+        return
+    state.counters.tasks_submitted += len(tasks)
+    session.unfinished += len(tasks)
+    for task in reversed(tasks):
+        level = 0
+        for item in task.outputs:
+            for consumer in item.consumers:
+                if consumer.blevel >= level:
+                    level = consumer.blevel + 1
+        task.blevel = level
+    for task in tasks:
+        task_ready_or_waiting(state, task)
+    if submit.last:
+        session.submit_open = False
+        unread, session.unread = session.unread, []
+        for item in unread:
+            unread_object(state, session, item)
+    for item in consts:
+        unread_object(state, session, item)
+
+
+def on_uploaded(state: ServerState, session: SessionRecord, uid: int) -> None:
+    """The relay has a constant; its `Submit` may come before or after this."""
+    item = session.objects.get(uid)
+    if item is None:
+        session.uploaded.add(uid)
+    elif item.producer is None and item.state == states.UNFINISHED:
+        item.at_relay = True
+        for task in object_finished(state, session, item):
+            input_finished(state, task)
+        unread_object(state, session, item)
+
+
+def _check_columns(submit: Submit) -> None:
+    count = len(submit.task_ids)
+    columns = (submit.task_bodies, submit.task_configs, submit.task_input_counts)
+    if any(len(column) != count for column in columns):
+        raise BadSubmit("columns of different lengths")
+    if any(item < 0 for item in submit.task_input_counts):
+        raise BadSubmit("a negative number of inputs")
+    if sum(submit.task_input_counts) != len(submit.task_inputs):
+        raise BadSubmit("the input counts do not add up")
+    if len(submit.const_objects) != len(submit.const_data):
+        raise BadSubmit("constants and their contents differ in number")
+
+
+def _add_constants(state: ServerState, session: SessionRecord, submit: Submit) -> list[ObjectRecord]:
+    added = []
+    for meta, data in zip(submit.const_objects, submit.const_data, strict=True):
+        uid = meta.uid
+        if session_of(uid) != session.session_id or uid in session.objects or uid in session.tasks:
+            raise BadSubmit(f"constant {uid} is of another session or stands twice")
+        item = ObjectRecord(uid, None)
+        item.size = meta.size
+        session.consts[uid] = meta
+        session.objects[uid] = item
+        if data is not None:
+            item.data = data
+        elif uid in session.uploaded:
+            session.uploaded.discard(uid)
+            item.at_relay = True
+        if item.available:
+            object_finished(state, session, item)
+        added.append(item)
+    return added
+
+
+def _add_tasks(session: SessionRecord, submit: Submit) -> list[TaskRecord]:
+    base = make_uid(session.session_id, 0)
+    objects, all_tasks, bodies = session.objects, session.tasks, session.bodies
+    inputs = iter(submit.task_inputs)
+    added: list[TaskRecord] = []
+    columns = zip(
+        submit.task_ids, submit.task_bodies, submit.task_configs, submit.task_input_counts, strict=True
+    )
+    for local_id, key, config, count in columns:
+        body = bodies.get(key)
+        if body is None:
+            raise BadSubmit(f"task {local_id} has the unknown body {key}")
+        outputs = len(body.declared.outputs)
+        if not 0 <= local_id <= MAX_ID - outputs:
+            raise BadSubmit(f"id {local_id} is out of range")
+        uid = base + local_id
+        read = tuple([_known_object(session, item) for item in islice(inputs, count)])
+        task = TaskRecord(uid, body, config, read)
+        for used in range(uid, uid + outputs + 1):
+            if used in all_tasks or used in objects:
+                raise BadSubmit(f"id {used - base} stands twice")
+        all_tasks[uid] = task
+        if outputs:
+            task.outputs = tuple([ObjectRecord(uid + 1 + index, task) for index in range(outputs)])
+            for item in task.outputs:
+                objects[item.uid] = item
+        for item in read:
+            if item.state == states.REMOVED:
+                raise BadSubmit(
+                    f"task {local_id} reads object {item.uid - base}, which is not there any more"
+                )
+            item.consumers.append(task)
+            item.pending += 1
+            item.lineage += 1
+        added.append(task)
+    for local_id, name in submit.task_names:
+        session.names[base + local_id] = name
+    for local_id, user in submit.users:
+        session.users[base + local_id] = user
+    return added
+
+
+def _known_object(session: SessionRecord, local_id: int) -> ObjectRecord:
+    item = session.objects.get(make_uid(session.session_id, local_id))
+    if item is None:
+        raise BadSubmit(f"object {local_id} is not in this session")
+    return item

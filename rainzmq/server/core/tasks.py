@@ -1,0 +1,218 @@
+"""Life of tasks: ready, assigned, started, finished, run again.
+
+Functions are named after what happened; each changes the state completely.
+"""
+
+from __future__ import annotations
+
+from rainzmq.common.ids import id_of
+from rainzmq.protocol.messages.client import SessionFailed
+from rainzmq.protocol.messages.shared import Failure
+from rainzmq.scheduler import policy
+from rainzmq.server.core import states, waits
+from rainzmq.server.core.objects import object_finished, recover, release_inputs, unread_object
+from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord, WorkerRecord
+from rainzmq.server.core.state import ServerState
+
+
+def task_ready_or_waiting(state: ServerState, task: TaskRecord) -> None:
+    """A task that is to run (again): ready when all inputs are finished, else waiting for them."""
+    task.waiting = sum(1 for item in task.inputs if item.state == states.UNFINISHED)
+    if task.state == states.WAITING:
+        if not task.waiting:
+            _make_ready(state, task)
+    elif task.waiting:
+        task.to(states.WAITING)
+    else:
+        _make_ready(state, task)
+
+
+def input_finished(state: ServerState, task: TaskRecord) -> None:
+    """One more input of a waiting task is finished."""
+    task.waiting -= 1
+    if not task.waiting:
+        _make_ready(state, task)
+
+
+def task_assigned(task: TaskRecord, worker: WorkerRecord) -> None:
+    """The policy gave a ready task to a worker."""
+    task.to(states.ASSIGNED)
+    task.worker = worker
+    task.retracting = False
+    task.expected_s = policy.expected_s(task)
+    worker.tasks[task.uid] = task
+    worker.load += task.body.declared.cpus
+    worker.backlog_s += task.expected_s
+    worker.to_assign.append(task)
+
+
+def task_started(state: ServerState, session: SessionRecord, task: TaskRecord) -> None:
+    """Its worker began to run it."""
+    if task.state == states.ASSIGNED:
+        task.to(states.RUNNING)
+        task.retracting = False
+        session.running += 1
+
+
+def task_off_worker(session: SessionRecord, task: TaskRecord) -> None:
+    """It does not occupy its worker any more; its state is for the caller to change."""
+    worker = task.worker
+    if worker is not None and worker.tasks.pop(task.uid, None) is not None:
+        worker.load -= task.body.declared.cpus
+        worker.backlog_s = max(0.0, worker.backlog_s - task.expected_s) if worker.tasks else 0.0
+    if task.state == states.RUNNING:
+        session.running -= 1
+
+
+def task_finished(
+    state: ServerState,
+    session: SessionRecord,
+    task: TaskRecord,
+    sizes: list[int],
+    start_time: float,
+    duration_us: int,
+) -> None:
+    """Commit a result. The caller has checked that it is not stale, and noted content types, users and inline
+    data.
+    """
+    worker = task.worker
+    assert worker is not None, "a finished task has a worker"
+    task_off_worker(session, task)
+    task.to(states.FINISHED)
+    task.start_time = start_time
+    task.duration_us = duration_us
+    task.body.measured(duration_us / 1e6)
+    session.unfinished -= 1
+    state.counters.tasks_finished += 1
+    for item, size in zip(task.outputs, sizes, strict=True):
+        if item.state == states.REMOVED:
+            # Made again for the sake of another output of the same task.
+            worker.deleting.add(item.uid)
+            worker.to_remove.append(item.uid)
+            continue
+        item.add_holder(worker)
+        if item.state == states.UNFINISHED:
+            item.size = size
+            for consumer in object_finished(state, session, item):
+                input_finished(state, consumer)
+    for item in task.inputs:
+        item.pending -= 1
+        if not item.pending:
+            unread_object(state, session, item)
+    for item in task.outputs:
+        if not item.pending:
+            unread_object(state, session, item)
+    if not task.outputs:
+        release_inputs(state, session, task)
+    waits.finished(state, session, task.uid)
+    if not session.unfinished:
+        waits.session_finished(state, session)
+
+
+def task_again(state: ServerState, session: SessionRecord, task: TaskRecord, new_attempt: bool) -> None:
+    """An assigned or running task must run elsewhere: its worker is gone, or gave it back."""
+    task_off_worker(session, task)
+    task.worker = None
+    task.retracting = False
+    if new_attempt:
+        task.attempt += 1
+        state.counters.tasks_rerun += 1
+    task_ready_or_waiting(state, task)
+    _recover_lost_inputs(state, session, task)
+
+
+def task_crashed(state: ServerState, session: SessionRecord, task: TaskRecord, note: str) -> None:
+    """It ended its subworker or worker. Run again, up to the crash limit."""
+    worker = task.worker.name if task.worker else "?"
+    task.crashes += 1
+    task.crash_notes = (*task.crash_notes, f"attempt {task.attempt} on {worker}: {note}")
+    if task.crashes < state.options.crash_limit:
+        task_again(state, session, task, new_attempt=True)
+        return
+    text = (
+        f"crash limit: it ended the process it ran in {task.crashes} times and is not tried again.\n"
+        + "\n".join(task.crash_notes)
+    )
+    task_failed(state, session, task, text, "")
+
+
+def task_failed(
+    state: ServerState, session: SessionRecord, task: TaskRecord, message: str, debug: str
+) -> None:
+    """A task failed for good, which ends its session."""
+    worker = task.worker.name if task.worker else None
+    task_off_worker(session, task)
+    task.to(states.FAILED)
+    failure = Failure(
+        task.uid,
+        session.task_name(task),
+        task.body.declared.task_type,
+        task.attempt,
+        worker,
+        message,
+        debug,
+    )
+    state.counters.tasks_failed += 1
+    state.log("warning", f"task {id_of(task.uid)} failed on {worker}: {message[-400:]}")
+    session_failed(state, session, failure)
+
+
+def session_failed(state: ServerState, session: SessionRecord, failure: Failure) -> None:
+    """End a session because of a failure; its client is told once."""
+    session.to(states.FAILED)
+    session.failure = failure
+    state.tell(session.peer, SessionFailed(session.session_id, failure))
+    empty_session(state, session)
+
+
+def empty_session(state: ServerState, session: SessionRecord) -> None:
+    """Stop the tasks of a failed or closed session and free all it holds."""
+    session_id = session.session_id
+    for task in session.tasks.values():
+        if task.state in (states.ASSIGNED, states.RUNNING):
+            task_off_worker(session, task)
+        if task.state not in (states.FAILED, states.CANCELLED):
+            task.to(states.CANCELLED)
+        # Tasks and objects refer to each other: without this a million of them would wait for the cycle
+        # collector.
+        task.inputs = task.outputs = ()
+    for worker in state.workers.values():
+        touched = [uid for uid in worker.objects if uid >> 32 == session_id]
+        for uid in touched:
+            worker.deleting.add(uid)
+            del worker.objects[uid]
+        known = {key for key in worker.bodies if key[0] == session_id}
+        if touched or known:
+            worker.bodies -= known
+            worker.to_end.append(session_id)
+            worker.to_assign = [task for task in worker.to_assign if task.uid >> 32 != session_id]
+    for item in session.objects.values():
+        item.consumers = []
+        item.producer = None
+        item.holders = item.expected = ()
+        item.data = None
+    for table in (session.tasks, session.objects, session.consts, session.users, session.info_users):
+        table.clear()
+    session.names.clear()
+    session.debugs.clear()
+    session.content_types.clear()
+    session.unread.clear()
+    session.unfinished = session.running = 0
+    waits.dropped(state, session)
+
+
+def _make_ready(state: ServerState, task: TaskRecord) -> None:
+    task.to(states.READY)
+    state.ready.push(task)
+
+
+def _recover_lost_inputs(state: ServerState, session: SessionRecord, task: TaskRecord) -> None:
+    for item in task.inputs:
+        if item.state != states.UNFINISHED and not item.available:
+            object_lost(state, session, item)
+
+
+def object_lost(state: ServerState, session: SessionRecord, item: ObjectRecord) -> None:
+    """The last replica of an object is gone: make it again from its lineage if anybody needs it."""
+    for producer in recover(state, session, item):
+        task_ready_or_waiting(state, producer)

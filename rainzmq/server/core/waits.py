@@ -1,0 +1,139 @@
+"""Answers to waiting clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rainzmq.common.ids import local_of, make_uid
+from rainzmq.protocol.messages.client import Fetched, News
+from rainzmq.server.core import states
+from rainzmq.server.core.events import OfferTicket
+from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord, WaitRecord
+from rainzmq.server.core.state import ServerState
+
+NEWS_ROWS = 2000
+"""Rows of one `News`; more go into several."""
+
+CLIENT_TASK_STATE = {
+    states.WAITING: "not_assigned",
+    states.READY: "ready",
+    states.ASSIGNED: "assigned",
+    states.RUNNING: "running",
+    states.FINISHED: "finished",
+    states.FAILED: "failed",
+    states.CANCELLED: "failed",
+}
+"""What a user calls the states of tasks (`TaskState` values)."""
+
+
+def finished(state: ServerState, session: SessionRecord, uid: int) -> None:
+    """A task or object finished: count down the waits for it."""
+    if not session.waits:
+        return
+    for wait in session.waits.pop(uid, ()):
+        if wait.missing <= 0:
+            continue
+        wait.missing = 0 if wait.some else wait.missing - 1
+        if not wait.missing:
+            answer(state, session, wait)
+
+
+def session_finished(state: ServerState, session: SessionRecord) -> None:
+    """Every task of the session finished."""
+    waiting, session.session_waits = session.session_waits, []
+    for wait in waiting:
+        state.tell(wait.peer, News(wait.request, False, [], []))
+
+
+def answer(state: ServerState, session: SessionRecord, wait: WaitRecord) -> None:
+    """Answer a `Wait` with what finished of its ids."""
+    done = [uid for uid in wait.ids if is_finished(session, uid)]
+    send_news(state, session, wait.peer, wait.request, done)
+
+
+def is_finished(session: SessionRecord, uid: int) -> bool:
+    """Whether a task or object of the session is finished (or removed after it was)."""
+    task = session.tasks.get(uid)
+    if task is not None:
+        return task.state == states.FINISHED
+    item = session.objects.get(uid)
+    return item is not None and item.state != states.UNFINISHED
+
+
+def send_news(state: ServerState, session: SessionRecord, peer: bytes, request: int, uids: list[int]) -> None:
+    """Send states and infos of the given tasks and objects."""
+    tasks: list[Any] = []
+    objects: list[Any] = []
+    for uid in uids:
+        if len(tasks) + len(objects) >= NEWS_ROWS:
+            state.tell(peer, News(request, True, tasks, objects))
+            tasks, objects = [], []
+        task = session.tasks.get(uid)
+        if task is not None:
+            tasks.append(_task_row(session, task))
+        else:
+            objects.append(_object_row(session, session.objects[uid]))
+    state.tell(peer, News(request, False, tasks, objects))
+
+
+def fetchable(state: ServerState, session: SessionRecord, item: ObjectRecord) -> None:
+    """An object finished: answer the fetches that wait for it."""
+    if not session.fetches:
+        return
+    for peer, request in session.fetches.pop(item.uid, ()):
+        send_content(state, session, item, peer, request)
+
+
+def send_content(
+    state: ServerState, session: SessionRecord, item: ObjectRecord, peer: bytes, request: int
+) -> None:
+    """Send a finished object's content, or a ticket for it."""
+    meta = session.meta(item)
+    worker = item.holders[0].name if item.holders else None
+    if item.data is not None:
+        state.tell(peer, Fetched(request, meta, worker, item.data, b""))
+        return
+    ticket = state.options.random_id().to_bytes(8, "big") + state.options.random_id().to_bytes(8, "big")
+    holders = [] if item.at_relay else [holder.endpoint for holder in item.holders]
+    state.effects.append(OfferTicket(ticket, item.uid, meta.is_directory, holders))
+    state.tell(peer, Fetched(request, meta, worker, None, ticket))
+
+
+def dropped(state: ServerState, session: SessionRecord) -> None:
+    """The session ended: waits are not answered any more (its client hears why by other ways)."""
+    session.waits.clear()
+    session.session_waits.clear()
+    session.fetches.clear()
+
+
+def _task_row(session: SessionRecord, task: TaskRecord) -> tuple[Any, ...]:
+    uid = task.uid
+    ran = task.duration_us >= 0
+    return (
+        local_of(uid),
+        CLIENT_TASK_STATE[task.state],
+        task.start_time if ran else None,
+        task.duration_us / 1e6 if ran else None,
+        task.worker.name if task.worker else None,
+        session.info_users.get(uid, b""),
+        session.debugs.get(uid, ""),
+    )
+
+
+def _object_row(session: SessionRecord, item: ObjectRecord) -> tuple[Any, ...]:
+    uid = item.uid
+    return (
+        local_of(uid),
+        item.state,
+        item.size if item.size >= 0 else None,
+        session.meta(item).content_type,
+        item.holders[0].name if item.holders else None,
+        session.info_users.get(uid, b""),
+    )
+
+
+def uids_of(session: SessionRecord, ids: list[int]) -> list[int] | None:
+    """Uids of a client's ids; None when one is not a task or object of the session."""
+    uids = [make_uid(session.session_id, item) for item in ids]
+    tasks, objects = session.tasks, session.objects
+    return uids if all(uid in tasks or uid in objects for uid in uids) else None

@@ -1,0 +1,448 @@
+"""Which subworker runs which job: the pure half of the subworker pool.
+
+    start(job) --> an idle subworker of the kind, the one that last had these cpus or knows the body first
+               --> or the end of the queue of the subworker that is busy on the same cpus (pipelining)
+               --> or `waiting`, and a new subworker is started; whichever is free first takes it
+
+A subworker runs the jobs of its queue in order, one at a time. Short jobs whose duration is known are queued behind a
+running one (`accepts_more`), so that the subworker never waits for the worker between them. What is queued can be
+*withdrawn* as long as it has not begun; the caller knows exactly what has (see `worker.subwire`), tells so, and
+the rest is decided here. A job that has begun when its subworker dies is blamed for it; those behind it are not, they
+go to another subworker.
+
+Nothing here performs anything: methods change the state and return effects.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from rainzmq.worker.core.jobs import Job
+
+PYTHON = "python"
+"""The kind of subworker that is pipelined and of which a spare is kept."""
+
+SHORT_S = 0.002
+"""Jobs of a body with a mean duration under this are sent ahead."""
+
+AHEAD_S = 0.010
+"""How much expected work is sent ahead to a busy subworker."""
+
+AHEAD_JOBS = 32
+"""How many jobs a subworker has at most, with the running one."""
+
+LATE_S = 0.025
+"""When a job runs longer than this, those queued behind it are taken back."""
+
+MOVE_LIMIT = 3
+"""How often a job that has not begun is moved away from dying subworkers before it is blamed itself."""
+
+SPARES = 1
+"""Idle Python subworkers that are kept ready once the first one was asked for."""
+
+_MEAN_OVER = 8
+_SAMPLE_LIMIT_S = 0.05
+
+BodyKey = tuple[int, int]
+"""Session and key of a task body."""
+
+
+@dataclass(slots=True)
+class Spawn:
+    """Start a subworker of this kind under this number."""
+
+    number: int
+    kind: str
+
+
+@dataclass(slots=True)
+class Run:
+    """Send these jobs to the subworker, behind what it has."""
+
+    number: int
+    jobs: list[Job]
+
+
+@dataclass(slots=True)
+class Kill:
+    """Kill the subworker and all it started. Its exit must be reported with `on_exit`."""
+
+    number: int
+
+
+@dataclass(slots=True)
+class GiveBack:
+    """The job has not begun and is the worker core's again."""
+
+    job: Job
+
+
+@dataclass(slots=True)
+class Cancelled:
+    """The job was killed on request: before it began, or its subworker died of it."""
+
+    job: Job
+
+
+@dataclass(slots=True)
+class Crashed:
+    """The subworker died under this job."""
+
+    job: Job
+
+
+@dataclass(slots=True)
+class StartFailed:
+    """The subworker this job waited for could not be started."""
+
+    job: Job
+
+
+@dataclass(slots=True)
+class Forget:
+    """Tell the subworker that these sessions ended."""
+
+    number: int
+    session_ids: list[int]
+
+
+Effect = Spawn | Run | Kill | GiveBack | Cancelled | Crashed | StartFailed | Forget
+
+
+@dataclass(slots=True)
+class Subworker:
+    """What is known of one subworker.
+
+    Attributes:
+        number: its number within the pool; never used again.
+        kind: as before the `/` of a task type.
+        ready: it said hello. Before that its queue is empty.
+        dying: it was told to be killed.
+        cpus: cpus of the jobs in its queue, or of the last one.
+        queue: its jobs, in order; the first is the one that runs.
+        parked: jobs withdrawn from a dying subworker; they move when it is gone.
+        killed: uids of jobs that it dies for.
+        bodies: task bodies it was sent.
+        began: when the first job of the queue began, as far as is known.
+    """
+
+    number: int
+    kind: str
+    ready: bool = False
+    dying: bool = False
+    cpus: tuple[int, ...] = ()
+    queue: deque[Job] = field(default_factory=deque)
+    parked: list[Job] = field(default_factory=list)
+    killed: set[int] = field(default_factory=set)
+    bodies: set[BodyKey] = field(default_factory=set)
+    began: float = 0.0
+
+
+class PoolCore:
+    """The state of the pool. `now` arguments are seconds of any monotonic clock."""
+
+    def __init__(self) -> None:
+        self.subworkers: dict[int, Subworker] = {}
+        self._next_number = 1
+        self._waiting: dict[str, deque[list[Job]]] = {}
+        self._idle: dict[str, dict[int, Subworker]] = {}
+        self._busy_on: dict[tuple[int, ...], Subworker] = {}
+        self._last_on: dict[tuple[int, ...], int] = {}
+        self._home: dict[int, Subworker] = {}
+        self._means: dict[BodyKey, tuple[float, int]] = {}
+        self._moves: dict[int, int] = {}
+        self._keep_spare = False
+
+    # What the worker core asks.
+
+    def accepts_more(self, cpus: tuple[int, ...], session_id: int, body_key: int, now: float) -> int:
+        """How many jobs of a body may be started now on cpus on which a job runs already; 0 when none."""
+        mean = self.mean_duration(session_id, body_key)
+        subworker = self._busy_on.get(cpus)
+        if mean is None or mean >= SHORT_S or subworker is None or subworker.kind != PYTHON:
+            return 0
+        queue = subworker.queue
+        if len(queue) >= AHEAD_JOBS or now - subworker.began >= AHEAD_S:
+            return 0
+        expected = 0.0
+        for job in queue:
+            queued = self.mean_duration(job.session_id, job.body.key)
+            if queued is None:
+                return 0
+            expected += queued
+        room = AHEAD_S - expected
+        return min(AHEAD_JOBS - len(queue), int(room / mean) if mean > 0 else AHEAD_JOBS) if room > 0 else 0
+
+    def mean_duration(self, session_id: int, body_key: int) -> float | None:
+        """Mean duration of the jobs of a body, seconds; None before one was measured."""
+        entry = self._means.get((session_id, body_key))
+        return None if entry is None else entry[0]
+
+    def start(self, job: Job, now: float) -> list[Effect]:
+        """Run a job. Its cpus are its own, or those of a running job (as `accepts_more` allowed)."""
+        busy = self._busy_on.get(job.cpus)
+        if busy is not None and busy.kind == job.kind and job.cpus:
+            busy.queue.append(job)
+            self._home[job.uid] = busy
+            return [Run(busy.number, [job])]
+        return self._place([job], now)
+
+    def prestart(self, kind: str, count: int) -> list[Effect]:
+        """Have `count` idle or starting subworkers of a kind."""
+        effects: list[Effect] = []
+        for _ in range(count - self._unclaimed(kind)):
+            effects.append(self._spawn(kind))
+        return effects
+
+    def where(self, uid: int) -> int | None:
+        """Number of the subworker that has the job; None when it waits for one or is unknown."""
+        subworker = self._home.get(uid)
+        return None if subworker is None else subworker.number
+
+    def kill(self, uid: int, withdrawn: Iterable[int], now: float) -> list[Effect]:
+        """Stop a job. `withdrawn`: the uids just withdrawn from its subworker (`where`), which have not begun."""
+        subworker = self._home.get(uid)
+        if subworker is None:
+            job = self._remove_waiting(uid)
+            return [] if job is None else [Cancelled(job)]
+        jobs = self._take_out(subworker, withdrawn)
+        for job in (*jobs, *subworker.parked):
+            if job.uid == uid:
+                self._forget_job(uid)
+                subworker.parked = [other for other in subworker.parked if other is not job]
+                rest = [other for other in jobs if other is not job]
+                return [Cancelled(job), *self._put_back(subworker, rest, now)]
+        subworker.killed.add(uid)
+        subworker.parked.extend(jobs)
+        return self._kill(subworker)
+
+    def take_back(self, uid: int, withdrawn: Iterable[int], now: float) -> tuple[bool, list[Effect]]:
+        """Give a job back if it has not begun: (it was, effects). `withdrawn` as in `kill`."""
+        subworker = self._home.get(uid)
+        if subworker is None:
+            return self._remove_waiting(uid) is not None, []
+        jobs = self._take_out(subworker, withdrawn)
+        rest = [job for job in jobs if job.uid != uid]
+        found = len(rest) < len(jobs)
+        if found:
+            self._forget_job(uid)
+        return found, self._put_back(subworker, rest, now)
+
+    def drop_sessions(self, session_ids: Iterable[int]) -> list[Effect]:
+        """Sessions ended and all their jobs are gone: forget what is known of their bodies, everywhere."""
+        gone = set(session_ids)
+        self._means = {key: value for key, value in self._means.items() if key[0] not in gone}
+        effects: list[Effect] = []
+        for subworker in self.subworkers.values():
+            known = sorted({session for session, _ in subworker.bodies if session in gone})
+            if known:
+                subworker.bodies = {key for key in subworker.bodies if key[0] not in gone}
+                effects.append(Forget(subworker.number, known))
+        return effects
+
+    # What happened.
+
+    def on_hello(self, number: int, now: float) -> list[Effect]:
+        """A subworker is ready for its first job."""
+        subworker = self.subworkers[number]
+        subworker.ready = True
+        return self._release(subworker, now)
+
+    def on_result(self, number: int, uid: int, duration_s: float, now: float) -> tuple[Job | None, list[Effect]]:
+        """The first job of a subworker's queue ended: that job, None when `uid` is another one's."""
+        subworker = self.subworkers[number]
+        if not subworker.queue or subworker.queue[0].uid != uid:
+            return None, []
+        job = subworker.queue.popleft()
+        self._forget_job(uid)
+        self._measure((job.session_id, job.body.key), duration_s)
+        subworker.began = now
+        return job, [] if subworker.queue or subworker.dying else self._release(subworker, now)
+
+    def was_killed(self, number: int, uid: int) -> bool:
+        """The subworker dies because this job was to be stopped."""
+        return uid in self.subworkers[number].killed
+
+    def late(self, now: float) -> list[int]:
+        """Subworkers whose running job takes so long that those behind it should be withdrawn."""
+        return [
+            subworker.number
+            for subworker in self._busy_on.values()
+            if len(subworker.queue) > 1 and now - subworker.began > LATE_S
+        ]
+
+    def has_queued(self) -> bool:
+        """Some job is queued behind a running one, so that `late` must be asked again soon."""
+        return any(len(subworker.queue) > 1 for subworker in self._busy_on.values())
+
+    def on_withdrawn(self, number: int, withdrawn: Iterable[int]) -> list[Effect]:
+        """Jobs were withdrawn from a late subworker: they go back to the worker core."""
+        jobs = self._take_out(self.subworkers[number], withdrawn)
+        for job in jobs:
+            self._forget_job(job.uid)
+        return [GiveBack(job) for job in jobs]
+
+    def on_broken(self, number: int) -> list[Effect]:
+        """A subworker broke the protocol: it must go, and its running job with it."""
+        return self._kill(self.subworkers[number])
+
+    def on_exit(self, number: int, withdrawn: Iterable[int], now: float) -> list[Effect]:
+        """A subworker is gone, with all it sent handled. `withdrawn`: uids of its queue that have not begun."""
+        subworker = self.subworkers.pop(number)
+        self._idle.get(subworker.kind, {}).pop(number, None)
+        self._leave_cpus(subworker)
+        if not subworker.ready:
+            return self._on_start_failed(subworker.kind)
+        moved = subworker.parked + self._take_out(subworker, withdrawn)
+        effects: list[Effect] = []
+        for job in subworker.queue:
+            self._forget_job(job.uid)
+            effects.append(Cancelled(job) if job.uid in subworker.killed else Crashed(job))
+        rest = []
+        for job in moved:
+            self._home.pop(job.uid, None)
+            self._moves[job.uid] = self._moves.get(job.uid, 0) + 1
+            if self._moves[job.uid] > MOVE_LIMIT:
+                self._forget_job(job.uid)
+                effects.append(Crashed(job))
+            else:
+                rest.append(job)
+        if rest:
+            effects.extend(self._place(rest, now))
+        return effects + self._refill(subworker.kind)
+
+    # Parts of the above.
+
+    def _place(self, jobs: list[Job], now: float) -> list[Effect]:
+        """Give jobs that share cpus to an idle subworker, or let them wait for one."""
+        kind = jobs[0].kind
+        self._keep_spare = self._keep_spare or kind == PYTHON
+        subworker = self._pick(jobs[0])
+        if subworker is not None:
+            return [*self._occupy(subworker, jobs, now), *self._refill(kind)]
+        waiting = self._waiting.setdefault(kind, deque())
+        waiting.append(jobs)
+        if self._starting(kind) < len(waiting):
+            return [self._spawn(kind)]
+        return []
+
+    def _pick(self, job: Job) -> Subworker | None:
+        idle = self._idle.get(job.kind)
+        if not idle:
+            return None
+        last = idle.get(self._last_on.get(job.cpus, 0))
+        if last is not None:
+            return last
+        body = (job.session_id, job.body.key)
+        for subworker in idle.values():
+            if body in subworker.bodies:
+                return subworker
+        return next(reversed(idle.values()))
+
+    def _occupy(self, subworker: Subworker, jobs: list[Job], now: float) -> list[Effect]:
+        self._idle.get(subworker.kind, {}).pop(subworker.number, None)
+        subworker.cpus = jobs[0].cpus
+        subworker.began = now
+        if subworker.cpus:
+            self._busy_on[subworker.cpus] = subworker
+            self._last_on[subworker.cpus] = subworker.number
+        subworker.queue.extend(jobs)
+        for job in jobs:
+            self._home[job.uid] = subworker
+        return [Run(subworker.number, jobs)]
+
+    def _put_back(self, subworker: Subworker, jobs: list[Job], now: float) -> list[Effect]:
+        """Send withdrawn jobs again, or let the subworker rest when it has none left."""
+        if subworker.dying:
+            subworker.parked.extend(jobs)
+            return []
+        if jobs:
+            subworker.queue.extend(jobs)
+            return [Run(subworker.number, jobs)]
+        return [] if subworker.queue else self._release(subworker, now)
+
+    def _release(self, subworker: Subworker, now: float) -> list[Effect]:
+        """A subworker has nothing to do: the jobs that wait longest are its next, or it rests."""
+        self._leave_cpus(subworker)
+        waiting = self._waiting.get(subworker.kind)
+        if waiting:
+            return [*self._occupy(subworker, waiting.popleft(), now), *self._refill(subworker.kind)]
+        self._idle.setdefault(subworker.kind, {})[subworker.number] = subworker
+        return []
+
+    def _take_out(self, subworker: Subworker, uids: Iterable[int]) -> list[Job]:
+        """Remove jobs from the queue; in order."""
+        out = set(uids)
+        if not out:
+            return []
+        jobs = [job for job in subworker.queue if job.uid in out]
+        subworker.queue = deque(job for job in subworker.queue if job.uid not in out)
+        return jobs
+
+    def _kill(self, subworker: Subworker) -> list[Effect]:
+        if subworker.dying:
+            return []
+        subworker.dying = True
+        self._idle.get(subworker.kind, {}).pop(subworker.number, None)
+        self._leave_cpus(subworker)
+        return [Kill(subworker.number), *self._refill(subworker.kind)]
+
+    def _on_start_failed(self, kind: str) -> list[Effect]:
+        """Jobs without a subworker in sight fail; no spare is started, or a broken one would be tried forever."""
+        waiting = self._waiting.get(kind, deque())
+        effects: list[Effect] = []
+        while len(waiting) > self._starting(kind):
+            for job in waiting.popleft():
+                self._forget_job(job.uid)
+                effects.append(StartFailed(job))
+        return effects
+
+    def _remove_waiting(self, uid: int) -> Job | None:
+        for waiting in self._waiting.values():
+            for batch in waiting:
+                for job in batch:
+                    if job.uid == uid:
+                        batch.remove(job)
+                        if not batch:
+                            waiting.remove(batch)
+                        self._forget_job(uid)
+                        return job
+        return None
+
+    def _leave_cpus(self, subworker: Subworker) -> None:
+        if self._busy_on.get(subworker.cpus) is subworker:
+            del self._busy_on[subworker.cpus]
+
+    def _forget_job(self, uid: int) -> None:
+        self._home.pop(uid, None)
+        self._moves.pop(uid, None)
+
+    def _spawn(self, kind: str) -> Spawn:
+        number = self._next_number
+        self._next_number += 1
+        self.subworkers[number] = Subworker(number, kind)
+        return Spawn(number, kind)
+
+    def _starting(self, kind: str) -> int:
+        return _count(self.subworkers.values(), lambda item: item.kind == kind and not item.ready and not item.dying)
+
+    def _unclaimed(self, kind: str) -> int:
+        """Idle and starting subworkers that no waiting job will take."""
+        idle = len(self._idle.get(kind, ()))
+        return idle + self._starting(kind) - len(self._waiting.get(kind, ()))
+
+    def _refill(self, kind: str) -> list[Effect]:
+        return self.prestart(kind, SPARES) if kind == PYTHON and self._keep_spare else []
+
+    def _measure(self, key: BodyKey, duration_s: float) -> None:
+        """Moving mean; one very long job counts as `_SAMPLE_LIMIT_S`, so that it is forgotten soon."""
+        sample = min(max(duration_s, 0.0), _SAMPLE_LIMIT_S)
+        mean, count = self._means.get(key, (0.0, 0))
+        count = min(count + 1, _MEAN_OVER)
+        self._means[key] = (mean + (sample - mean) / count, count)
+
+
+def _count(items: Iterable[Subworker], condition: Callable[[Subworker], bool]) -> int:
+    return sum(1 for item in items if condition(item))
