@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from rainzmq.cli.options import CpuCount, CpuList
+from rainzmq.cli.options import cpu_count, cpu_list
 
 if TYPE_CHECKING:
     from rainzmq.deploy.local import LocalCluster
@@ -31,8 +31,10 @@ _KILL_AFTER_S = 1.5
     short_help="Run a server and workers on this machine, for a command or until Ctrl-C.",
     context_settings={"allow_interspersed_args": False},
 )
-@click.option("--cpus", type=CpuCount(), metavar=CpuCount.name, help="Cpus of the worker.  [default: all]")
-@click.option("--workers", type=CpuList(), help="Several workers: the cpus of each, such as 2,2.")
+@click.option("--cpus", type=cpu_count, metavar="N|-N|detect", help="Cpus of the worker.  [default: all]")
+@click.option(
+    "--workers", type=cpu_list, metavar="N,N,...", help="Several workers: the cpus of each, such as 2,2."
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),

@@ -28,14 +28,14 @@ def start_logging(name: str, logdir: Path | None) -> Path:
         RainException: nothing can be written there.
     """
     if logdir is None:
-        from rainzmq.transport.keys import home
+        from rainzmq.transport.access import home
 
         logdir = home() / "logs" / f"{name}-{socket.gethostname()}-{os.getpid()}"
     logdir = writable_directory(logdir, "--logdir")
     # Created here with its mode, so that not even its first lines can be read by others.
     path = logdir / f"{name}.log"
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-    to_file = logging.FileHandler(path)
+    to_file = _LogFile(path)
     to_file.setFormatter(logging.Formatter(_FILE_FORMAT, "%Y-%m-%d %H:%M:%S"))
     to_stderr = logging.StreamHandler(sys.stderr)
     to_stderr.setFormatter(_BriefFormatter(_TERMINAL_FORMAT.format(name=name), "%H:%M:%S"))
@@ -51,9 +51,13 @@ def start_logging(name: str, logdir: Path | None) -> Path:
 def log_path() -> str | None:
     """The file this process logs to, None when it does not."""
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
+        if isinstance(handler, _LogFile):
             return handler.baseFilename
     return None
+
+
+class _LogFile(logging.FileHandler):
+    """Told apart from the file handlers of others."""
 
 
 class _BriefFormatter(logging.Formatter):

@@ -19,78 +19,62 @@ LOOPBACK = "127.0.0.1"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-class ListenAddress(click.ParamType):
-    """`[HOST:]PORT` as a pair (host, port); a port alone means loopback, an IPv6 host stands in brackets."""
+def listen_address(text: str) -> tuple[str, int]:
+    """Host and port of `[HOST:]PORT`. A port alone means loopback; an IPv6 host stands in brackets.
 
-    name = "[HOST:]PORT"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        """The pair; fails for anything else than a host and a port from 0 (any free one) to 65535."""
-        if isinstance(value, tuple):
-            return value
-        text = str(value)
-        host, colon, port_text = text.rpartition(":")
-        if not colon:
-            host = LOOPBACK
-        elif host.startswith("[") and host.endswith("]"):
-            host = host[1:-1]
-        elif ":" in host:
-            self.fail(f"{text!r}: write an IPv6 address in brackets, such as [::1]:7210", param, ctx)
-        if not host:
-            self.fail(f"{text!r}: there is no host before the colon", param, ctx)
-        if not port_text.isdecimal() or int(port_text) > 65535:
-            self.fail(f"{text!r}: the port must be a number from 0 to 65535", param, ctx)
-        return host, int(port_text)
+    Raises:
+        click.BadParameter: not a host and a port from 0 (any free one) to 65535.
+    """
+    host, colon, port_text = text.rpartition(":")
+    if not colon:
+        host = LOOPBACK
+    elif host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise click.BadParameter(f"{text!r}: write an IPv6 address in brackets, such as [::1]:7210")
+    if not host:
+        raise click.BadParameter(f"{text!r}: there is no host before the colon")
+    if not port_text.isdecimal() or int(port_text) > 65535:
+        raise click.BadParameter(f"{text!r}: the port must be a number from 0 to 65535")
+    return host, int(port_text)
 
 
-class CpuCount(click.ParamType):
-    """A number of cpus: `N`, `-N` for all but N, or `detect` for all this process may use."""
+def cpu_count(text: str) -> int:
+    """Cpus that `N`, `-N` (all but N) or `detect` (all that this process may use) stands for, at least 1.
 
-    name = "N|-N|detect"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The count, at least 1."""
-        if isinstance(value, int):
-            return value
-        text = str(value)
-        if text == "detect":
-            return available_cpus()
-        try:
-            number = int(text)
-        except ValueError:
-            self.fail(f"{text!r} is not a number of cpus, -N (all but N) or 'detect'", param, ctx)
-        if number == 0:
-            self.fail("0 cpus can run nothing; give at least 1", param, ctx)
-        if number < 0:
-            there = available_cpus()
-            if there + number < 1:
-                self.fail(f"all but {-number} of {there} cpus leaves none", param, ctx)
-            return there + number
-        return number
+    Raises:
+        click.BadParameter: something else, or none is left.
+    """
+    if text == "detect":
+        return available_cpus()
+    try:
+        number = int(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a number of cpus, -N (all but N) or 'detect'") from None
+    if number == 0:
+        raise click.BadParameter("0 cpus can run nothing; give at least 1")
+    if number < 0:
+        there = available_cpus()
+        if there + number < 1:
+            raise click.BadParameter(f"all but {-number} of {there} cpus leaves none")
+        return there + number
+    return number
 
 
-class CpuList(click.ParamType):
-    """Cpus of each worker, separated by commas, such as `2,2`."""
+def cpu_list(text: str) -> list[int]:
+    """Cpus of each worker from a list such as `2,2`.
 
-    name = "N,N,..."
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
-        """The counts, each at least 1."""
-        if isinstance(value, list):
-            return value
-        counts = []
-        for part in str(value).split(","):
-            if not part.strip().isdecimal() or int(part) < 1:
-                self.fail(
-                    f"{part!r} in {value!r} is not a number of cpus of at least 1; '2,2' means two workers "
-                    "with two cpus each",
-                    param,
-                    ctx,
-                )
-            counts.append(int(part))
-        return counts
+    Raises:
+        click.BadParameter: an entry is not a number of at least 1.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not part.isdecimal() or int(part) < 1:
+            raise click.BadParameter(
+                f"{part!r} in {text!r} is not a number of cpus of at least 1; "
+                "'2,2' means two workers with two cpus each"
+            )
+    return [int(part) for part in parts]
 
 
 def process_options(command: _Command) -> _Command:

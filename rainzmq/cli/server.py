@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from rainzmq.cli.logs import start_logging
-from rainzmq.cli.options import LOOPBACK, ListenAddress, check_file_place, process_options
+from rainzmq.cli.options import LOOPBACK, check_file_place, listen_address, process_options
 from rainzmq.common.limits import DEFAULT_HTTP_PORT, DEFAULT_PORT
 
 _log = logging.getLogger("rainzmq.cli.server")
@@ -17,14 +17,16 @@ _log = logging.getLogger("rainzmq.cli.server")
 @click.command(short_help="Run a server that clients and workers connect to.")
 @click.option(
     "--listen",
-    type=ListenAddress(),
+    type=listen_address,
+    metavar="[HOST:]PORT",
     default=f"{LOOPBACK}:{DEFAULT_PORT}",
     show_default=True,
     help="Where clients and workers connect; PORT alone is on loopback, port 0 any free one.",
 )
 @click.option(
     "--http-listen",
-    type=ListenAddress(),
+    type=listen_address,
+    metavar="[HOST:]PORT",
     default=f"{LOOPBACK}:{DEFAULT_HTTP_PORT}",
     show_default=True,
     help="Address of the dashboard, which this version does not serve yet.",

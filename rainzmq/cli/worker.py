@@ -9,7 +9,13 @@ import click
 
 from rainzmq.cli.config import read_config
 from rainzmq.cli.logs import start_logging
-from rainzmq.cli.options import CpuCount, ListenAddress, check_file_place, process_options, writable_directory
+from rainzmq.cli.options import (
+    check_file_place,
+    cpu_count,
+    listen_address,
+    process_options,
+    writable_directory,
+)
 from rainzmq.common.errors import RainException
 
 _FROM_LIFELINE = "-"
@@ -20,15 +26,16 @@ _FROM_LIFELINE = "-"
 @click.argument("server")
 @click.option(
     "--cpus",
-    type=CpuCount(),
-    metavar=CpuCount.name,
+    type=cpu_count,
+    metavar="N|-N|detect",
     default="detect",
     show_default=True,
     help="Cpus that tasks may use; -N is all but N.",
 )
 @click.option(
     "--listen",
-    type=ListenAddress(),
+    type=listen_address,
+    metavar="[HOST:]PORT",
     help="Where other workers fetch data from.  [default: any free port of the address that reaches SERVER]",
 )
 @click.option(

@@ -17,6 +17,8 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.limits import DEFAULT_PORT
 from rainzmq.deploy.cpus import share_cpus
 from rainzmq.deploy.process import ChildProcess
+from rainzmq.transport.access import home, read_access
+from rainzmq.transport.net import format_address
 
 if TYPE_CHECKING:
     from rainzmq.client import Client
@@ -40,6 +42,7 @@ class LocalCluster:
 
     Attributes:
         logdir: directory of the logs, one directory in it for each process.
+        access_file: the server's access file, which `Client` takes as an address.
     """
 
     def __init__(
@@ -69,7 +72,9 @@ class LocalCluster:
         self._workers: list[ChildProcess] = []
         self._worker_numbers = itertools.count(1)
         self._closed = False
-        self.logdir = _new_logdir()
+        name = f"local-{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
+        self.logdir = home() / "logs" / name
+        self.access_file = home() / "servers" / f"{name}.json"
         _open_clusters.add(self)
         atexit.register(self.close)
         try:
@@ -91,14 +96,16 @@ class LocalCluster:
             self._server.stop(time.monotonic())
             self._server = self._start_server(0)
             self._server.wait_ready(START_TIMEOUT_S)
-        self.access_file, self._address = _find_server(self._server.pid)
+        access = read_access(self.access_file)
+        self._address = format_address(access.address, access.port)
         for worker in self._workers:
             worker.tell(str(self.access_file))
         for worker in self._workers:
             worker.wait_ready(START_TIMEOUT_S)
 
     def _start_server(self, port: int) -> ChildProcess:
-        return ChildProcess("server", ["server", "--listen", f"{HOST}:{port}"], self.logdir / "server")
+        arguments = ["server", "--listen", f"{HOST}:{port}", "--access-file", str(self.access_file)]
+        return ChildProcess("server", arguments, self.logdir / "server")
 
     def _start_worker(self, cpus: int) -> ChildProcess:
         name = f"worker-{next(self._worker_numbers)}"
@@ -210,26 +217,3 @@ def _port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _new_logdir() -> Path:
-    from rainzmq.transport.keys import home
-
-    name = f"local-{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
-    return home() / "logs" / name
-
-
-def _find_server(pid: int) -> tuple[Path, str]:
-    """Access file and "host:port" of the server that runs as process `pid`."""
-    from rainzmq.transport.keys import home, read_access
-
-    for path in (home() / "servers").glob("*.json"):
-        try:
-            access = read_access(path)
-        except RainException:
-            continue
-        if access.pid == pid:
-            return path, f"{access.address}:{access.port}"
-    raise RainException(
-        f"the server (process {pid}) is ready but left no access file in {home() / 'servers'}"
-    )

@@ -1,0 +1,141 @@
+"""Fixtures of all tests: private homes, clusters, and a check that integration tests leave nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+import rainzmq
+
+if TYPE_CHECKING:
+    from rainzmq import Client, LocalCluster
+
+_MARK = "RAINZMQ_TEST_RUN"
+"""In the environment of every process that comes from this test run, orphans included."""
+
+_PATIENCE_S = 5.0
+_INTEGRATION = Path(__file__).parent / "integration"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test ever sees or changes the user's own servers."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv(_MARK, uuid.uuid4().hex)
+    patch.setenv("RAINZMQ_HOME", str(tmp_path_factory.mktemp("home")))
+    patch.delenv("RAINZMQ_SERVER", raising=False)
+    patch.delenv("RAINZMQ_ACCESS", raising=False)
+    yield
+    patch.undo()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A RAINZMQ_HOME of the test's own."""
+    path = tmp_path / "rainzmq-home"
+    path.mkdir(mode=0o700)
+    monkeypatch.setenv("RAINZMQ_HOME", str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[LocalCluster]:
+    """Two workers with one cpu each, shared by the tests of a module: for tests that break nothing."""
+    with rainzmq.LocalCluster(workers=[1, 1]) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(shared_cluster: LocalCluster) -> Iterator[Client]:
+    """A client of the module's cluster."""
+    with shared_cluster.client() as client:
+        yield client
+
+
+@pytest.fixture
+def cluster(home: Path) -> Iterator[LocalCluster]:
+    """Two workers with one cpu each, for one test alone."""
+    with rainzmq.LocalCluster(workers=[1, 1]) as cluster:
+        yield cluster
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After an integration test: no new process, no new file in shared memory, no new file descriptor."""
+    if not request.path.is_relative_to(_INTEGRATION):
+        yield
+        return
+    if "client" in request.fixturenames or "shared_cluster" in request.fixturenames:
+        request.getfixturevalue("shared_cluster")  # of the module, so it is not this test's
+    _warm_up_zmq()
+    files, descriptors, before = _shared_memory(), _descriptors(), _processes()
+    yield
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        processes = {p.pid: _command_line(p) for p in _processes() - _with_descendants(before)}
+        new_files = _shared_memory() - files
+        new_descriptors = {fd: to for fd, to in _descriptors().items() if fd not in descriptors}
+        if not (processes or new_files or new_descriptors):
+            return
+        if time.monotonic() > deadline:
+            pytest.fail(f"left: processes {processes}, files {new_files}, descriptors {new_descriptors}")
+        time.sleep(0.02)
+
+
+def _warm_up_zmq() -> None:
+    """The process-wide context opens descriptors at its first socket and keeps them."""
+    import zmq
+
+    zmq.Context.instance().socket(zmq.PUSH).close()
+
+
+def _processes() -> set[psutil.Process]:
+    """All live processes that this test run started, but for this one."""
+    mark = f"{_MARK}={os.environ[_MARK]}".encode()
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+        except OSError:
+            continue  # it ended, or is another user's
+        if process.pid != os.getpid() and mark in environment.split(b"\0"):
+            found.add(process)
+    return found
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()[:6])
+    except psutil.NoSuchProcess:
+        return "(just ended)"
+
+
+def _with_descendants(processes: set[psutil.Process]) -> set[psutil.Process]:
+    """The processes of a shared cluster may start and end others at any time."""
+    found = set(processes)
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.update(process.children(recursive=True))
+    return found
+
+
+def _shared_memory() -> set[str]:
+    return {str(path) for path in Path("/dev/shm").glob("rainzmq*")}
+
+
+def _descriptors() -> dict[int, str]:
+    found = {}
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            found[int(entry)] = os.readlink(f"/proc/self/fd/{entry}")
+        except FileNotFoundError:
+            continue
+    return found
