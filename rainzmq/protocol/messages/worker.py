@@ -92,13 +92,6 @@ class Assign:
     holders: Annotated[list[Endpoint], "data endpoints"]
 
 
-@message("cancel", CONVERSATION, _SERVER)
-class Cancel:
-    """Stop these tasks at once, whatever they do, and forget them; no report of them is wanted."""
-
-    uids: Annotated[list[int], "tasks"]
-
-
 @message("retract", CONVERSATION, _SERVER)
 class Retract:
     """Give these tasks back if they have not started. Answered in the next `Report`."""
@@ -118,15 +111,6 @@ class EndSessions:
     """Stop all tasks of these sessions, delete their objects, forget their bodies."""
 
     session_ids: Annotated[list[int], "sessions"]
-
-
-@message("holders", CONVERSATION, _SERVER)
-class Holders:
-    """Answer to `Report.missing`: where an input is now. An empty list: it is being made again, wait."""
-
-    uids: Annotated[list[int], "objects"]
-    object_holders: Annotated[list[list[int]], "per object: indices into `holders`"]
-    holders: Annotated[list[Endpoint], "data endpoints"]
 
 
 @message("report", CONVERSATION, _WORKER)
@@ -158,6 +142,7 @@ class Report:
     retracted: Annotated[list[tuple[int, int]], "(uid, attempt) of tasks given back"]
     fetched: Annotated[list[int], "objects of which this worker has a replica now"]
     removed: Annotated[list[int], "objects that were deleted on request"]
+    ended_sessions: Annotated[list[int], "sessions whose objects and bodies are gone here, as was asked"]
     missing: Annotated[list[tuple[int, str]], "(uid, why) of inputs that no holder could give"]
     lost: Annotated[
         list[int], "objects this worker reported and does not have any more, such as damaged files"

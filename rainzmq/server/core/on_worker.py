@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rainzmq.common.ids import id_of
+from rainzmq.common.ids import id_of, session_of
 from rainzmq.protocol.messages import worker as m
 from rainzmq.server.core import states
 from rainzmq.server.core.events import WorkerJoined
@@ -88,6 +88,9 @@ def worker_said(state: ServerState, worker: WorkerRecord, message: Any) -> None:
 def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> None:
     for uid in report.removed:
         worker.deleting.discard(uid)
+    if report.ended_sessions:
+        ended = set(report.ended_sessions)
+        worker.deleting = {uid for uid in worker.deleting if session_of(uid) not in ended}
     for uid in report.fetched:
         item = state.object(uid)
         if item is not None and item.state == states.FINISHED and worker in item.expected:

@@ -16,7 +16,7 @@ Nothing here performs anything: methods change the state and return effects.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rainzmq.worker.core.jobs import Job
@@ -153,6 +153,7 @@ class PoolCore:
         self._home: dict[int, Subworker] = {}
         self._means: dict[BodyKey, tuple[float, int]] = {}
         self._moves: dict[int, int] = {}
+        self._starting: dict[str, int] = {}
         self._keep_spare = False
 
     # What the worker core asks.
@@ -201,6 +202,12 @@ class PoolCore:
         subworker = self._home.get(uid)
         return None if subworker is None else subworker.number
 
+    def mark_killed(self, uid: int) -> None:
+        """A job is about to be stopped: whatever its subworker still says of it does not count."""
+        subworker = self._home.get(uid)
+        if subworker is not None:
+            subworker.killed.add(uid)
+
     def kill(self, uid: int, withdrawn: Iterable[int], now: float) -> list[Effect]:
         """Stop a job. `withdrawn`: the uids just withdrawn from its subworker (`where`), which have not begun."""
         subworker = self._home.get(uid)
@@ -211,6 +218,7 @@ class PoolCore:
         for job in (*jobs, *subworker.parked):
             if job.uid == uid:
                 self._forget_job(uid)
+                subworker.killed.discard(uid)
                 subworker.parked = [other for other in subworker.parked if other is not job]
                 rest = [other for other in jobs if other is not job]
                 return [Cancelled(job), *self._put_back(subworker, rest, now)]
@@ -248,10 +256,15 @@ class PoolCore:
         """A subworker is ready for its first job."""
         subworker = self.subworkers[number]
         subworker.ready = True
+        self._starting[subworker.kind] -= 1
         return self._release(subworker, now)
 
-    def on_result(self, number: int, uid: int, duration_s: float, now: float) -> tuple[Job | None, list[Effect]]:
-        """The first job of a subworker's queue ended: that job, None when `uid` is another one's."""
+    def on_result(
+        self, number: int, uid: int, duration_s: float, now: float
+    ) -> tuple[Job | None, list[Effect]]:
+        """The first job of a subworker's queue ended: that job, None when `uid` is another one's. The effects tell
+        when it was killed meanwhile.
+        """
         subworker = self.subworkers[number]
         if not subworker.queue or subworker.queue[0].uid != uid:
             return None, []
@@ -259,11 +272,11 @@ class PoolCore:
         self._forget_job(uid)
         self._measure((job.session_id, job.body.key), duration_s)
         subworker.began = now
-        return job, [] if subworker.queue or subworker.dying else self._release(subworker, now)
-
-    def was_killed(self, number: int, uid: int) -> bool:
-        """The subworker dies because this job was to be stopped."""
-        return uid in self.subworkers[number].killed
+        effects: list[Effect] = [] if subworker.queue or subworker.dying else self._release(subworker, now)
+        if uid in subworker.killed:
+            subworker.killed.discard(uid)
+            effects.append(Cancelled(job))
+        return job, effects
 
     def late(self, now: float) -> list[int]:
         """Subworkers whose running job takes so long that those behind it should be withdrawn."""
@@ -294,6 +307,7 @@ class PoolCore:
         self._idle.get(subworker.kind, {}).pop(number, None)
         self._leave_cpus(subworker)
         if not subworker.ready:
+            self._starting[subworker.kind] -= 1
             return self._on_start_failed(subworker.kind)
         moved = subworker.parked + self._take_out(subworker, withdrawn)
         effects: list[Effect] = []
@@ -324,7 +338,7 @@ class PoolCore:
             return [*self._occupy(subworker, jobs, now), *self._refill(kind)]
         waiting = self._waiting.setdefault(kind, deque())
         waiting.append(jobs)
-        if self._starting(kind) < len(waiting):
+        if self._starting.get(kind, 0) < len(waiting):
             return [self._spawn(kind)]
         return []
 
@@ -393,7 +407,7 @@ class PoolCore:
         """Jobs without a subworker in sight fail; no spare is started, or a broken one would be tried forever."""
         waiting = self._waiting.get(kind, deque())
         effects: list[Effect] = []
-        while len(waiting) > self._starting(kind):
+        while len(waiting) > self._starting[kind]:
             for job in waiting.popleft():
                 self._forget_job(job.uid)
                 effects.append(StartFailed(job))
@@ -423,15 +437,13 @@ class PoolCore:
         number = self._next_number
         self._next_number += 1
         self.subworkers[number] = Subworker(number, kind)
+        self._starting[kind] = self._starting.get(kind, 0) + 1
         return Spawn(number, kind)
-
-    def _starting(self, kind: str) -> int:
-        return _count(self.subworkers.values(), lambda item: item.kind == kind and not item.ready and not item.dying)
 
     def _unclaimed(self, kind: str) -> int:
         """Idle and starting subworkers that no waiting job will take."""
         idle = len(self._idle.get(kind, ()))
-        return idle + self._starting(kind) - len(self._waiting.get(kind, ()))
+        return idle + self._starting.get(kind, 0) - len(self._waiting.get(kind, ()))
 
     def _refill(self, kind: str) -> list[Effect]:
         return self.prestart(kind, SPARES) if kind == PYTHON and self._keep_spare else []
@@ -442,7 +454,3 @@ class PoolCore:
         mean, count = self._means.get(key, (0.0, 0))
         count = min(count + 1, _MEAN_OVER)
         self._means[key] = (mean + (sample - mean) / count, count)
-
-
-def _count(items: Iterable[Subworker], condition: Callable[[Subworker], bool]) -> int:
-    return sum(1 for item in items if condition(item))

@@ -1,0 +1,455 @@
+"""The worker's core: what to fetch, what to start, what to report. Pure.
+
+    Assign --> fetching --(inputs arrive)--> ready --(cpus free)--> running --(outcome)--> Report
+
+Ready tasks start in order of (priority, arrival). When the first one asks for more cpus than are free,
+nothing behind it starts: the cpus that become free are reserved for it, so that a wide task is not starved by
+narrow ones. Jobs that a runner can queue behind a running one (`pipeline`) share the running one's cpus.
+
+Everything that happened in a turn goes into one `Report` at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from heapq import heappop, heappush
+from typing import Any
+
+from rainzmq.common.ids import id_of, session_of
+from rainzmq.common.limits import MESSAGE_TARGET_BYTES
+from rainzmq.protocol.messages import worker as m
+from rainzmq.protocol.messages.shared import ObjectMeta, TaskBody
+from rainzmq.worker.core import jobs, states
+from rainzmq.worker.core.cpus import CpuPool
+from rainzmq.worker.core.events import (
+    Effect,
+    Event,
+    FetchFailed,
+    FetchObject,
+    ForgetSessions,
+    JobEnded,
+    JobGivenBack,
+    KillJob,
+    ObjectArrived,
+    ObjectDamaged,
+    RemoveObjects,
+    Reset,
+    StartJob,
+    StartReady,
+    StoreObject,
+    TellServer,
+    Told,
+    TurnEnded,
+)
+from rainzmq.worker.core.jobs import Job
+
+Pipeline = Callable[[tuple[int, ...], int, int], int]
+"""(cpus, session id, body key) -> how many jobs of that body may be queued behind what runs on these cpus."""
+
+
+@dataclass(slots=True)
+class AssignedTask:
+    """A task this worker was given. `missing`: inputs that are not here yet."""
+
+    uid: int
+    attempt: int
+    session_id: int
+    body: TaskBody
+    config: bytes
+    priority: int
+    inputs: list[int]
+    missing: int = 0
+    state: str = states.FETCHING
+    reported: bool = False
+    job: Job | None = None
+
+    def to(self, new: str) -> None:
+        """Change state; IllegalTransition when the table does not have it."""
+        if new not in states.TASK[self.state]:
+            raise states.IllegalTransition("assigned task", str(id_of(self.uid)), self.state, new)
+        self.state = new
+
+
+@dataclass(slots=True)
+class Replica:
+    """An object that is here or on its way. `readers`: tasks that wait for it."""
+
+    meta: ObjectMeta
+    state: str
+    readers: list[AssignedTask] = field(default_factory=list)
+
+    def to(self, new: str) -> None:
+        """Change state; IllegalTransition when the table does not have it."""
+        if new not in states.REPLICA[self.state]:
+            raise states.IllegalTransition("replica", str(id_of(self.meta.uid)), self.state, new)
+        self.state = new
+
+
+def empty_report() -> m.Report:
+    """A report of nothing."""
+    return m.Report(*[[] for _ in fields(m.Report)])
+
+
+class WorkerEngine:
+    """The worker's state machine.
+
+    Args:
+        cpus: indices of the cpus it may give to tasks.
+        pipeline: asked how many more jobs a runner takes behind a running one.
+    """
+
+    def __init__(self, cpus: list[int], pipeline: Pipeline) -> None:
+        self.cpus = CpuPool(cpus)
+        self._pipeline = pipeline
+        self.tasks: dict[int, AssignedTask] = {}
+        self.replicas: dict[int, Replica] = {}
+        self.running: dict[int, Job] = {}
+        self._ready: list[tuple[int, int, AssignedTask]] = []
+        self._arrivals = 0
+        self._bodies: dict[tuple[int, int], TaskBody] = {}
+        self._users: dict[int, bytes] = {}
+        self._names: dict[int, str] = {}
+        self._inline: set[int] = set()
+        self._report = empty_report()
+        self._report_bytes = 0
+        self._full_reports: list[m.Report] = []
+        self._dirty = False
+        self._effects: list[Effect] = []
+        self._told: dict[type, Callable[[Any], None]] = {
+            m.Assign: self._on_assign,
+            m.Retract: self._on_retract,
+            m.Remove: self._on_remove,
+            m.EndSessions: self._on_end_sessions,
+        }
+
+    def handle(self, event: Event) -> list[Effect]:
+        """Take one event and return what is to be done, in order."""
+        if isinstance(event, JobEnded):
+            self._on_job_ended(event)
+        elif isinstance(event, StartReady):
+            self._start_ready()
+        elif isinstance(event, TurnEnded):
+            self._on_turn_ended()
+        elif isinstance(event, Told):
+            handler = self._told.get(type(event.message))
+            if handler is not None:
+                handler(event.message)
+        elif isinstance(event, ObjectArrived):
+            self._on_arrived(event.uid)
+        elif isinstance(event, FetchFailed):
+            self._on_fetch_failed(event)
+        elif isinstance(event, JobGivenBack):
+            self._on_given_back(event.uid)
+        elif isinstance(event, ObjectDamaged):
+            self._on_damaged(event.uid)
+        elif isinstance(event, Reset):
+            self._on_reset()
+        effects, self._effects = self._effects, []
+        return effects
+
+    def wants_output(self, uid: int) -> bool:
+        """Whether the server asked for the content of an output with the report, if it is small."""
+        return uid in self._inline
+
+    # Messages of the server.
+
+    def _on_assign(self, message: m.Assign) -> None:
+        for session_id, body in message.bodies:
+            self._bodies[session_id, body.key] = body
+        self._users.update(message.spec_users)
+        self._names.update(message.names)
+        self._inline.update(message.inline)
+        for meta, data, holders in zip(
+            message.objects, message.object_data, message.object_holders, strict=True
+        ):
+            self._on_object(meta, data, [message.holders[index] for index in holders])
+        inputs = iter(message.inputs)
+        columns = zip(
+            message.uids,
+            message.attempts,
+            message.body_keys,
+            message.configs,
+            message.priorities,
+            message.input_counts,
+            strict=True,
+        )
+        for uid, attempt, key, config, priority, count in columns:
+            session_id = session_of(uid)
+            body = self._bodies[session_id, key]
+            read = [next(inputs) for _ in range(count)]
+            self._add_task(AssignedTask(uid, attempt, session_id, body, config, priority, read))
+
+    def _on_object(self, meta: ObjectMeta, data: bytes | None, holders: list[Any]) -> None:
+        known = self.replicas.get(meta.uid)
+        if known is not None and known.state == states.STORED:
+            return
+        if data is not None:
+            self._effects.append(StoreObject(meta.uid, data))
+            self._store(meta)
+        elif known is None:
+            self.replicas[meta.uid] = Replica(meta, states.EXPECTED)
+            self._effects.append(FetchObject(meta.uid, meta.is_directory, holders))
+
+    def _add_task(self, task: AssignedTask) -> None:
+        self.tasks[task.uid] = task
+        for uid in task.inputs:
+            replica = self.replicas.get(uid)
+            if replica is None:
+                task.missing += 1
+                self._report.missing.append((uid, "the worker was told that it has it, and does not"))
+                self._dirty = True
+            elif replica.state == states.EXPECTED:
+                task.missing += 1
+                replica.readers.append(task)
+        if not task.missing:
+            self._make_ready(task)
+
+    def _on_retract(self, message: m.Retract) -> None:
+        for uid in message.uids:
+            task = self.tasks.get(uid)
+            if task is not None and task.state in (states.FETCHING, states.READY):
+                self._drop(task)
+                self._report.retracted.append((uid, task.attempt))
+                self._dirty = True
+
+    def _on_remove(self, message: m.Remove) -> None:
+        for uid in message.uids:
+            self.replicas.pop(uid, None)
+        self._effects.append(RemoveObjects(message.uids))
+        self._report.removed.extend(message.uids)
+        self._dirty = True
+
+    def _on_end_sessions(self, message: m.EndSessions) -> None:
+        ended = set(message.session_ids)
+        for task in [task for task in self.tasks.values() if task.session_id in ended]:
+            self._drop(task)
+        for job in self.running.values():
+            if job.session_id in ended:
+                self._effects.append(KillJob(job))
+        uids = [uid for uid in self.replicas if session_of(uid) in ended]
+        for uid in uids:
+            del self.replicas[uid]
+        self._bodies = {key: body for key, body in self._bodies.items() if key[0] not in ended}
+        self._users = {uid: user for uid, user in self._users.items() if session_of(uid) not in ended}
+        self._names = {uid: name for uid, name in self._names.items() if session_of(uid) not in ended}
+        self._inline = {uid for uid in self._inline if session_of(uid) not in ended}
+        self._effects.append(RemoveObjects(uids))
+        self._effects.append(ForgetSessions(message.session_ids))
+        self._report.removed.extend(uids)
+        self._report.ended_sessions.extend(message.session_ids)
+        self._dirty = True
+
+    # What happens here.
+
+    def _on_arrived(self, uid: int) -> None:
+        replica = self.replicas.get(uid)
+        if replica is None:
+            self._effects.append(RemoveObjects([uid]))
+            return
+        if replica.state == states.EXPECTED:
+            self._report.fetched.append(uid)
+            self._dirty = True
+            self._store(replica.meta)
+
+    def _on_fetch_failed(self, event: FetchFailed) -> None:
+        replica = self.replicas.get(event.uid)
+        if replica is not None and replica.state == states.EXPECTED:
+            # Its readers stay as they are until the server asks them back.
+            del self.replicas[event.uid]
+            self._report.missing.append((event.uid, event.reason))
+            self._dirty = True
+
+    def _on_job_ended(self, event: JobEnded) -> None:
+        outcome = event.outcome
+        job = self.running.pop(outcome.uid)
+        self.cpus.release(job.cpus, job.uid)
+        task = self.tasks.get(outcome.uid)
+        if task is None or task.attempt != outcome.attempt or task.state != states.RUNNING:
+            # Its session ended, or the server fenced us: nobody wants the result.
+            made = [outcome.uid + 1 + index for index in range(len(event.sizes))]
+            if made:
+                self._effects.append(RemoveObjects(made))
+            return
+        self._drop(task)
+        self._dirty = True
+        if outcome.kind == jobs.FINISHED:
+            self._report_finished(job, event)
+        elif outcome.kind == jobs.FAILED:
+            self._report.failed.append(
+                (
+                    job.uid,
+                    job.attempt,
+                    outcome.start_time,
+                    outcome.duration_us,
+                    outcome.error,
+                    outcome.debug,
+                )
+            )
+        else:
+            note = outcome.error or "it was killed"
+            self._report.crashed.append((job.uid, job.attempt, note))
+
+    def _report_finished(self, job: Job, event: JobEnded) -> None:
+        outcome, report = event.outcome, self._report
+        report.finished.append(job.uid)
+        report.attempts.append(job.attempt)
+        report.start_times.append(outcome.start_time)
+        report.durations_us.append(outcome.duration_us)
+        report.output_counts.append(len(event.sizes))
+        report.sizes.extend(event.sizes)
+        if outcome.user:
+            report.users.append((job.uid, outcome.user))
+        if outcome.debug:
+            report.debugs.append((job.uid, outcome.debug))
+        for index, (made, size) in enumerate(zip(outcome.outputs, event.sizes, strict=True)):
+            uid = job.uid + 1 + index
+            declared = job.body.outputs[index]
+            content_type = made.content_type or declared.content_type
+            if content_type is not None and content_type != declared.content_type:
+                report.content_types.append((uid, content_type))
+            if made.user:
+                report.users.append((uid, made.user))
+            meta = ObjectMeta(
+                uid,
+                declared.label,
+                declared.is_directory,
+                content_type,
+                size,
+                job.output_users.get(uid, b""),
+                made.user,
+            )
+            self._store(meta)
+        for uid, data in event.inline:
+            report.inline.append((uid, data))
+            self._report_bytes += len(data)
+        self._report_bytes += 64 + len(outcome.user) + len(outcome.debug)
+        if self._report_bytes > MESSAGE_TARGET_BYTES:
+            self._close_report()
+
+    def _on_given_back(self, uid: int) -> None:
+        job = self.running.pop(uid)
+        self.cpus.release(job.cpus, uid)
+        task = self.tasks.get(uid)
+        if task is not None and task.job is job:
+            task.job = None
+            self._make_ready(task)
+
+    def _on_damaged(self, uid: int) -> None:
+        replica = self.replicas.pop(uid, None)
+        if replica is None:
+            return
+        for task in list(self.tasks.values()):
+            if uid in task.inputs and task.state in (states.FETCHING, states.READY):
+                self._drop(task)
+                self._report.retracted.append((task.uid, task.attempt))
+        self._effects.append(RemoveObjects([uid]))
+        self._report.lost.append(uid)
+        self._dirty = True
+
+    def _on_reset(self) -> None:
+        for task in list(self.tasks.values()):
+            self._drop(task)
+        self._effects.extend(KillJob(job) for job in self.running.values())
+        uids = list(self.replicas)
+        sessions = {key[0] for key in self._bodies} | {session_of(uid) for uid in uids}
+        self.replicas.clear()
+        self._bodies.clear()
+        self._users.clear()
+        self._names.clear()
+        self._inline.clear()
+        self._effects.append(RemoveObjects(uids))
+        self._effects.append(ForgetSessions(sorted(sessions)))
+        self._report = empty_report()
+        self._full_reports.clear()
+        self._dirty = False
+
+    def _on_turn_ended(self) -> None:
+        for job in self.running.values():
+            task = self.tasks.get(job.uid)
+            if task is not None and task.state == states.RUNNING and not task.reported:
+                task.reported = True
+                self._report.started.append((task.uid, task.attempt))
+                self._dirty = True
+        if self._dirty:
+            self._close_report()
+            self._effects.append(TellServer(list(self._full_reports)))
+            self._full_reports.clear()
+
+    # Helpers.
+
+    def _start_ready(self) -> None:
+        ready = self._ready
+        while ready:
+            task = ready[0][2]
+            if task.state != states.READY:
+                heappop(ready)
+                continue
+            cpus = self.cpus.take(task.body.cpus, task.uid)
+            if cpus is None:
+                cpus = self._behind_running(task)
+                if cpus is None:
+                    return
+                self.cpus.share(cpus, task.uid)
+            heappop(ready)
+            self._start(task, cpus)
+
+    def _behind_running(self, task: AssignedTask) -> tuple[int, ...] | None:
+        best, most = None, 0
+        for cpus in self.cpus.slots(task.body.cpus):
+            room = self._pipeline(cpus, task.session_id, task.body.key)
+            if room > most:
+                best, most = cpus, room
+        return best
+
+    def _start(self, task: AssignedTask, cpus: tuple[int, ...]) -> None:
+        task.to(states.RUNNING)
+        uid = task.uid
+        outputs = range(uid + 1, uid + 1 + len(task.body.outputs))
+        users = self._users
+        job = Job(
+            uid,
+            task.attempt,
+            task.session_id,
+            task.body,
+            task.config,
+            [self.replicas[item].meta for item in task.inputs],
+            cpus,
+            self._names.get(uid, task.body.name),
+            users.get(uid, b""),
+            {item: users[item] for item in outputs if item in users} if users else {},
+        )
+        task.job = job
+        self.running[uid] = job
+        self._effects.append(StartJob(job))
+
+    def _make_ready(self, task: AssignedTask) -> None:
+        task.to(states.READY)
+        self._arrivals += 1
+        heappush(self._ready, (-task.priority, self._arrivals, task))
+
+    def _store(self, meta: ObjectMeta) -> None:
+        replica = self.replicas.get(meta.uid)
+        if replica is None:
+            self.replicas[meta.uid] = Replica(meta, states.STORED)
+            return
+        replica.meta = meta
+        if replica.state == states.EXPECTED:
+            replica.to(states.STORED)
+        readers, replica.readers = replica.readers, []
+        for task in readers:
+            if task.state == states.FETCHING:
+                task.missing -= 1
+                if not task.missing:
+                    self._make_ready(task)
+
+    def _drop(self, task: AssignedTask) -> None:
+        task.to(states.DROPPED)
+        if self.tasks.get(task.uid) is task:
+            del self.tasks[task.uid]
+
+    def _close_report(self) -> None:
+        self._full_reports.append(self._report)
+        self._report = empty_report()
+        self._report_bytes = 0
+        self._dirty = False

@@ -1,0 +1,145 @@
+"""What happens to the worker's core, and what it wants done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rainzmq.protocol.messages.shared import Endpoint
+from rainzmq.worker.core.jobs import Job, Outcome
+
+
+@dataclass(slots=True)
+class Told:
+    """A message of the server."""
+
+    message: Any
+
+
+@dataclass(slots=True)
+class ObjectArrived:
+    """A transfer ended well: the object is in the store."""
+
+    uid: int
+
+
+@dataclass(slots=True)
+class FetchFailed:
+    """No holder could give an object."""
+
+    uid: int
+    reason: str
+
+
+@dataclass(slots=True)
+class JobEnded:
+    """A runner gave an outcome, and its outputs are in the store.
+
+    Attributes:
+        outcome: what the runner said.
+        sizes: bytes of each output, in order; empty unless it finished.
+        inline: (uid, content) of small outputs.
+    """
+
+    outcome: Outcome
+    sizes: list[int] = field(default_factory=list)
+    inline: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class JobGivenBack:
+    """A runner gave back a job that it had queued and not begun."""
+
+    uid: int
+
+
+@dataclass(slots=True)
+class ObjectDamaged:
+    """A stored object's content is not what it was."""
+
+    uid: int
+
+
+@dataclass(slots=True)
+class Reset:
+    """The server is gone or has fenced us: drop everything."""
+
+
+@dataclass(slots=True)
+class StartReady:
+    """All that was there has been handled: start what can start."""
+
+
+@dataclass(slots=True)
+class TurnEnded:
+    """Report what happened. Comes after `StartReady`, so that jobs that end at once are in the same
+    report.
+    """
+
+
+Event = (
+    Told
+    | ObjectArrived
+    | FetchFailed
+    | JobEnded
+    | JobGivenBack
+    | ObjectDamaged
+    | Reset
+    | StartReady
+    | TurnEnded
+)
+
+
+@dataclass(slots=True)
+class StartJob:
+    """Give a job to the runner of its kind."""
+
+    job: Job
+
+
+@dataclass(slots=True)
+class KillJob:
+    """Stop a job; its outcome still comes."""
+
+    job: Job
+
+
+@dataclass(slots=True)
+class FetchObject:
+    """Bring an object into the store from one of its holders."""
+
+    uid: int
+    is_directory: bool
+    holders: list[Endpoint]
+
+
+@dataclass(slots=True)
+class StoreObject:
+    """Put a small object that came with a message into the store."""
+
+    uid: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class RemoveObjects:
+    """Cancel transfers of these objects and delete them."""
+
+    uids: list[int]
+
+
+@dataclass(slots=True)
+class ForgetSessions:
+    """Sessions ended: delete what is left of them, and tell subworkers."""
+
+    session_ids: list[int]
+
+
+@dataclass(slots=True)
+class TellServer:
+    """Send messages to the server, as the frames of one multipart."""
+
+    messages: list[Any]
+
+
+Effect = StartJob | KillJob | FetchObject | StoreObject | RemoveObjects | ForgetSessions | TellServer

@@ -1,0 +1,42 @@
+"""States of what a worker tracks, as tables; `docs/state_machines.md` shows them.
+
+| entity | state | meaning, and where such a thing is found |
+|---|---|---|
+| assigned task | fetching | some input is not here; the transfers' lists of waiting tasks lead to it |
+| assigned task | ready | inputs are here; it stands in the ready heap until cpus are free |
+| assigned task | running | a runner has its job, or has it queued; back to ready when the runner gives it back |
+| assigned task | dropped | its outcome was reported, it was given back, or its session ended |
+| replica | expected | a transfer was asked for |
+| replica | stored | it is in the store |
+"""
+
+from __future__ import annotations
+
+FETCHING = "fetching"
+READY = "ready"
+RUNNING = "running"
+DROPPED = "dropped"
+
+EXPECTED = "expected"
+STORED = "stored"
+
+TASK: dict[str, frozenset[str]] = {
+    FETCHING: frozenset({READY, DROPPED}),
+    READY: frozenset({RUNNING, DROPPED}),
+    RUNNING: frozenset({READY, DROPPED}),
+    DROPPED: frozenset(),
+}
+
+REPLICA: dict[str, frozenset[str]] = {
+    EXPECTED: frozenset({STORED}),
+    STORED: frozenset(),
+}
+
+TABLES = {"assigned task": TASK, "replica": REPLICA}
+
+
+class IllegalTransition(AssertionError):
+    """The worker's own logic moved something between states that are not connected."""
+
+    def __init__(self, entity: str, identity: str, old: str, new: str) -> None:
+        super().__init__(f"{entity} {identity}: {old} -> {new} is not a legal transition")
