@@ -1,0 +1,354 @@
+"""The call of a Python function as it travels from client to subworker. Task type `python/call`.
+
+    client                                                       subworker
+    ------                                                       ---------
+    CallBody ---- encode_body ----> TaskBody.config ---- decode_body ----> CallBody ---+
+    args, kwargs - encode_arguments -> task config ------------------------------------+--> Calls.prepare
+    data objects in them ------------> inputs of the task --> DataInstances -----------+
+
+*Shared part* (`TaskBody.config`): a msgpack map of the fields of `CallBody`; see there. *Own part* (the
+task's config): empty for a call without arguments, else pickles one after the other, written by one pickler
+and so with one memo: first `(number of positional arguments, [names of the keyword arguments])`, then each
+value.
+
+*References*: a data object anywhere in the arguments or in the function (closure, globals) is not pickled. A
+persistent id stands for it: the index of the task's input as an int, or `(index, load, content_type,
+parameter)` when the parameter asks for the loaded value or for a content type. The inputs that the function
+itself refers to are the first `function_inputs` ones.
+
+*Hidden inputs*: a function or arguments too large for a control message travel as constant data objects that
+are extra last inputs, in the order that `CallBody.hidden` names. Functions and arguments that are hidden are
+missing in the other place (`function` is None, the config is empty). `Call.inputs` is without the hidden
+ones.
+
+*Imports*: `sys_path` are the client's import directories besides the standard library and installed packages.
+While a call is prepared and run they stand first in `sys.path`. Modules imported from them are forgotten when
+another session begins or another list of directories is asked for, since another program may have other
+modules of the same names, or newer ones; then functions are loaded anew, so that a function and its arguments
+agree on their classes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from rainzmq.common.content_types import merge_content_types
+from rainzmq.common.data_instance import DataInstance
+from rainzmq.common.errors import RainException
+from rainzmq.common.pickles import PlainPickler, Refer, by_value_pickler
+
+HIDDEN_FUNCTION = "function"
+HIDDEN_ARGUMENTS = "arguments"
+
+
+@dataclass(slots=True)
+class CallBody:
+    """What all calls of one function share.
+
+    Attributes:
+        name: the function's qualified name, for people.
+        function_id: names the function within its session; bodies with the same number hold the same
+            function.
+        function: the pickled function, None when it is a hidden input.
+        function_inputs: how many of the first inputs the pickled function refers to.
+        hidden: what the last inputs hold, in order: of HIDDEN_FUNCTION, HIDDEN_ARGUMENTS.
+        sys_path: absolute directories that modules are imported from, in order.
+    """
+
+    name: str
+    function_id: int
+    function: bytes | None
+    function_inputs: int = 0
+    hidden: tuple[str, ...] = ()
+    sys_path: tuple[str, ...] = ()
+
+
+class ArgumentFault(Exception):
+    """An argument can not be pickled.
+
+    Attributes:
+        slot: which one; positional arguments count from 0, keyword arguments go on after them.
+        cause: what pickling raised.
+    """
+
+    def __init__(self, slot: int, cause: BaseException) -> None:
+        super().__init__(f"argument {slot}: {cause}")
+        self.slot = slot
+        self.cause = cause
+
+
+def encode_body(body: CallBody) -> bytes:
+    """The body as `TaskBody.config`."""
+    packed: bytes = msgpack.packb(
+        {
+            "name": body.name,
+            "function_id": body.function_id,
+            "function": body.function,
+            "function_inputs": body.function_inputs,
+            "hidden": list(body.hidden),
+            "sys_path": list(body.sys_path),
+        },
+        use_bin_type=True,
+    )
+    return packed
+
+
+def decode_body(config: bytes) -> CallBody:
+    """The inverse of `encode_body`; RainException when `config` is nothing it made."""
+    try:
+        fields = msgpack.unpackb(config, raw=False, strict_map_key=True)
+        return CallBody(
+            name=str(fields["name"]),
+            function_id=int(fields["function_id"]),
+            function=fields["function"],
+            function_inputs=int(fields["function_inputs"]),
+            hidden=tuple(fields["hidden"]),
+            sys_path=tuple(fields["sys_path"]),
+        )
+    except (ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException) as error:
+        raise RainException(f"The configuration of a Python task is malformed: {error!r}") from None
+
+
+def encode_arguments(
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    refer: Refer | None = None,
+    starting: Callable[[int], None] | None = None,
+) -> tuple[bytes, list[int]]:
+    """The arguments of a call as a task's config, and the size of each in bytes (by slot).
+
+    `refer` gives the persistent id of data objects (see the module). `starting(slot)` is called before each
+    argument is pickled; it may be called again for the same slots, since a first try with plain pickle may be
+    given up.
+
+    Raises:
+        ArgumentFault: an argument can not be pickled, or `refer` raised for something in it.
+    """
+    if not args and not kwargs:
+        return b"", []
+    values = [*args, *kwargs.values()]
+    header = (len(args), list(kwargs))
+    try:
+        return _dump(PlainPickler, header, values, refer, starting)
+    except ArgumentFault as fault:
+        if isinstance(fault.cause, RainException):
+            raise
+    return _dump(by_value_pickler, header, values, refer, starting)
+
+
+def _dump(
+    make_pickler: Callable[[io.BytesIO, Refer | None], pickle.Pickler],
+    header: tuple[int, list[str]],
+    values: list[Any],
+    refer: Refer | None,
+    starting: Callable[[int], None] | None,
+) -> tuple[bytes, list[int]]:
+    buffer = io.BytesIO()
+    pickler = make_pickler(buffer, refer)
+    pickler.dump(header)
+    sizes = []
+    before = buffer.tell()
+    for slot, value in enumerate(values):
+        if starting is not None:
+            starting(slot)
+        try:
+            pickler.dump(value)
+        except Exception as error:  # whatever a user's __reduce__ or __getstate__ raises
+            raise ArgumentFault(slot, error) from error
+        after = buffer.tell()
+        sizes.append(after - before)
+        before = after
+    return buffer.getvalue(), sizes
+
+
+@dataclass(slots=True)
+class Call:
+    """A call ready to be made: `function(context, *args, **kwargs)`.
+
+    Attributes:
+        function: the user's function; the same object for every call of it in a session.
+        args: positional arguments after the context.
+        kwargs: keyword arguments.
+        inputs: the task's inputs without the hidden ones.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: list[DataInstance]
+
+
+class Calls:
+    """Makes calls out of bodies and configs; one per subworker. Keeps loaded functions until `forget`."""
+
+    def __init__(self) -> None:
+        self._functions: dict[tuple[int, int], tuple[Any, Callable[..., Any]]] = {}
+        self._imports = ImportScope()
+
+    def prepare(self, session_id: int, body: CallBody, config: bytes, inputs: Sequence[DataInstance]) -> Call:
+        """The call that a task describes. `inputs` are all inputs of the task, in order.
+
+        Raises:
+            RainException: the function or an argument can not be loaded here; the reason is its `__cause__`.
+        """
+        if self._imports.enter(session_id, body.sys_path):
+            self._functions.clear()
+        visible = len(inputs) - len(body.hidden)
+        hidden = dict(zip(body.hidden, inputs[visible:], strict=True))
+        function = self._function(session_id, body, hidden, inputs)
+        if HIDDEN_ARGUMENTS in hidden:
+            config = hidden[HIDDEN_ARGUMENTS].get_bytes()
+        args, kwargs = _load_arguments(body.name, config, inputs)
+        return Call(function, args, kwargs, list(inputs[:visible]))
+
+    def forget(self, session_ids: Iterable[int]) -> None:
+        """Drop the functions of sessions that ended."""
+        gone = set(session_ids)
+        self._functions = {key: value for key, value in self._functions.items() if key[0] not in gone}
+        self._imports.forget(gone)
+
+    def _function(
+        self,
+        session_id: int,
+        body: CallBody,
+        hidden: Mapping[str, DataInstance],
+        inputs: Sequence[DataInstance],
+    ) -> Callable[..., Any]:
+        key = (session_id, body.function_id)
+        # A function that holds data objects is loaded again when they moved to other files.
+        sources = tuple(inputs[index].path for index in range(body.function_inputs))
+        known = self._functions.get(key)
+        if known is not None and known[0] == sources:
+            return known[1]
+        data = hidden[HIDDEN_FUNCTION].get_bytes() if body.function is None else body.function
+        try:
+            function: Callable[..., Any] = _Loader(io.BytesIO(data), inputs).load()
+        except Exception as error:  # unpickling runs users' code and imports users' modules
+            raise RainException(
+                f"Function {body.name!r} can not be loaded by the worker: {type(error).__name__}: {error}"
+                f"{_hint(error)}"
+            ) from error
+        self._functions[key] = (sources, function)
+        return function
+
+
+class ImportScope:
+    """The part of `sys.path` and of the imported modules that belongs to a client's program."""
+
+    def __init__(self) -> None:
+        self._own = frozenset(sys.modules)
+        self._asked: tuple[str, ...] = ()
+        self._added: list[str] = []
+        self._sessions: set[int] = set()
+
+    def enter(self, session_id: int, directories: tuple[str, ...]) -> bool:
+        """Import from these directories from now on; those that are not on this host are left out.
+
+        Returns whether modules were forgotten, so that functions which use them must be loaded again.
+        """
+        if directories == self._asked and session_id in self._sessions:
+            return False
+        forgotten = self._forget_modules()
+        self._sessions.add(session_id)
+        for entry in self._added:
+            if entry in sys.path:
+                sys.path.remove(entry)
+        self._asked = directories
+        self._added = [entry for entry in directories if entry not in sys.path and os.path.isdir(entry)]
+        sys.path[:0] = self._added
+        importlib.invalidate_caches()
+        return forgotten
+
+    def forget(self, session_ids: Iterable[int]) -> None:
+        """These sessions ended."""
+        self._sessions.difference_update(session_ids)
+
+    def _forget_modules(self) -> bool:
+        roots = tuple(entry.rstrip(os.sep) + os.sep for entry in self._added)
+        if not roots:
+            return False
+        names = [
+            name
+            for name, module in sys.modules.items()
+            if name not in self._own
+            and name.partition(".")[0] != "rainzmq"
+            and str(getattr(module, "__file__", None) or "").startswith(roots)
+        ]
+        for name in names:
+            del sys.modules[name]
+        return bool(names)
+
+
+class _Loader(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, inputs: Sequence[DataInstance]) -> None:
+        super().__init__(file)
+        self._inputs = inputs
+        self._narrowed: dict[tuple[int, str | None], DataInstance] = {}
+
+    def persistent_load(self, pid: Any) -> Any:
+        if type(pid) is int:
+            return self._inputs[pid]
+        index, load, content_type, parameter = pid
+        instance = self._narrowed.get((index, content_type))
+        if instance is None:
+            instance = self._narrow(self._inputs[index], content_type, parameter)
+            self._narrowed[index, content_type] = instance
+        if not load:
+            return instance
+        try:
+            return instance.load(cache=True)
+        except RainException as error:
+            raise RainException(f"Parameter {parameter!r}: {error}") from error
+
+    @staticmethod
+    def _narrow(instance: DataInstance, content_type: str | None, parameter: str) -> DataInstance:
+        try:
+            merged = merge_content_types(instance.content_type, content_type)
+        except RainException:
+            raise RainException(
+                f"Parameter {parameter!r} takes content type {content_type!r}, "
+                f"but its data object is {instance.content_type!r}"
+            ) from None
+        return instance if merged == instance.content_type else instance.with_content_type(merged)
+
+
+def _load_arguments(
+    name: str, config: bytes, inputs: Sequence[DataInstance]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if not config:
+        return (), {}
+    loader = _Loader(io.BytesIO(config), inputs)
+    where = "the arguments"
+    try:
+        count, names = loader.load()
+        args = []
+        for position in range(count):
+            where = f"positional argument {position + 1}"
+            args.append(loader.load())
+        kwargs = {}
+        for keyword in names:
+            where = f"argument {keyword!r}"
+            kwargs[keyword] = loader.load()
+    except RainException as error:
+        raise RainException(f"{name}(): {error}") from error
+    except Exception as error:  # unpickling runs users' code and imports users' modules
+        raise RainException(
+            f"{name}(): {where} can not be loaded by the worker: {type(error).__name__}: {error}"
+            f"{_hint(error)}"
+        ) from error
+    return tuple(args), kwargs
+
+
+def _hint(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f". Install the module {error.name!r} where the worker runs, or share its directory"
+    return ""
