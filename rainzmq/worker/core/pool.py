@@ -4,11 +4,11 @@
                --> or the end of the queue of the subworker that is busy on the same cpus (pipelining)
                --> or `waiting`, and a new subworker is started; whichever is free first takes it
 
-A subworker runs the jobs of its queue in order, one at a time. Short jobs whose duration is known are queued behind a
-running one (`accepts_more`), so that the subworker never waits for the worker between them. What is queued can be
-*withdrawn* as long as it has not begun; the caller knows exactly what has (see `worker.subwire`), tells so, and
-the rest is decided here. A job that has begun when its subworker dies is blamed for it; those behind it are not, they
-go to another subworker.
+A subworker runs the jobs of its queue in order, one at a time. Short jobs whose duration is known are queued
+behind a running one (`accepts_more`), so that the subworker never waits for the worker between them. What is
+queued can be *withdrawn* as long as it has not begun; the caller knows exactly what has (`subworker_link`), tells
+so, and the rest is decided here. A job that has begun when its subworker dies is blamed for it; those behind it
+are not, they go to another subworker.
 
 Nothing here performs anything: methods change the state and return effects.
 """
@@ -209,7 +209,7 @@ class PoolCore:
             subworker.killed.add(uid)
 
     def kill(self, uid: int, withdrawn: Iterable[int], now: float) -> list[Effect]:
-        """Stop a job. `withdrawn`: the uids just withdrawn from its subworker (`where`), which have not begun."""
+        """Stop a job. `withdrawn`: uids just withdrawn from its subworker (`where`), which have not begun."""
         subworker = self._home.get(uid)
         if subworker is None:
             job = self._remove_waiting(uid)
@@ -262,8 +262,9 @@ class PoolCore:
     def on_result(
         self, number: int, uid: int, duration_s: float, now: float
     ) -> tuple[Job | None, list[Effect]]:
-        """The first job of a subworker's queue ended: that job, None when `uid` is another one's. The effects tell
-        when it was killed meanwhile.
+        """The first job of a subworker's queue ended: that job, None when `uid` is another one's.
+
+        `Cancelled` stands in the effects when the job was to be killed; then its result does not count.
         """
         subworker = self.subworkers[number]
         if not subworker.queue or subworker.queue[0].uid != uid:
@@ -302,7 +303,7 @@ class PoolCore:
         return self._kill(self.subworkers[number])
 
     def on_exit(self, number: int, withdrawn: Iterable[int], now: float) -> list[Effect]:
-        """A subworker is gone, with all it sent handled. `withdrawn`: uids of its queue that have not begun."""
+        """A subworker is gone, and what it sent was handled. `withdrawn`: uids of its that have not begun."""
         subworker = self.subworkers.pop(number)
         self._idle.get(subworker.kind, {}).pop(number, None)
         self._leave_cpus(subworker)
@@ -404,7 +405,7 @@ class PoolCore:
         return [Kill(subworker.number), *self._refill(subworker.kind)]
 
     def _on_start_failed(self, kind: str) -> list[Effect]:
-        """Jobs without a subworker in sight fail; no spare is started, or a broken one would be tried forever."""
+        """Jobs without a subworker in sight fail. No spare: a broken command would be tried forever."""
         waiting = self._waiting.get(kind, deque())
         effects: list[Effect] = []
         while len(waiting) > self._starting[kind]:
