@@ -1,0 +1,200 @@
+"""Starting programs and ending them with everything they started. These tests run real, short programs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rainzmq.transport.loop import Loop
+from rainzmq.worker.processes import Process, end, kill_tree, spawn
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+class Exits:
+    """Turns the loop until a number of processes ended."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.ended: list[Process] = []
+
+    def __call__(self, process: Process) -> None:
+        self.ended.append(process)
+        self.loop.stop()
+
+    def wait(self) -> Process:
+        guard = self.loop.call_later(10, self.loop.stop)
+        self.loop.run()
+        guard.cancel()
+        return self.ended[-1]
+
+
+def run(loop: Loop, tmp_path: Path, *args: str, **options: object) -> tuple[Process, Exits]:
+    exits = Exits(loop)
+    options.setdefault("env", dict(os.environ))
+    return spawn(loop, args, cwd=str(tmp_path), on_exit=exits, **options), exits  # type: ignore[arg-type]
+
+
+def test_exit_code_output_and_directory(loop: Loop, tmp_path: Path) -> None:
+    with open(tmp_path / "out", "wb") as out:
+        process, exits = run(loop, tmp_path, "sh", "-c", "pwd; exit 3", stdout=out.fileno())
+    assert exits.wait() is process
+    assert process.returncode == 3
+    assert not process.killed
+    assert (tmp_path / "out").read_text() == f"{tmp_path}\n"
+
+
+def test_a_signal_is_told_as_a_negative_returncode(loop: Loop, tmp_path: Path) -> None:
+    process, exits = run(loop, tmp_path, "sh", "-c", "kill -SEGV $$")
+    exits.wait()
+    assert process.returncode == -signal.SIGSEGV
+
+
+def test_a_missing_program_raises_at_once(loop: Loop, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        run(loop, tmp_path, "no-such-program")
+
+
+def test_affinity_is_set_for_the_program_only(loop: Loop, tmp_path: Path) -> None:
+    mine = os.sched_getaffinity(0)
+    cpu = min(mine)
+    with open(tmp_path / "out", "wb") as out:
+        _, exits = run(
+            loop, tmp_path, "grep", "Cpus_allowed_list", "/proc/self/status", cpus=[cpu], stdout=out.fileno()
+        )
+    exits.wait()
+    assert (tmp_path / "out").read_text().split()[1] == str(cpu)
+    assert os.sched_getaffinity(0) == mine
+
+
+def test_only_chosen_descriptors_reach_a_program(loop: Loop, tmp_path: Path) -> None:
+    with (
+        open(tmp_path / "out", "wb") as out,
+        open("/dev/null", "rb") as given,
+        open("/dev/null", "rb") as other,
+    ):
+        os.set_inheritable(other.fileno(), True)
+        script = f"test -e /dev/fd/{given.fileno()} && echo given; test -e /dev/fd/{other.fileno()} && echo other; true"
+        _, exits = run(loop, tmp_path, "sh", "-c", script, stdout=out.fileno(), pass_fds=(given.fileno(),))
+    exits.wait()
+    assert (tmp_path / "out").read_text() == "given\n"
+
+
+def test_kill_ends_the_group_and_is_marked(loop: Loop, tmp_path: Path) -> None:
+    process, exits = run(loop, tmp_path, "sh", "-c", "trap '' TERM; sleep 60 & sleep 60; echo")
+    kill_tree(process)
+    exits.wait()
+    assert process.killed
+    assert process.returncode == -signal.SIGKILL
+    kill_tree(process)
+
+
+def test_what_a_program_leaves_in_its_group_is_killed_when_it_exits(loop: Loop, tmp_path: Path) -> None:
+    with open(tmp_path / "out", "wb") as out:
+        _, exits = run(loop, tmp_path, "sh", "-c", "sleep 60 & echo $!", stdout=out.fileno())
+    exits.wait()
+    assert is_gone(int((tmp_path / "out").read_text()))
+
+
+def test_end_waits_until_all_are_gone_without_turning_the_loop(loop: Loop, tmp_path: Path) -> None:
+    processes = [run(loop, tmp_path, "sleep", "60")[0] for _ in range(3)]
+    end(processes)
+    assert all(p.returncode == -signal.SIGKILL for p in processes)
+
+
+def is_gone(pid: int, within_s: float = 2.0) -> bool:
+    limit = time.monotonic() + within_s
+    while time.monotonic() < limit:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.01)
+    return False
+
+
+# What leaves its group is only found by a subreaper, which the process that runs the tests must not become.
+SUBREAPER = """
+import os, subprocess, sys, time
+from rainzmq.transport.loop import Loop
+from rainzmq.worker.processes import become_subreaper, spawn, kill_tree, end
+become_subreaper()
+loop = Loop()
+def alive():
+    result = subprocess.run(["pgrep", "-f", "[s]leep 6543$"], capture_output=True)
+    return result.returncode == 0
+def start(script, env=None):
+    def ended(process):
+        loop.call_later(0.4, loop.stop)
+    environment = dict(os.environ) if env is None else env
+    return spawn(loop, ["sh", "-c", script], cwd="/", env=environment, on_exit=ended)
+"""
+
+
+def as_subreaper(script: str) -> str:
+    code = SUBREAPER.replace("6543", str(os.getpid() * 1000 + 7)) + textwrap.dedent(script)
+    code = code.replace("6543", str(os.getpid() * 1000 + 7))
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_a_double_forked_daemon_is_killed_with_its_program() -> None:
+    script = """
+    process = start("(setsid sleep 6543 &) ; (setsid sh -c 'setsid sleep 6543 & sleep 6543' &); sleep 100")
+    time.sleep(0.3)
+    assert alive()
+    kill_tree(process)
+    loop.run()
+    print(alive())
+    """
+    assert as_subreaper(script) == "False"
+
+
+def test_a_daemon_that_outlives_its_program_is_killed_even_with_a_cleared_environment() -> None:
+    script = """
+    process = start("(setsid env -i sleep 6543 &) ; sleep 0.2")
+    time.sleep(0.1)
+    assert alive()
+    loop.run()
+    print(alive(), process.returncode)
+    """
+    assert as_subreaper(script) == "False 0"
+
+
+def test_a_daemon_of_a_running_program_is_left_alone() -> None:
+    script = """
+    other = start("(setsid sleep 6543 &); sleep 100")
+    time.sleep(0.2)
+    start("true")
+    loop.run()
+    print(alive())
+    end([other])
+    print(alive())
+    """
+    assert as_subreaper(script) == "True\nFalse"
+
+
+def test_a_sweep_leaves_no_zombie() -> None:
+    script = """
+    start("(setsid true &); (sleep 0.1 &); sleep 0.2")
+    loop.run()
+    states = [open(f"/proc/{p}/stat").read().split() for p in os.listdir("/proc") if p.isdigit()]
+    print([s for s in states if s[3] == str(os.getpid())])
+    """
+    assert as_subreaper(script) == "[]"
