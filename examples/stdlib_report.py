@@ -108,7 +108,7 @@ def merge_in_tree(merge, parts):
 
 
 def source_files(limit):
-    """Pairs (package, path) of the standard library's source files, in a fixed order; at most `limit` of them."""
+    """Pairs (package, path) of the standard library's source files in a fixed order, at most `limit`."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = [
         path
