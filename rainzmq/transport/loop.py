@@ -22,6 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 
 import zmq
@@ -233,17 +234,15 @@ class Loop:
 
     def _wake(self) -> None:
         self._woken = True
-        try:
+        # A full pipe wakes the loop as well.
+        with suppress(BlockingIOError):
             os.write(self._wake_write, b"\0")
-        except BlockingIOError:
-            return  # The pipe is full, so the loop wakes anyway.
 
     def _on_wake(self) -> None:
-        try:
+        # Nothing left to read is no fault: several wake-ups may have been taken by one read.
+        with suppress(BlockingIOError):
             while len(os.read(self._wake_read, 4096)) == 4096:
                 continue
-        except BlockingIOError:
-            pass  # A signal's byte was taken by the read before.
         # Cleared before the queue is emptied: a thread that still sees it set has queued before this.
         self._woken = False
         for _ in range(len(self._from_threads)):

@@ -1,0 +1,186 @@
+"""Host names and TCP addresses: parsing, resolving within a time, telling whether two names mean one host."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import threading
+
+import psutil
+
+from rainzmq.common.errors import RainException
+
+RESOLVE_TIMEOUT_S = 5.0
+
+
+def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]:
+    """Host and port of "host", "host:port", "[ipv6]:port" or an IPv6 address.
+
+    Raises:
+        RainException: no host, no port where there is no default, or a port that is none.
+    """
+    host, port_text = text, ""
+    if text.startswith("["):
+        host, closed, rest = text[1:].partition("]")
+        if not closed or (rest and not rest.startswith(":")):
+            raise RainException(f"{text!r} is not an address: expected [ipv6]:port")
+        port_text = rest[1:]
+    elif text.count(":") == 1:
+        host, _, port_text = text.partition(":")
+    if not host or any(char.isspace() or char == "/" for char in host):
+        raise RainException(f"{text!r} is not an address: expected host, host:port or [ipv6]:port")
+    if not port_text:
+        if default_port is None or text.endswith(":"):
+            raise RainException(f"{text!r} is not an address: the port is missing")
+        return host, default_port
+    if not (port_text.isascii() and port_text.isdigit() and int(port_text) < 65536):
+        raise RainException(f"{text!r} is not an address: {port_text!r} is not a port (0 to 65535)")
+    return host, int(port_text)
+
+
+def format_address(host: str, port: int) -> str:
+    """ "host:port", with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def resolve(host: str, timeout_s: float = RESOLVE_TIMEOUT_S) -> list[str]:
+    """The numeric addresses of a host, IPv4 first; at least one.
+
+    Raises:
+        RainException: the name does not resolve, or not within `timeout_s` seconds.
+    """
+    if is_numeric(host):
+        return [host]
+    result: list[str] = []
+    problem: list[str] = []
+
+    def look_up() -> None:
+        try:
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            addresses = {str(item[4][0]): item[0] for item in found}
+            result.extend(sorted(addresses, key=lambda address: addresses[address] != socket.AF_INET))
+        except (OSError, UnicodeError) as error:
+            problem.append(str(error.args[-1]) if error.args else str(error))
+
+    # getaddrinfo has no time limit of its own, and a dead name server may cost half a minute.
+    thread = threading.Thread(target=look_up, name="resolve", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if result:
+        return result
+    why = problem[0] if problem else f"no answer within {timeout_s:g} s"
+    raise RainException(
+        f"the host name {host!r} does not resolve ({why}); check its spelling and the network"
+    )
+
+
+def is_numeric(host: str) -> bool:
+    """It is an IP address, not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """It is `localhost` or a numeric loopback address."""
+    if is_numeric(host):
+        return ipaddress.ip_address(host).is_loopback
+    return host.lower() == "localhost"
+
+
+def is_this_host(host: str) -> bool:
+    """The name or address belongs to this machine. False as well when it does not resolve."""
+    if is_loopback(host) or host.lower() in (socket.gethostname().lower(), socket.getfqdn().lower()):
+        return True
+    if host in ("0.0.0.0", "::"):
+        return True
+    try:
+        addresses = resolve(host)
+    except RainException:
+        return False
+    own = {item.address.partition("%")[0] for items in psutil.net_if_addrs().values() for item in items}
+    return any(is_loopback(address) or address in own for address in addresses)
+
+
+def is_same_host(one: str, other: str) -> bool:
+    """Both names or addresses mean the same machine. False as well when one does not resolve."""
+    if one.lower() == other.lower():
+        return True
+    if is_this_host(one):
+        return is_this_host(other)
+    try:
+        return not set(resolve(one)).isdisjoint(resolve(other))
+    except RainException:
+        return False
+
+
+def probe(host: str, port: int, timeout_s: float) -> str:
+    """The numeric address under which something takes TCP connections at host and port.
+
+    Raises:
+        RainException: the name does not resolve, nothing listens there, or there is no answer in
+        `timeout_s` seconds.
+    """
+    where = format_address(host, port)
+    problem: OSError | None = None
+    for address in resolve(host, timeout_s):
+        try:
+            socket.create_connection((address, port), timeout=timeout_s).close()
+            return address
+        except OSError as error:
+            # A refusal says more than what another address of the same name may answer.
+            if problem is None or not isinstance(problem, ConnectionRefusedError):
+                problem = error
+    if isinstance(problem, ConnectionRefusedError):
+        raise RainException(
+            f"no server at {where}: nothing listens there (connection refused). Is the server running? "
+            f"`rainzmq server` starts one; check host and port"
+        )
+    if isinstance(problem, TimeoutError):
+        raise RainException(
+            f"no answer from {where} within {timeout_s:g} s: the host is down or a firewall drops the "
+            f"connection"
+        )
+    raise RainException(f"{where} can not be reached: {problem.strerror if problem else 'no address'}")
+
+
+def bind_error(host: str, port: int, code: int, reason: str) -> RainException:
+    """The error for a port that can not be listened on; `code` is the errno."""
+    where = format_address(host, port)
+    if code == errno.EADDRINUSE:
+        return RainException(
+            f"port {port} of {host} is in use{_user_of(port)}; stop that process or choose another port "
+            f"(0 takes any free one)"
+        )
+    if code in (errno.EADDRNOTAVAIL, errno.ENODEV):
+        return RainException(
+            f"can not listen on {where}: {host} is not an address of this machine; use 127.0.0.1 for this "
+            f"machine "
+            f"only, or the address of one of its network interfaces"
+        )
+    if code in (errno.EACCES, errno.EPERM):
+        return RainException(
+            f"can not listen on {where}: permission denied; ports under 1024 are for root, choose a "
+            f"higher one"
+        )
+    return RainException(f"can not listen on {where}: {reason}")
+
+
+def _user_of(port: int) -> str:
+    """ " by NAME (pid N)" of the process that listens on a port, as far as this user may know; else empty."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if (
+                connection.laddr
+                and connection.status == psutil.CONN_LISTEN
+                and connection.laddr[1] == port
+                and connection.pid
+            ):
+                command = " ".join(psutil.Process(connection.pid).cmdline())[:80]
+                return f" by pid {connection.pid} ({command})"
+    except psutil.Error:
+        return ""
+    return ""
