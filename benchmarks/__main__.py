@@ -31,7 +31,7 @@ _BY_NAME = {workload.name: workload for workload in WORKLOADS}
 def main(
     workloads: tuple[str, ...], systems: tuple[str, ...], rounds: int, workers: int, json_file: Path | None
 ) -> None:
-    """Measures WORKLOADS (default: all) and prints a Markdown table. Exit code 1 when rainzmq misses a bar."""
+    """Measures WORKLOADS (default: all) and prints a table. Exit code 1 when rainzmq misses a bar."""
     chosen = [_BY_NAME[name] for name in workloads] or list(WORKLOADS)
     results = run(list(systems or SYSTEMS), chosen, rounds, workers, lambda line: click.echo(line, err=True))
     click.echo(as_markdown(results, workers), nl=False)

@@ -47,7 +47,8 @@ def as_markdown(results: Sequence[Result], workers: int) -> str:
         verdict = "reached" if workload.passes(result.median) else "missed"
         lines.append(
             f"| {workload.description}, {workload.unit} | {result.system} {result.version} "
-            f"| {result.median:,.0f} | {result.worst:,.0f} | {result.best:,.0f} | {workload.bar:,.0f} | {verdict} |"
+            f"| {result.median:,.0f} | {result.worst:,.0f} | {result.best:,.0f} "
+            f"| {workload.bar:,.0f} | {verdict} |"
         )
     return "\n".join(lines) + "\n"
 

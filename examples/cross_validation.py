@@ -34,7 +34,7 @@ def train(cost):
 
 @remote(outputs=[Output("accuracy", encode="json")])
 def accuracy(ctx, summaries):
-    """Mean and deviation of what svm-predict printed, such as: Accuracy = 96.6667% (29/30) (classification)."""
+    """Mean and deviation of what svm-predict printed: Accuracy = 96.6667% (29/30) (classification)."""
     texts = [summary.get_str() for summary in summaries]
     values = [float(re.search(r"Accuracy = ([0-9.]+)%", text)[1]) for text in texts]
     return {"mean": statistics.mean(values), "deviation": statistics.pstdev(values)}

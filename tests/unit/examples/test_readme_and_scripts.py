@@ -1,0 +1,51 @@
+"""What new users and contributors meet first: two commands, links that lead somewhere, complete data."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text()
+
+
+def test_readme_has_exactly_the_two_set_up_commands() -> None:
+    assert re.findall(r"^    (\S.*)$", README.partition("## A taste")[0], re.MULTILINE) == [
+        "pip install . && rainzmq local -- python examples/stdlib_report.py",
+        "./scripts/test",
+    ]
+
+
+def test_readme_tells_what_it_is_within_a_screenful() -> None:
+    assert len(README.partition("## Set up")[0].splitlines()) <= 40
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_readme_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
+
+
+@pytest.mark.parametrize("script", ["scripts/test", ".ci/run"])
+def test_scripts_are_executable(script: str) -> None:
+    assert os.access(ROOT / script, os.X_OK)
+
+
+def test_ci_runs_the_test_script() -> None:
+    assert "./scripts/test" in (ROOT / ".ci/run").read_text()
+
+
+def test_iris_data_have_the_published_means() -> None:
+    rows = [line.split() for line in (ROOT / "examples/data/iris.libsvm").read_text().splitlines()]
+    published = {
+        "1": (5.006, 3.428, 1.462, 0.246),
+        "2": (5.936, 2.770, 4.260, 1.326),
+        "3": (6.588, 2.974, 5.552, 2.026),
+    }
+    for species, means in published.items():
+        flowers = [[float(value.partition(":")[2]) for value in row[1:]] for row in rows if row[0] == species]
+        assert len(flowers) == 50
+        assert tuple(round(statistics.mean(column), 3) for column in zip(*flowers, strict=True)) == means
