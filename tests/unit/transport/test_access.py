@@ -93,12 +93,12 @@ def test_malformed_file_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.json"
     path.write_bytes(content)
     path.chmod(0o600)
-    with pytest.raises(RainException, match="bad.json is not an access file"):
+    with pytest.raises(RainException, match=r"bad\.json is not an access file"):
         read_access(path)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RainException, match="no access file .*absent.json"):
+    with pytest.raises(RainException, match=r"no access file .*absent\.json"):
         read_access(tmp_path / "absent.json")
 
 

@@ -35,7 +35,7 @@ def test_loopback_names_mean_one_host_and_others_do_not() -> None:
 
 
 def test_name_that_does_not_resolve_is_named() -> None:
-    with pytest.raises(RainException, match="'no-such-host.invalid' does not resolve"):
+    with pytest.raises(RainException, match=r"'no-such-host\.invalid' does not resolve"):
         resolve("no-such-host.invalid")
 
 
