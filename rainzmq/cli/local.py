@@ -18,7 +18,6 @@ from rainzmq.cli.options import cpu_count, cpu_list
 if TYPE_CHECKING:
     from rainzmq.deploy.local import LocalCluster
 
-_END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SENT_BY_KERNEL = 0
 """`si_code` above this: not sent by a process. Ctrl-C is; the terminal sends it to the command as well."""
 
@@ -69,12 +68,25 @@ def local(
         click.echo("rainzmq: --http-port: the dashboard is not part of this version", err=True)
     from rainzmq.deploy.local import LocalCluster
 
-    for number in _END_SIGNALS[1:]:
-        signal.signal(number, _exit_on_signal)
+    end_signals = _handle_signals()
     with LocalCluster(workers, cpus, port=port) as cluster:
         if not command:
             _say_how_to_connect(cluster)
-        return _supervise(cluster, command)
+        return _supervise(cluster, command, end_signals)
+
+
+def _handle_signals() -> set[signal.Signals]:
+    """Makes what asks for the end an exception while the cluster starts; returns these signals.
+
+    Under nohup, which ignores SIGHUP, that is none of them. SIGINT always is one, though a shell ignores it for
+    what it starts in the background.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return {signal.SIGINT, signal.SIGTERM}
+    signal.signal(signal.SIGHUP, _exit_on_signal)
+    return {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
@@ -99,12 +111,12 @@ def _say_how_to_connect(cluster: LocalCluster) -> None:
     click.echo(f"Logs: {cluster.logdir}")
 
 
-def _supervise(cluster: LocalCluster, command: Sequence[str]) -> int:
+def _supervise(cluster: LocalCluster, command: Sequence[str], end_signals: set[signal.Signals]) -> int:
     """Runs the command, if any, until it ends, a signal comes, or the cluster breaks; returns the exit code.
 
     Signals are blocked and waited for, so that none comes at a bad moment and nothing is polled.
     """
-    waited = {*_END_SIGNALS, signal.SIGCHLD}
+    waited = {*end_signals, signal.SIGCHLD}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     try:
         run = _CommandRun(cluster, command, mask) if command else None
@@ -125,7 +137,7 @@ def _supervise(cluster: LocalCluster, command: Sequence[str]) -> int:
                 run.end(time.monotonic())
             return 1
         info = signal.sigwaitinfo(waited)
-        if info.si_signo in _END_SIGNALS:
+        if info.si_signo in end_signals:
             if run is not None:
                 return run.forward(info)
             return 0 if info.si_signo == signal.SIGINT else 128 + info.si_signo
