@@ -1,13 +1,13 @@
 """Which subworker runs which job: the pure half of the subworker pool.
 
-    start(job) --> an idle subworker of the kind, the one that last had these cpus or knows the body first
-               --> or the end of the queue of the subworker that is busy on the same cpus (pipelining)
+    start(job) --> an idle subworker of the kind: the one that last had these cpus, or knows the body
+               --> or the queue of the subworker that is busy on the same cpus (pipelining)
                --> or `waiting`, and a new subworker is started; whichever is free first takes it
 
 A subworker runs the jobs of its queue in order, one at a time. Short jobs whose duration is known are queued
 behind a running one (`accepts_more`), so that the subworker never waits for the worker between them. What is
-queued can be *withdrawn* as long as it has not begun; the caller knows exactly what has (`subworker_link`), tells
-so, and the rest is decided here. A job that has begun when its subworker dies is blamed for it; those behind it
+queued can be *withdrawn* as long as it has not begun; the caller knows exactly what has (`subworker_link`)
+and the rest is decided here. A job that has begun when its subworker dies is blamed for it; those behind it
 are not, they go to another subworker.
 
 Nothing here performs anything: methods change the state and return effects.

@@ -1,0 +1,59 @@
+"""The subworker's end of the connection to its worker."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from rainzmq.protocol.codec import decode_bare
+from rainzmq.protocol.messages.subworker import CONVERSATION
+from rainzmq.protocol.stream import CLAIM, CLAIMS_VARIABLE, SOCKET_VARIABLE, FrameReader, to_frame
+
+_READ_BYTES = 1 << 18
+_FRAME_LIMIT_BYTES = (1 << 32) - 1
+
+
+class Connection:
+    """Messages from and to the worker, and the claims pipe (see `protocol.stream`)."""
+
+    def __init__(self, stream: socket.socket, claims: int) -> None:
+        self._stream = stream
+        self._claims = claims
+        self._reader = FrameReader(_FRAME_LIMIT_BYTES)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Connection:
+        """The connection whose descriptors the environment names; no child of this process inherits them.
+
+        Raises:
+            ValueError: the environment does not name them: this process was not started by a worker.
+        """
+        try:
+            stream, claims = int(environment[SOCKET_VARIABLE]), int(environment[CLAIMS_VARIABLE])
+        except (KeyError, ValueError):
+            raise ValueError(f"{SOCKET_VARIABLE} and {CLAIMS_VARIABLE} name no descriptors") from None
+        os.set_inheritable(stream, False)
+        os.set_inheritable(claims, False)
+        return cls(socket.socket(fileno=stream), claims)
+
+    def send(self, message: Any) -> None:
+        """Send a message; OSError when the worker is gone."""
+        self._stream.sendall(to_frame(message))
+
+    def receive(self) -> list[Any] | None:
+        """Wait for messages; those that are complete, possibly none. None when the worker is gone."""
+        data = self._stream.recv(_READ_BYTES)
+        if not data:
+            return None
+        return [decode_bare(payload, CONVERSATION, "worker") for payload in self._reader.feed(data)]
+
+    def claim(self) -> int | None:
+        """The number of the task to run now, which then begins for sure; None when there is none yet."""
+        try:
+            data = os.read(self._claims, CLAIM.size)
+        except BlockingIOError:
+            return None
+        number: int | None = CLAIM.unpack(data)[0] if data else None
+        return number

@@ -1,0 +1,161 @@
+"""The directories of a subworker.
+
+    <base>/               the `directory` that the worker gives with every task, the same one each time
+    <base>/work-<n>/      working directory of a task; used again as long as a task leaves it empty
+    <base>/result-<n>     file or directory on its way to the worker, which moves it away
+
+Making a directory for each task costs more than the rest of running a small one, so a clean one is kept.
+What was staged is moved out of the working directory at once: the task can not change it any more by its
+name, and the next task does not see it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+
+from rainzmq.common.errors import RainException
+from rainzmq.common.trees import ArchiveError, check_tree, copy_file, copy_tree, remove_tree
+
+
+class Sandbox:
+    """Working directories and result paths below one base directory."""
+
+    def __init__(self) -> None:
+        self._base = ""
+        self._work = ""
+        self._work_fd = -1
+        self._count = 0
+        self._staged: set[str] = set()
+
+    def enter(self, base: str) -> None:
+        """Make an empty directory below `base` the working directory."""
+        if base != self._base:
+            self._base = base
+            self._discard_work()
+        if self._work_fd >= 0:
+            try:
+                os.fchdir(self._work_fd)
+                return
+            except OSError:  # a task took its permissions away, or closed our descriptor
+                self._discard_work()
+        self._count += 1
+        self._work = os.path.join(base, f"work-{self._count}")
+        os.mkdir(self._work)
+        os.chmod(self._work, 0o700)  # whatever the umask is
+        self._work_fd = os.open(self._work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fchdir(self._work_fd)
+
+    def leave(self, keep: set[str]) -> None:
+        """The task ended: remove what it left, except the results `keep`. Never raises."""
+        for path in self._staged - keep:
+            _remove(path)
+        self._staged.clear()
+        try:
+            clean = not os.listdir(self._work_fd) and os.fstat(self._work_fd).st_nlink > 0
+        except OSError:
+            clean = False
+        if not clean:
+            with suppress(OSError):
+                os.chdir(self._base)
+            self._discard_work()
+
+    def new_result(self) -> str:
+        """A free path outside the working directory, for a result. It is removed by `leave` unless kept."""
+        self._count += 1
+        path = os.path.join(self._base, f"result-{self._count}")
+        self._staged.add(path)
+        return path
+
+    def stage(self, path: str | os.PathLike[str], is_directory: bool) -> str:
+        """Move a file or directory out of the working directory; its new path.
+
+        Raises:
+            RainException: `path` is absolute, leads out of the working directory, is missing, or is of the
+                wrong
+                kind.
+        """
+        name = os.fspath(path)
+        what = "directory" if is_directory else "file"
+        source = self._resolve(name, what)
+        mode = os.lstat(source).st_mode
+        if is_directory and not stat.S_ISDIR(mode):
+            raise RainException(f"{name!r} is not a directory; use stage_file() for a file")
+        if not is_directory and not stat.S_ISREG(mode):
+            hint = "; use stage_directory()" if stat.S_ISDIR(mode) else ""
+            raise RainException(f"{name!r} is not a regular file{hint}")
+        if is_directory:
+            try:
+                check_tree(source)
+            except ArchiveError as error:
+                raise RainException(f"{name!r} can not be staged: {error}") from None
+        target = self.new_result()
+        if is_directory and source == self._root():
+            return self._stage_everything(source, target)
+        os.rename(source, target)
+        return target
+
+    def copy(self, source: str, is_directory: bool) -> str:
+        """A copy of a file or directory as a new result; its path. OSError when it can not be read."""
+        target = self.new_result()
+        if is_directory:
+            copy_tree(source, target, writable=True)
+        else:
+            copy_file(source, target)
+        return target
+
+    def write(self, data: bytes | memoryview) -> str:
+        """A new result file with this content; its path."""
+        target = self.new_result()
+        with open(target, "xb") as file:
+            file.write(data)
+        return target
+
+    def is_staged(self, path: str) -> bool:
+        """The path is a result of the running task."""
+        return path in self._staged
+
+    def _root(self) -> str:
+        return os.path.realpath(self._work)
+
+    def _resolve(self, name: str, what: str) -> str:
+        if os.path.isabs(name):
+            raise RainException(
+                f"{name!r} is an absolute path; "
+                f"a {what} is staged by its path relative to the working directory"
+            )
+        root = self._root()
+        try:
+            source = os.path.realpath(os.path.join(root, name), strict=True)
+        except FileNotFoundError:
+            raise RainException(f"{name!r} can not be staged: the task made no such {what}") from None
+        except (OSError, ValueError) as error:
+            raise RainException(f"{name!r} can not be staged: {error}") from None
+        if source != root and not source.startswith(root + os.sep):
+            raise RainException(f"{name!r} can not be staged: it leads out of the task's working directory")
+        if source == root and what == "file":
+            raise RainException(f"{name!r} is the working directory; use stage_directory()")
+        return source
+
+    def _stage_everything(self, source: str, target: str) -> str:
+        """Stage the whole working directory; it stays, empty."""
+        os.mkdir(target)
+        for entry in os.listdir(source):
+            os.rename(os.path.join(source, entry), os.path.join(target, entry))
+        return target
+
+    def _discard_work(self) -> None:
+        if self._work_fd >= 0:
+            with suppress(OSError):
+                os.close(self._work_fd)
+            self._work_fd = -1
+        if self._work:
+            _remove(self._work)
+            self._work = ""
+
+
+def _remove(path: str) -> None:
+    """Remove whatever is at `path`. What can not be removed the worker removes, after this process."""
+    with suppress(OSError):
+        remove_tree(path)

@@ -1,0 +1,104 @@
+"""The loop of a Python subworker: wait for a claim, run that task, answer.
+
+The process never outlives its worker: the kernel kills it when the worker dies (also in the middle of a
+task), and the end of the connection ends it between tasks.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from rainzmq.protocol.messages.subworker import Bye, CancelTasks, DropSessions, RunTasks, SubworkerHello
+from rainzmq.protocol.messages.subworker import SubworkerTask as Task
+from rainzmq.protocol.stream import KIND_VARIABLE, PIN_VARIABLE
+from rainzmq.protocol.version import SUBWORKER_PROTOCOL_VERSION
+from rainzmq.subworker.connection import Connection
+from rainzmq.subworker.tasks import METHODS, Tasks
+
+_PR_SET_PDEATHSIG = 1
+_SIGKILL = 9
+
+
+class Server:
+    """Tasks by number, and what to do with each message."""
+
+    def __init__(self, connection: Connection, tasks: Tasks) -> None:
+        self._connection = connection
+        self._tasks = tasks
+        self._sent: dict[int, Task] = {}
+        self._next_number = 0
+        self._ended = False
+
+    def serve(self) -> None:
+        """Run tasks until the worker says bye or is gone."""
+        while not self._ended:
+            number = self._connection.claim()
+            # A number may arrive before the message with its task.
+            while not self._ended and (number is None or number not in self._sent):
+                self._receive()
+                number = self._connection.claim() if number is None else number
+            if number is not None and not self._ended:
+                self._connection.send(self._tasks.run(self._sent.pop(number)))
+
+    def _receive(self) -> None:
+        messages = self._connection.receive()
+        if messages is None:
+            self._ended = True
+            return
+        for message in messages:
+            self._handle(message)
+
+    def _handle(self, message: Any) -> None:
+        if isinstance(message, RunTasks):
+            for session_id, key, config in message.bodies:
+                self._tasks.add_body(session_id, key, config)
+            for task in message.tasks:
+                self._sent[self._next_number] = task
+                self._next_number += 1
+        elif isinstance(message, CancelTasks):
+            ids = set(message.ids)
+            self._sent = {number: task for number, task in self._sent.items() if task.id not in ids}
+        elif isinstance(message, DropSessions):
+            self._tasks.forget(message.session_ids)
+        elif isinstance(message, Bye):
+            self._ended = True
+
+
+def main() -> int:
+    """Serve the worker that started this process; 2 when there is none. Ends the process otherwise."""
+    try:
+        connection = Connection.from_environment(os.environ)
+    except ValueError as error:
+        sys.stderr.write(f"A subworker is started by a worker, not by hand: {error}\n")
+        return 2
+    kind = os.environ[KIND_VARIABLE]
+    connection.send(SubworkerHello(SUBWORKER_PROTOCOL_VERSION, kind, os.getpid(), METHODS))
+    _die_with_parent()
+    tasks = Tasks(pin=os.environ.get(PIN_VARIABLE) == "1")
+    gc.freeze()
+    try:
+        Server(connection, tasks).serve()
+    except ConnectionError:
+        return _end(1)
+    return _end(0)
+
+
+def _die_with_parent() -> None:
+    """Ask for SIGKILL at the worker's death. If it is dead already, the connection is at its end, and so
+    are we.
+    """
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+
+
+def _end(code: int) -> NoReturn:
+    """End at once: threads that tasks left behind must not hold the process."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # closed or replaced by a task
+            stream.flush()
+    os._exit(code)

@@ -1,0 +1,151 @@
+"""Runs one Python task after the other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from rainzmq.common.data_instance import DataInstance
+from rainzmq.common.errors import RainException
+from rainzmq.common.ids import ID
+from rainzmq.common.limits import INFO_LIMIT_BYTES
+from rainzmq.common.pycall import CallBody, Calls, decode_body
+from rainzmq.common.specs import ObjectInfo, ObjectSpec
+from rainzmq.common.states import DataType
+from rainzmq.protocol.messages.subworker import SubworkerInput, SubworkerTask, TaskResult
+from rainzmq.subworker.context import Context
+from rainzmq.subworker.failure import describe
+from rainzmq.subworker.outputs import Collector
+from rainzmq.subworker.sandbox import Sandbox
+
+METHODS = ["call"]
+"""Methods of the kind `python`."""
+
+
+class Tasks:
+    """Runs tasks; keeps what is shared between them: bodies, loaded functions, the working directory."""
+
+    def __init__(self, pin: bool) -> None:
+        """`pin`: set the cpus of each task as this process's affinity."""
+        self._pid = os.getpid()
+        self._pin = pin
+        self._cpus: list[int] | None = None
+        self._session = -1
+        self._sandbox = Sandbox()
+        self._calls = Calls()
+        self._bodies: dict[tuple[int, int], bytes | CallBody] = {}
+
+    def add_body(self, session_id: int, key: int, config: bytes) -> None:
+        """Remember the shared part of tasks to come."""
+        self._bodies[session_id, key] = config
+
+    def forget(self, session_ids: Iterable[int]) -> None:
+        """Drop all that belongs to sessions that ended."""
+        gone = set(session_ids)
+        self._bodies = {key: body for key, body in self._bodies.items() if key[0] not in gone}
+        self._calls.forget(gone)
+
+    def run(self, task: SubworkerTask) -> TaskResult:
+        """Run a task to its end. An exception of any kind in it is a failed result."""
+        start_time = time.time()
+        begin = time.perf_counter_ns()
+        context = Context(task, self._sandbox, start_time)
+        result = TaskResult(task.id, task.attempt, True, "", [], b"", "", start_time, 0)
+        keep: set[str] = set()
+        try:
+            self._sandbox.enter(task.directory)
+            self._set_environment(task)
+            self._run(task, context, result, keep)
+            result.user = context.info_user()
+        except BaseException as error:  # SystemExit and KeyboardInterrupt of a task are its failures, too
+            self._end_if_forked()
+            result.ok, result.outputs, result.error = False, [], describe(error)
+            with suppress(RainException):
+                result.user = context.info_user()
+            keep.clear()
+        result.debug = context.debug_text()
+        self._clean_up(keep)
+        result.duration_us = (time.perf_counter_ns() - begin) // 1000
+        return result
+
+    def _run(self, task: SubworkerTask, context: Context, result: TaskResult, keep: set[str]) -> None:
+        session_id = task.id[0]
+        body = self._body(session_id, task.body)
+        inputs = [_instance(item) for item in task.inputs]
+        call = self._calls.prepare(session_id, body, task.config, inputs)
+        context.function = call.function
+        value = call.function(context, *call.args, **call.kwargs)
+        self._end_if_forked()
+        paths = frozenset(item.path for item in task.inputs if item.path is not None)
+        collector = Collector(body.name, task.outputs, self._sandbox, paths)
+        result.outputs = collector.collect(value)
+        keep |= collector.paths()
+        if sum(len(item.user) for item in result.outputs) > INFO_LIMIT_BYTES:
+            raise RainException(f"info.user of all outputs together is over {INFO_LIMIT_BYTES} bytes as JSON")
+
+    def _body(self, session_id: int, key: int) -> CallBody:
+        body = self._bodies[session_id, key]
+        if isinstance(body, bytes):
+            body = self._bodies[session_id, key] = decode_body(body)
+        return body
+
+    def _set_environment(self, task: SubworkerTask) -> None:
+        session_id, number = task.id
+        environment = os.environ
+        environment["RAINZMQ_TASK_ID"] = f"{session_id}/{number}"
+        environment["RAINZMQ_ATTEMPT"] = str(task.attempt)
+        if session_id != self._session:
+            environment["RAINZMQ_SESSION_ID"] = str(session_id)
+            self._session = session_id
+        if task.cpus != self._cpus:
+            environment["RAINZMQ_CPUS"] = ",".join(map(str, task.cpus))
+            self._cpus = task.cpus
+            if self._pin and task.cpus:
+                with suppress(
+                    OSError
+                ):  # cpus of a container can change while it runs; then they are not pinned
+                    os.sched_setaffinity(0, task.cpus)
+
+    def _end_if_forked(self) -> None:
+        """A child that the task forked came back from the function: it must not go on as a second
+        subworker.
+        """
+        if os.getpid() != self._pid:
+            os._exit(0)
+
+    def _clean_up(self, keep: set[str]) -> None:
+        """Undo what a task may have left that would disturb the next one."""
+        signal.alarm(0)
+        self._sandbox.leave(keep)
+        for name in ("stdout", "stderr"):
+            try:
+                getattr(sys, name).flush()
+            except Exception:  # closed, or replaced by something that can not be flushed
+                setattr(sys, name, getattr(sys, f"__{name}__"))
+
+
+def _instance(item: SubworkerInput) -> DataInstance:
+    data_type = DataType.DIRECTORY if item.is_directory else DataType.BLOB
+    spec = ObjectSpec(
+        id=ID(*item.id),
+        label=item.own_label,
+        data_type=data_type,
+        content_type=item.content_type,
+        user=_user(item.spec_user),
+    )
+    info = ObjectInfo(size=item.size, content_type=item.content_type, user=_user(item.info_user))
+    return DataInstance(item.data, item.path, spec=spec, info=info)
+
+
+def _user(data: bytes) -> dict[str, Any]:
+    if not data:
+        return {}
+    import json
+
+    user: dict[str, Any] = json.loads(data)
+    return user
