@@ -81,7 +81,8 @@ class Context:
         if isinstance(value, bytes | bytearray | memoryview):
             return _made(DataInstance(bytes(value), content_type=content_type))
         raise RainException(
-            f"A blob is made of bytes or str, not {type(value).__name__}; use encode=, such as encode='pickle'"
+            f"A blob is made of bytes or str, not {type(value).__name__}; "
+            "use encode=, such as encode='pickle', for other values"
         )
 
     def pickled(self, value: Any) -> DataInstance:
