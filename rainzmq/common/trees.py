@@ -12,12 +12,14 @@ mode | owner may write`, so it is nearly always just `{}`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from rainzmq.common.errors import RainException
@@ -28,6 +30,7 @@ MAX_TREE_ENTRIES = 500_000
 MAX_TREE_BYTES = 1 << 40
 """A tree whose files are larger together is refused."""
 
+_COPY_BYTES = 16 << 20
 _MAX_LINK_HOPS = 40
 _WRITE_BITS = 0o222
 _MODE_BITS = 0o777
@@ -78,7 +81,7 @@ class Entry:
 
 def modes_file(path: str | os.PathLike[str]) -> str:
     """The side file of a sealed tree at `path`."""
-    return os.fspath(path) + ".rainzmq-modes"
+    return os.fspath(path).rstrip("/") + ".rainzmq-modes"
 
 
 def scan_tree(path: str | os.PathLike[str]) -> list[Entry]:
@@ -221,28 +224,46 @@ def copy_tree(
             if _make_directory(full):
                 made.append((full, entry.mode | (0o700 if writable else 0)))
         else:
-            copy_file(os.path.join(root, entry.name), full, entry.mode | (0o600 if writable else 0))
+            copy_file(
+                os.path.join(root, entry.name),
+                full,
+                entry.mode | (0o600 if writable else 0),
+                cancelled=cancelled,
+            )
     for full, mode in reversed(made):
         os.chmod(full, mode)
 
 
-def copy_file(source: str, target: str, mode: int = 0o644) -> None:
-    """Copy the content of a file to a new file `target` with exactly `mode`.
+def copy_file(
+    source: str, target: str, mode: int | None = 0o644, *, cancelled: Callable[[], bool] | None = None
+) -> None:
+    """Copy the content of a file to a new file `target` with exactly `mode`; None: what the umask leaves of
+    0666.
 
-    Raises `FileExistsError`, `OSError`.
+    Raises `FileExistsError`, `OSError`; `TreeCancelled` when `cancelled()` was true between two pieces.
     """
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb", buffering=0) as out, open(source, "rb", buffering=0) as data:
-        left = os.fstat(data.fileno()).st_size
-        while left > 0:
-            count = os.sendfile(out.fileno(), data.fileno(), None, left)
-            if count == 0:
-                break
-            left -= count
-        shutil.copyfileobj(
-            data, out
-        )  # what was added meanwhile, or all of a file that has no size, as in /proc
-        os.fchmod(out.fileno(), mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(target, flags, 0o666 if mode is None else 0o600)
+    with open(descriptor, "wb", buffering=0) as out:
+        append_file(source, out, cancelled=cancelled)
+        if mode is not None:
+            os.fchmod(descriptor, mode)
+
+
+def append_file(source: str, out: FileIO, *, cancelled: Callable[[], bool] | None = None) -> None:
+    """Write the content of a file to an open one.
+
+    Raises `OSError`, and `TreeCancelled` as `copy_file` does.
+    """
+    with open(source, "rb", buffering=0) as data:
+        try:
+            while os.sendfile(out.fileno(), data.fileno(), None, _COPY_BYTES):
+                if cancelled is not None and cancelled():
+                    raise TreeCancelled
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            shutil.copyfileobj(data, out)  # made up by the kernel, as in /proc: small, and can not be sent
 
 
 def remove_tree(path: str | os.PathLike[str]) -> None:
