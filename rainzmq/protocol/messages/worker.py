@@ -25,6 +25,7 @@ class WorkerHello:
     cpus: Annotated[int, "cpus it offers"]
     data: Annotated[Endpoint, "its data endpoint; `host:port` of it is the worker_id"]
     subworkers: Annotated[list[str], "kinds of task it can run, such as `builtin`, `python`"]
+    previous_epoch: Annotated[int, "its epoch before, which it drops hereby; 0 for none"]
 
 
 @message("welcome", CONVERSATION, _SERVER)
@@ -40,10 +41,11 @@ class WorkerWelcome:
 
 @message("refused", CONVERSATION, _SERVER)
 class WorkerRefused:
-    """The worker may not take part; it ends. Its shape never changes."""
+    """The worker may not take part; it ends, unless it may try again. Its shape never changes."""
 
     software: Annotated[str, "version of the server's package"]
     reason: Annotated[str, "for people"]
+    again: Annotated[bool, "what stands against it may pass: say hello again in a while"]
 
 
 @message("fenced", CONVERSATION, _SERVER)

@@ -30,15 +30,17 @@ def worker_joined(state: ServerState, event: WorkerJoined) -> None:
     epoch = state.options.random_id()
     worker = WorkerRecord(event.peer, epoch, event.hello, state.now)
     options = state.options
-    for other in state.workers.values():
-        if other.name == worker.name:
+    for other in list(state.workers.values()):
+        if event.hello.previous_epoch == other.epoch:
+            worker_lost(state, other, "it says hello anew")
+        elif other.name == worker.name:
             reason = f"a worker with the data endpoint {worker.name} is registered and alive"
             state.log("warning", f"worker {event.hello.hostname} (pid {event.hello.pid}) refused: {reason}")
-            state.tell(event.peer, m.WorkerRefused(options.software, reason))
+            state.tell(event.peer, m.WorkerRefused(options.software, reason, True))
             state.forget_peer(event.peer)
             return
     if worker.cpus < 1:
-        state.tell(event.peer, m.WorkerRefused(options.software, f"it offers {worker.cpus} cpus"))
+        state.tell(event.peer, m.WorkerRefused(options.software, f"it offers {worker.cpus} cpus", False))
         state.forget_peer(event.peer)
         return
     state.workers[event.peer] = worker
@@ -177,27 +179,33 @@ def _discard_stale(state: ServerState, worker: WorkerRecord, uid: int, outputs: 
 
 
 def _on_missing(state: ServerState, worker: WorkerRecord, uid: int, why: str) -> None:
-    """No holder could give an input. Its replicas count as lost; after a few times its readers fail."""
+    """A worker has not got an input, and no holder gave it. Its readers there are asked back.
+
+    Replicas that nobody reads where they are count as lost, so that the object is made again elsewhere; after a few
+    times a reader fails.
+    """
     item, session = state.object(uid), state.session_of(uid)
-    if item is None or session is None or item.state != states.FINISHED:
+    if item is None or session is None:
         return
     state.log("warning", f"worker {worker.name} can not get object {id_of(uid)}: {why}")
-    item.misses += 1
-    waiting = [task for task in item.consumers if task.worker is worker and task.state == states.ASSIGNED]
-    if item.misses > MISS_LIMIT or (item.producer is None and item.at_relay and item.misses > 1):
-        text = f"its input {id_of(uid)} could not be brought to {worker.name}: {why}"
-        for task in waiting[:1]:
-            task_failed(state, session, task, text, "")
-        return
-    for holder in item.holders:
-        holder.objects.pop(uid, None)
-        holder.deleting.add(uid)
-        holder.to_remove.append(uid)
-    item.holders = ()
     item.forget(worker)
+    waiting = [task for task in item.consumers if task.worker is worker and task.state == states.ASSIGNED]
     for task in waiting:
         if not task.retracting:
             task.retracting = True
             worker.to_retract.append(task.uid)
+    if item.state != states.FINISHED:
+        return
+    item.misses += 1
+    if item.misses > MISS_LIMIT and waiting:
+        text = f"its input {id_of(uid)} could not be brought to {worker.name}: {why}"
+        task_failed(state, session, waiting[0], text, "")
+        return
+    readers = {task.worker for task in item.consumers if task.state in (states.ASSIGNED, states.RUNNING)}
+    for holder in item.holders:
+        if holder not in readers:
+            item.forget(holder)
+            holder.deleting.add(uid)
+            holder.to_remove.append(uid)
     if not item.available:
         object_lost(state, session, item)

@@ -4,7 +4,7 @@
 |---|---|---|
 | assigned task | fetching | some input is not here; the transfers' lists of waiting tasks lead to it |
 | assigned task | ready | inputs are here; it stands in the ready heap until cpus are free |
-| assigned task | running | a runner has its job, or has it queued; back to ready when the runner gives it back |
+| assigned task | running | a runner has its job, or has it queued |
 | assigned task | dropped | its outcome was reported, it was given back, or its session ended |
 | replica | expected | a transfer was asked for |
 | replica | stored | it is in the store |

@@ -1,0 +1,91 @@
+"""From frames to events: versions, epochs, and peers that send nonsense."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from rainzmq.protocol.codec import Header, decode, peek_header
+from rainzmq.protocol.messages import client as client_messages
+from rainzmq.protocol.messages import worker as worker_messages
+from rainzmq.protocol.schema import ProtocolError
+from rainzmq.protocol.version import PROTOCOL_VERSION
+from rainzmq.server.core.events import ClientJoined, ClientSaid, Event, WorkerJoined, WorkerSaid
+
+_log = logging.getLogger(__name__)
+
+BAD_MESSAGE_LIMIT = 20
+"""A peer that sent so many bad messages is cut off."""
+
+_MAX_COUNTED_PEERS = 10_000
+
+CONVERSATIONS = {
+    "client": client_messages.CONVERSATION,
+    "viewer": client_messages.CONVERSATION,
+    "worker": worker_messages.CONVERSATION,
+}
+
+
+class FrameReader:
+    """Turns frames of authenticated peers into events.
+
+    Args:
+        cluster_id, server_epoch: what headers must carry after the handshake.
+        refuse: called with (peer, role, reason) for a hello of another version.
+        cut_off: called with (peer, reason) when a peer sent too many bad messages.
+    """
+
+    def __init__(
+        self,
+        cluster_id: int,
+        server_epoch: int,
+        refuse: Callable[[bytes, str, str], None],
+        cut_off: Callable[[bytes, str], None],
+    ) -> None:
+        self._life = (cluster_id, server_epoch)
+        self._refuse = refuse
+        self._cut_off = cut_off
+        self._bad: dict[bytes, int] = {}
+
+    def read(self, peer: bytes, role: str, frame: bytes) -> Event | None:
+        """The event of one frame; None when it was bad or refused, which has been dealt with."""
+        conversation = CONVERSATIONS.get(role)
+        try:
+            if conversation is None:
+                raise ProtocolError(f"the role {role!r} may not speak here")
+            header, message = decode(frame, conversation, role)
+            if header.version != PROTOCOL_VERSION:
+                raise ProtocolError(f"protocol version {header.version} instead of {PROTOCOL_VERSION}")
+        except ProtocolError as error:
+            self._on_bad(peer, role, frame, error)
+            return None
+        if isinstance(message, client_messages.ClientHello):
+            return ClientJoined(peer, message, role == "viewer")
+        if isinstance(message, worker_messages.WorkerHello):
+            return WorkerJoined(peer, message)
+        epoch = header.sender_epoch if (header.cluster_id, header.server_epoch) == self._life else 0
+        return WorkerSaid(peer, epoch, message) if role == "worker" else ClientSaid(peer, epoch, message)
+
+    def forget(self, peer: bytes) -> None:
+        """A peer is gone; its count starts anew."""
+        self._bad.pop(peer, None)
+
+    def _on_bad(self, peer: bytes, role: str, frame: bytes, error: ProtocolError) -> None:
+        try:
+            tag, header = peek_header(frame)
+        except ProtocolError:
+            tag, header = "", Header()
+        if tag == "hello" and header.version != PROTOCOL_VERSION:
+            reason = (
+                f"it speaks protocol version {header.version}, this server {PROTOCOL_VERSION}; "
+                "install the same version of rainzmq on both"
+            )
+            _log.warning("a %s was refused: %s", role, reason)
+            self._refuse(peer, role, reason)
+            return
+        count = self._bad.get(peer, 0) + 1
+        if len(self._bad) < _MAX_COUNTED_PEERS or peer in self._bad:
+            self._bad[peer] = count
+        _log.warning("bad message %d of %s %s: %s", count, role, peer.hex(), error)
+        if count >= BAD_MESSAGE_LIMIT:
+            self._cut_off(peer, f"it sent {count} bad messages, the last one: {error}")

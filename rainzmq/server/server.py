@@ -1,0 +1,289 @@
+"""The server process: one thread, one loop around the core, and the relay's thread beside it.
+
+    ROUTER --frames--> FrameReader --event--> Engine --effects--> frames, relay, log
+
+A turn of the loop reads all that is there, then schedules once and sends at most one multipart to each peer.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+
+from rainzmq import __version__
+from rainzmq.common.limits import (
+    CRASH_LIMIT,
+    DEAD_AFTER_S,
+    DEFAULT_PORT,
+    HEARTBEAT_INTERVAL_S,
+    SUSPECT_AFTER_S,
+)
+from rainzmq.protocol.codec import Header, encode
+from rainzmq.protocol.messages.client import ClientBye, ClientRefused, ClientWelcome
+from rainzmq.protocol.messages.worker import WorkerBye, WorkerRefused, WorkerWelcome
+from rainzmq.server.core import invariants
+from rainzmq.server.core.engine import Engine
+from rainzmq.server.core.events import (
+    DropUploads,
+    Effect,
+    Event,
+    Forget,
+    Log,
+    OfferTicket,
+    PeerGone,
+    RelayMissed,
+    Send,
+    SessionOwner,
+    Tick,
+    TurnEnded,
+    Uploaded,
+)
+from rainzmq.server.core.state import CoreOptions
+from rainzmq.server.peers import FrameReader
+from rainzmq.server.relay import Relay
+from rainzmq.transport.access import ROLES, Access, process_started, remove_access, write_access
+from rainzmq.transport.control import ControlServer
+from rainzmq.transport.keys import KeyPair
+from rainzmq.transport.loop import Loop
+from rainzmq.transport.net import advertised_host
+from rainzmq.transport.zap import Authenticator
+
+_log = logging.getLogger(__name__)
+
+CHECK_VARIABLE = "RAINZMQ_CHECK"
+"""With this set to 1 in the environment, invariants are checked after every turn: slow, for tests."""
+
+_GC_THRESHOLDS = (100_000, 50, 100)
+
+
+@dataclass
+class ServerOptions:
+    """How a server is started.
+
+    Attributes:
+        host, port: where it listens; port 0 takes any free one.
+        logdir: where its log is, for messages; None without one.
+        ready_file: written once connections are accepted; None for none.
+        access_file: where the keys are put; None for the usual place.
+        lifeline_fd: a pipe whose end of file ends the server; None without one.
+        heartbeat_interval_s, suspect_after_s, dead_after_s: see `common.limits`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    logdir: Path | None = None
+    ready_file: Path | None = None
+    access_file: Path | None = None
+    lifeline_fd: int | None = None
+    heartbeat_interval_s: float = HEARTBEAT_INTERVAL_S
+    suspect_after_s: float = SUSPECT_AFTER_S
+    dead_after_s: float = DEAD_AFTER_S
+
+
+def random_id() -> int:
+    """A fresh random number under 2^62, never 0."""
+    return secrets.randbits(61) + 1
+
+
+class Server:
+    """The reactor: turns frames into events and effects into frames."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        self._options = options
+        self.loop = Loop()
+        self._context = zmq.Context()
+        self._context.set(zmq.MAX_SOCKETS, 65_535)
+        self._auth = Authenticator(self._context, self.loop)
+        keys = KeyPair.new()
+        self._roles = {role: KeyPair.new() for role in ROLES}
+        self._cluster_id, self._epoch = random_id(), random_id()
+        for role, pair in self._roles.items():
+            self._auth.allow("control", pair.public, role)
+        self._relay = Relay(
+            self._context,
+            self._auth,
+            keys,
+            self._roles,
+            options.host,
+            owner_of=self._owners_get,
+            on_uploaded=self._threadsafe_event(Uploaded),
+            on_missed=self._threadsafe_event(RelayMissed),
+        )
+        self._owners: dict[int, int] = {}
+        self._control = ControlServer(self._context, self.loop, keys, "control", self._on_frames)
+        self._reader = FrameReader(self._cluster_id, self._epoch, self._refuse, self._cut_off)
+        self._check = os.environ.get(CHECK_VARIABLE) == "1"
+        self._closing = False
+        self.access = Access(
+            advertised_host(options.host),
+            0,
+            keys.public,
+            self._roles,
+            self._cluster_id,
+            os.getpid(),
+            process_started() or 0.0,
+        )
+
+    def start(self) -> None:
+        """Bind, write the access file, then the ready file. RainException for what the user can mend."""
+        options = self._options
+        self.access.port = self._control.bind(options.host, options.port)
+        relay, data_port = self._relay.start()
+        self._engine = Engine(
+            CoreOptions(
+                random_id,
+                __version__,
+                options.heartbeat_interval_s,
+                options.suspect_after_s,
+                options.dead_after_s,
+                CRASH_LIMIT,
+            ),
+            relay,
+            data_port,
+            self.loop.now(),
+        )
+        self.access.path = write_access(self.access, options.access_file)
+        self.loop.at_turn_end(self._on_turn_end)
+        self.loop.call_later(options.heartbeat_interval_s, self._on_tick)
+        if options.lifeline_fd is not None:
+            self.loop.add_reader(options.lifeline_fd, self._on_lifeline)
+        _log.info(
+            "server %s listens on %s:%d (cluster %x)",
+            __version__,
+            options.host,
+            self.access.port,
+            self._cluster_id,
+        )
+        if options.ready_file is not None:
+            write_ready(options.ready_file)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
+
+    def close(self) -> None:
+        """Tell every peer, then close all sockets and remove the access file."""
+        if self.access.path is not None:
+            remove_access(self.access)
+        engine = getattr(self, "_engine", None)
+        if engine is not None:
+            for peer in engine.state.clients:
+                self._send(peer, [ClientBye("the server was stopped")])
+            for peer in engine.state.workers:
+                self._send(peer, [WorkerBye("the server was stopped")])
+        self._relay.close()
+        self._control.close()
+        self._auth.close()
+        self._context.term()
+        self.loop.close()
+
+    def _on_frames(self, peer: bytes, role: str, frames: list[bytes]) -> None:
+        for frame in frames:
+            event = self._reader.read(peer, role, frame)
+            if event is not None:
+                self._handle(event)
+
+    def _on_tick(self) -> None:
+        self._handle(Tick())
+        self.loop.call_later(self._options.heartbeat_interval_s, self._on_tick)
+
+    def _on_turn_end(self) -> None:
+        self._handle(TurnEnded())
+        if self._check:
+            invariants.check(self._engine.state)
+
+    def _on_lifeline(self) -> None:
+        assert self._options.lifeline_fd is not None
+        if not os.read(self._options.lifeline_fd, 64):
+            _log.info("the process that started this server is gone")
+            self.loop.remove_reader(self._options.lifeline_fd)
+            self.loop.stop()
+
+    def _handle(self, event: Event) -> None:
+        for effect in self._engine.handle(event, self.loop.now()):
+            self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Send):
+            self._send(effect.peer, effect.messages)
+        elif isinstance(effect, Forget):
+            self._reader.forget(effect.peer)
+        elif isinstance(effect, OfferTicket):
+            self._relay.add_ticket(effect.ticket, effect.uid, effect.is_directory, effect.holders)
+        elif isinstance(effect, DropUploads):
+            self._relay.drop(effect.uids)
+        elif isinstance(effect, SessionOwner):
+            if effect.epoch is None:
+                self._owners.pop(effect.session_id, None)
+                self._relay.drop_session(effect.session_id)
+            else:
+                self._owners[effect.session_id] = effect.epoch
+        elif isinstance(effect, Log):
+            _log.log(logging.WARNING if effect.level == "warning" else logging.INFO, "%s", effect.text)
+
+    def _send(self, peer: bytes, messages: list[object]) -> None:
+        header = Header(cluster_id=self._cluster_id, server_epoch=self._epoch)
+        frames = [encode(message, self._with_epoch(header, message)) for message in messages]
+        if not self._control.send(peer, frames):
+            # Not from inside the engine's effects: the peer may be in the middle of them.
+            self.loop.call_soon(lambda: self._handle(PeerGone(peer, "its connection is gone")))
+
+    @staticmethod
+    def _with_epoch(header: Header, message: object) -> Header:
+        if isinstance(message, ClientWelcome | WorkerWelcome):
+            return header._replace(sender_epoch=message.epoch)
+        return header
+
+    def _refuse(self, peer: bytes, role: str, reason: str) -> None:
+        if role == "worker":
+            self._send(peer, [WorkerRefused(__version__, reason, False)])
+        else:
+            self._send(peer, [ClientRefused(__version__, reason)])
+
+    def _cut_off(self, peer: bytes, reason: str) -> None:
+        _log.warning("peer %s is cut off: %s", peer.hex(), reason)
+        self._control.disconnect(peer)
+        self._handle(PeerGone(peer, reason))
+
+    def _owners_get(self, session_id: int) -> int | None:
+        return self._owners.get(session_id)
+
+    def _threadsafe_event(self, event_type: Callable[..., Event]) -> Callable[..., None]:
+        """A function for the relay's thread: hands an event to this loop."""
+
+        def hand_over(*args: object) -> None:
+            self.loop.call_threadsafe(lambda: self._handle(event_type(*args)))
+
+        return hand_over
+
+
+def write_ready(path: Path) -> None:
+    """Write `ready` to a file, atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text("ready")
+    temporary.replace(path)
+
+
+def run_server(options: ServerOptions) -> int:
+    """Run a server until SIGTERM, SIGINT or the end of its lifeline; returns the exit code.
+
+    Raises:
+        RainException: the port is in use, the address can not be bound, the access file can not be written.
+    """
+    server = Server(options)
+    try:
+        server.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: server.loop.stop())
+        server.loop.run()
+    finally:
+        server.close()
+    _log.info("server stopped")
+    return 0

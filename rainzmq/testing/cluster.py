@@ -1,0 +1,240 @@
+"""The real cores of a server and its workers, run together in virtual time without processes.
+
+Messages go through the real codec and through links that are ordered, as TCP is, but as slow as a seeded random
+generator says. Jobs "run" for a random time and produce a digest of their inputs, so that the result of a graph tells
+whether every task got the right inputs. `kill_worker` and `add_worker` make faults.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import random
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from rainzmq.protocol.codec import Header, decode, encode
+from rainzmq.protocol.messages import client as c
+from rainzmq.protocol.messages import worker as w
+from rainzmq.protocol.messages.shared import Endpoint
+from rainzmq.server.core import invariants
+from rainzmq.server.core import states as server_states
+from rainzmq.server.core.engine import Engine
+from rainzmq.server.core.events import (
+    ClientJoined,
+    ClientSaid,
+    PeerGone,
+    Send,
+    Tick,
+    WorkerJoined,
+    WorkerSaid,
+)
+from rainzmq.server.core.events import TurnEnded as ServerTurnEnded
+from rainzmq.server.core.state import CoreOptions
+from rainzmq.testing.server_core import RELAY
+from rainzmq.worker.core import events as we
+from rainzmq.worker.core import jobs
+from rainzmq.worker.core.engine import WorkerEngine
+
+CLIENT = b"client"
+
+
+class SimulatedWorker:
+    """A worker's core with a store of digests and runners that only take time."""
+
+    def __init__(self, cluster: SimulatedCluster, name: bytes, cpus: int, port: int) -> None:
+        self.cluster = cluster
+        self.name = name
+        self.endpoint = Endpoint("sim", port, b"W" * 40)
+        self.engine = WorkerEngine(list(range(cpus)), lambda cpus, session, body: 0)
+        self.header = Header()
+        self.store: dict[int, bytes] = {}
+        self.alive = True
+
+    def handle(self, event: we.Event) -> bool:
+        """Let the core handle an event and perform its effects."""
+        effects = self.engine.handle(event)
+        for effect in effects:
+            self._perform(effect)
+        return bool(effects)
+
+    def turn(self) -> None:
+        """End a turn."""
+        while self.handle(we.StartReady()):
+            pass
+        self.handle(we.TurnEnded())
+
+    def _perform(self, effect: we.Effect) -> None:
+        if isinstance(effect, we.StartJob):
+            job = effect.job
+            self.cluster.after(self.cluster.job_time(), lambda: self._job_done(job))
+        elif isinstance(effect, we.TellServer):
+            frames = [encode(message, self.header) for message in effect.messages]
+            self.cluster.link(self.name, b"server", lambda: self.cluster.from_worker(self, frames))
+        elif isinstance(effect, we.FetchObject):
+            self.cluster.after(self.cluster.job_time(), lambda: self._fetch_done(effect))
+        elif isinstance(effect, we.StoreObject):
+            self.store[effect.uid] = effect.data
+        elif isinstance(effect, we.RemoveObjects):
+            for uid in effect.uids:
+                self.store.pop(uid, None)
+
+    def _job_done(self, job: jobs.Job) -> None:
+        if not self.alive:
+            return
+        outcome = jobs.Outcome(job.uid, job.attempt, jobs.FINISHED, start_time=1.0, duration_us=1000)
+        digest = hashlib.sha256(str(job.uid).encode())
+        for meta in job.inputs:
+            digest.update(self.store[meta.uid])
+        event = we.JobEnded(outcome)
+        for index in range(len(job.body.outputs)):
+            uid = job.uid + 1 + index
+            self.store[uid] = digest.digest()
+            outcome.outputs.append(jobs.Produced(data=self.store[uid]))
+            event.sizes.append(32)
+            if self.engine.wants_output(uid) and self.cluster.random.random() < self.cluster.inline_share:
+                event.inline.append((uid, self.store[uid]))
+        self.cluster.ran.append((job.uid, job.attempt))
+        self.handle(event)
+        self.turn()
+
+    def _fetch_done(self, effect: we.FetchObject) -> None:
+        if not self.alive:
+            return
+        if effect.uid not in self.engine.replicas:
+            return
+        for holder in effect.holders:
+            source = self.cluster.by_port.get(holder.port)
+            if source is not None and source.alive and effect.uid in source.store:
+                self.store[effect.uid] = source.store[effect.uid]
+                self.handle(we.ObjectArrived(effect.uid))
+                break
+        else:
+            # A dead source is noticed later than its connection breaks.
+            self.cluster.after(0.01, lambda: self._fetch_failed(effect.uid))
+            return
+        self.turn()
+
+    def _fetch_failed(self, uid: int) -> None:
+        if self.alive:
+            self.handle(we.FetchFailed(uid, "no holder has it"))
+            self.turn()
+
+
+class SimulatedCluster:
+    """A server's core, workers and one client, in virtual time.
+
+    Args:
+        seed: of all that is random.
+        inline_share: share of small outputs that come with reports, 0 to 1.
+    """
+
+    def __init__(self, seed: int, inline_share: float = 0.5) -> None:
+        self.random = random.Random(seed)
+        self.inline_share = inline_share
+        self.now = 0.0
+        self.ran: list[tuple[int, int]] = []
+        self.by_port: dict[int, SimulatedWorker] = {}
+        self.workers: dict[bytes, SimulatedWorker] = {}
+        self.client_inbox: list[Any] = []
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        self._link_free: dict[tuple[bytes, bytes], float] = {}
+        self._ports = count(1)
+        numbers = random.Random(seed + 1)
+        options = CoreOptions(lambda: numbers.getrandbits(61) + 1, "sim", 2.0, 6.0, 10.0, 1000)
+        self.server = Engine(options, RELAY, 2, 0.0)
+        self._server(ClientJoined(CLIENT, c.ClientHello("sim", "sim", 1), False))
+        self.after(2.0, self._tick)
+
+    def job_time(self) -> float:
+        """A random duration, seconds."""
+        return self.random.choice((0.0005, 0.002, 0.01, 0.05))
+
+    def after(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Do something later."""
+        heapq.heappush(self._queue, (self.now + delay_s, next(self._order), action))
+
+    def link(self, source: bytes, target: bytes, action: Callable[[], None]) -> None:
+        """Deliver something over an ordered link with a random delay."""
+        at = max(self._link_free.get((source, target), 0.0), self.now + self.random.random() * 0.003)
+        self._link_free[source, target] = at
+        heapq.heappush(self._queue, (at, next(self._order), action))
+
+    def add_worker(self, cpus: int) -> SimulatedWorker:
+        """A new worker says hello."""
+        port = next(self._ports)
+        worker = SimulatedWorker(self, b"w%d" % port, cpus, port)
+        self.workers[worker.name] = self.by_port[port] = worker
+        hello = w.WorkerHello("sim", "sim", 1, cpus, worker.endpoint, ["python"], 0)
+        self._server(WorkerJoined(worker.name, hello))
+        return worker
+
+    def kill_worker(self, worker: SimulatedWorker) -> None:
+        """A worker dies; the server notices after a random time, when its last messages have come."""
+        worker.alive = False
+        del self.workers[worker.name]
+        self.link(worker.name, b"server", lambda: self._server(PeerGone(worker.name, "killed")))
+
+    def say(self, message: Any) -> None:
+        """The client says something."""
+        self._server(ClientSaid(CLIENT, self.server.state.clients[CLIENT].epoch, message))
+
+    def run_until(self, done: Callable[[], bool], limit_s: float = 600.0) -> None:
+        """Let virtual time pass until `done`; AssertionError when nothing happens any more or it takes too long."""
+        while not done():
+            assert self._queue, "nothing happens any more"
+            at, _, action = heapq.heappop(self._queue)
+            assert at < limit_s, f"not done after {limit_s} s of virtual time"
+            self.now = at
+            action()
+
+    def from_worker(self, worker: SimulatedWorker, frames: list[bytes]) -> None:
+        """Frames of a worker arrive at the server."""
+        for frame in frames:
+            header, message = decode(frame, w.CONVERSATION, "worker")
+            self._server(WorkerSaid(worker.name, header.sender_epoch, message), end=False)
+        self._server(ServerTurnEnded())
+
+    def _tick(self) -> None:
+        for worker in self.workers.values():
+            epoch = self.server.state.workers[worker.name].epoch
+            self._server(WorkerSaid(worker.name, epoch, w.WorkerHeartbeat()))
+        self.say(c.ClientHeartbeat())
+        self._server(Tick())
+        self.after(2.0, self._tick)
+
+    def _server(self, event: Any, end: bool = True) -> None:
+        events = [event, ServerTurnEnded()] if end and not isinstance(event, ServerTurnEnded) else [event]
+        for item in events:
+            for effect in self.server.handle(item, self.now):
+                if isinstance(effect, Send):
+                    self._deliver(effect)
+            invariants.check(self.server.state)
+
+    def _deliver(self, send: Send) -> None:
+        if send.peer == CLIENT:
+            self.client_inbox.extend(send.messages)
+            return
+        worker = self.workers.get(send.peer)
+        if worker is not None:
+            frames = [encode(message, Header()) for message in send.messages]
+            self.link(b"server", send.peer, lambda: self._to_worker(worker, frames))
+
+    def _to_worker(self, worker: SimulatedWorker, frames: list[bytes]) -> None:
+        if not worker.alive:
+            return
+        for frame in frames:
+            _, message = decode(frame, w.CONVERSATION, "server")
+            if isinstance(message, w.WorkerWelcome):
+                worker.header = Header(sender_epoch=message.epoch)
+            else:
+                worker.handle(we.Told(message))
+        worker.turn()
+
+    def finished(self, session_id: int) -> bool:
+        """Every task of a session is finished."""
+        session = self.server.state.sessions[session_id]
+        assert session.state == server_states.OPEN, session.failure
+        return not session.unfinished

@@ -1,0 +1,169 @@
+"""The worker's connection to its server: hello, epochs, heartbeats, silence.
+
+    connecting --Welcome--> registered --8 s of silence, Fenced--> lost --a message of the server--> connecting
+
+While lost the tasks are stopped; ZeroMQ reconnects by itself, and whatever the server then says to a worker that it
+does not know any more (`Fenced`) makes the worker say hello anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from rainzmq.common.limits import CONNECT_TIMEOUT_S, SERVER_LOST_AFTER_S
+from rainzmq.protocol.codec import Header, decode, encode, peek_header
+from rainzmq.protocol.messages import worker as m
+from rainzmq.protocol.schema import ProtocolError
+from rainzmq.protocol.version import PROTOCOL_VERSION
+from rainzmq.transport.control import ControlClient
+from rainzmq.transport.loop import Loop
+
+_log = logging.getLogger(__name__)
+
+GIVE_UP_AFTER_S = 60.0
+"""A worker that has lost its server for so long ends."""
+
+
+class ServerLink:
+    """Speaks the worker-server conversation over a connected `ControlClient`.
+
+    Args:
+        hello: makes the worker's hello, given its previous epoch.
+        dies_with_server: end when the connection breaks, instead of waiting for it to come back.
+        on_message: called with each message that is not about the link itself.
+        on_welcome: called with the `WorkerWelcome` at each registration.
+        on_lost: called with the reason when the tasks must be stopped.
+        on_end: called with an exit reason (None: the server was stopped in order) when the worker must end.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        control: ControlClient,
+        hello: Callable[[int], m.WorkerHello],
+        *,
+        dies_with_server: bool,
+        on_message: Callable[[Any], None],
+        on_welcome: Callable[[m.WorkerWelcome], None],
+        on_lost: Callable[[str], None],
+        on_end: Callable[[str | None], None],
+    ) -> None:
+        self._loop = loop
+        self._control = control
+        self._hello = hello
+        self._dies_with_server = dies_with_server
+        self._epoch = 0
+        self._on_message = on_message
+        self._on_welcome = on_welcome
+        self._on_lost = on_lost
+        self._on_end = on_end
+        self._header = Header()
+        self.registered = False
+        self._interval_s = 1.0
+        self._last_heard = self._last_tick = self._hello_sent = loop.now()
+
+    def start(self) -> None:
+        """Say hello and listen."""
+        self._control.attach(self._loop, self._on_frames, self._on_connection)
+        self._say_hello()
+        self._loop.call_later(self._interval_s, self._on_tick)
+
+    def tell(self, messages: list[Any]) -> None:
+        """Send messages as one multipart; dropped while not registered (the server would not know us)."""
+        if self.registered:
+            self._control.send([encode(message, self._header) for message in messages])
+
+    def close(self, reason: str) -> None:
+        """Say goodbye."""
+        self.tell([m.WorkerBye(reason)])
+        self._control.close()
+
+    def _say_hello(self) -> None:
+        self.registered = False
+        self._header = Header()
+        self._hello_sent = self._loop.now()
+        self._control.send([encode(self._hello(self._epoch), self._header)])
+
+    def _on_connection(self, connected: bool) -> None:
+        """The connection broke, or is back: what was under way may be lost, so both sides start anew."""
+        if connected:
+            if self.registered:
+                self._lose("the connection to the server was broken")
+            self._say_hello()
+        else:
+            _log.warning("the connection to the server broke")
+            if self._dies_with_server:
+                self._on_end("the server is gone")
+
+    def _on_frames(self, frames: list[bytes]) -> None:
+        self._last_heard = self._loop.now()
+        for frame in frames:
+            self._on_frame(frame)
+
+    def _on_frame(self, frame: bytes) -> None:
+        try:
+            header, message = decode(frame, m.CONVERSATION, "server")
+        except ProtocolError as error:
+            self._on_bad_frame(frame, error)
+            return
+        if isinstance(message, m.WorkerWelcome):
+            if not self.registered:
+                self._header = Header(PROTOCOL_VERSION, header.cluster_id, header.server_epoch, message.epoch)
+                self._epoch = message.epoch
+                self._interval_s = message.heartbeat_interval_s
+                self.registered = True
+                self._on_welcome(message)
+        elif isinstance(message, m.WorkerRefused):
+            if message.again:
+                _log.warning("the server refused this worker for now: %s", message.reason)
+            else:
+                self._on_end(
+                    f"the server (rainzmq {message.software}) refused this worker: {message.reason}"
+                )
+        elif isinstance(message, m.Fenced):
+            if self.registered or self._loop.now() - self._hello_sent > CONNECT_TIMEOUT_S:
+                self._lose(f"the server fenced this worker: {message.reason}")
+                self._say_hello()
+        elif isinstance(message, m.WorkerBye):
+            self._on_end(None)
+        elif header.server_epoch != self._header.server_epoch:
+            _log.warning("a message of another life of the server was dropped")
+        elif not isinstance(message, m.WorkerHeartbeat) and self.registered:
+            self._on_message(message)
+
+    def _on_bad_frame(self, frame: bytes, error: ProtocolError) -> None:
+        try:
+            version = peek_header(frame)[1].version
+        except ProtocolError:
+            version = PROTOCOL_VERSION
+        if version != PROTOCOL_VERSION:
+            self._on_end(f"the server speaks protocol version {version}, this worker {PROTOCOL_VERSION}")
+        else:
+            _log.warning("bad message of the server: %s", error)
+
+    def _on_tick(self) -> None:
+        now = self._loop.now()
+        if now - self._last_tick > 2 * self._interval_s + 1:
+            # We were stopped ourselves: what the server sent meanwhile has not been read yet.
+            self._last_heard = max(self._last_heard, now - self._interval_s)
+        self._last_tick = now
+        silence = now - self._last_heard
+        if silence > GIVE_UP_AFTER_S:
+            self._on_end(f"nothing has been heard of the server for {silence:.0f} s")
+            return
+        if silence > SERVER_LOST_AFTER_S and self.registered:
+            self._lose(f"nothing has been heard of the server for {silence:.1f} s")
+            self.registered = False
+        if self.registered:
+            self.tell([m.WorkerHeartbeat()])
+        elif now - self._hello_sent >= self._interval_s:
+            self._say_hello()
+        self._loop.call_later(self._interval_s, self._on_tick)
+
+    def _lose(self, reason: str) -> None:
+        _log.warning("%s; its tasks are stopped", reason)
+        self._on_lost(reason)
+
+

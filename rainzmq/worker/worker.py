@@ -1,0 +1,333 @@
+"""The worker process: one loop around the core; the store, transfers and runners are its hands.
+
+    DEALER --message--> WorkerEngine --StartJob--> runner --Outcome--> store --JobEnded--> WorkerEngine --Report--> DEALER
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import zmq
+
+from rainzmq import __version__
+from rainzmq.common.errors import RainException
+from rainzmq.common.ids import id_of
+from rainzmq.common.limits import INLINE_OBJECT_BYTES
+from rainzmq.protocol.messages import worker as m
+from rainzmq.protocol.messages.shared import Endpoint
+from rainzmq.store import ObjectStore, StoreFull, default_workdir
+from rainzmq.transport.access import find_access
+from rainzmq.transport.control import ControlClient
+from rainzmq.transport.data import DataPort
+from rainzmq.transport.keys import KeyPair
+from rainzmq.transport.loop import Loop
+from rainzmq.transport.net import local_address_towards
+from rainzmq.transport.zap import Authenticator
+from rainzmq.worker import processes
+from rainzmq.worker.builtin import BuiltinRunner
+from rainzmq.worker.core import jobs
+from rainzmq.worker.core.engine import WorkerEngine
+from rainzmq.worker.core.events import (
+    Effect,
+    Event,
+    FetchFailed,
+    FetchObject,
+    ForgetSessions,
+    JobEnded,
+    JobGivenBack,
+    KillJob,
+    ObjectArrived,
+    ObjectDamaged,
+    RemoveObjects,
+    Reset,
+    StartJob,
+    StartReady,
+    StoreObject,
+    TellServer,
+    Told,
+    TurnEnded,
+)
+from rainzmq.worker.core.jobs import Job, Outcome
+from rainzmq.worker.cpus import claim_cpus
+from rainzmq.worker.link import ServerLink
+from rainzmq.worker.programs import ProgramRunner
+from rainzmq.worker.subworkers import SubworkerPool
+
+_log = logging.getLogger(__name__)
+
+_GC_THRESHOLDS = (50_000, 50, 100)
+
+
+@dataclass
+class WorkerOptions:
+    """How a worker is started.
+
+    Attributes:
+        server: host, host:port or path of an access file.
+        cpus: number of cpus that tasks may use, at least 1.
+        host, port: where other workers fetch data; None: the address that reaches the server; 0: any port.
+        workdir: where data and running tasks are; None: a private directory, on a RAM disk that has room.
+        logdir: where subworkers' output goes.
+        ready_file: written once the server knows this worker.
+        config: the parsed TOML file.
+        access_file: explicit path of the access file.
+        lifeline_fd: a pipe whose end of file ends the worker.
+        dies_with_server: end instead of waiting when the server is lost.
+    """
+
+    server: str
+    cpus: int
+    host: str | None = None
+    port: int = 0
+    workdir: Path | None = None
+    logdir: Path | None = None
+    ready_file: Path | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    access_file: str | None = None
+    lifeline_fd: int | None = None
+    dies_with_server: bool = False
+
+
+class Runner(Protocol):
+    """What runs jobs of some task types; gives one outcome for each."""
+
+    def start(self, job: Job) -> None: ...
+    def kill(self, uid: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class Worker:
+    """The reactor: turns messages, transfers and outcomes into events, and effects into action."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
+        self.loop = Loop()
+        self.exit_reason: str | None = None
+        self._context = zmq.Context()
+        self._cleanups: list[Callable[[], object]] = [self.loop.close, self._context.term]
+        self._ready_written = False
+        access = find_access(options.server, None, options.access_file)
+        self._control = ControlClient(self._context, access, "worker")
+        self._cleanups.append(self._control.close)
+        self._control.connect()
+        self._hostname = socket.gethostname()
+
+        workdir = options.workdir or default_workdir()
+        self._place = WorkPlace(workdir)
+        self._cleanups.append(self._place.close)
+        self.store = ObjectStore(self._place.store)
+        self._cleanups.append(self.store.close)
+        indices, pinned, self._claims = claim_cpus(options.cpus)
+        self._pinned = pinned
+
+        auth = Authenticator(self._context, self.loop)
+        self._cleanups.append(auth.close)
+        peer_keys = access.key("worker")
+        auth.allow("data", peer_keys.public, "worker")
+        auth.allow("data", access.server_public, "server")
+        keys = KeyPair.new()
+        self._data = DataPort(self._context, self.loop, self.store, keys, peer_keys, "data")
+        self._cleanups.append(self._data.close)
+        host = options.host or local_address_towards(access.address, access.port)
+        port = self._data.bind(host, options.port)
+        self._endpoint = Endpoint(host, port, keys.public)
+
+        processes.become_subreaper()
+        self._subworkers = self._make_runners(options, indices)
+        self.engine = WorkerEngine(indices, self._subworkers.accepts_more)
+        self._link = ServerLink(
+            self.loop,
+            self._control,
+            self._make_hello,
+            dies_with_server=options.dies_with_server,
+            on_message=lambda message: self._handle(Told(message)),
+            on_welcome=self._on_welcome,
+            on_lost=lambda reason: self._handle(Reset()),
+            on_end=self._on_end,
+        )
+
+    def run(self) -> None:
+        """Say hello and work until `stop`, the server's goodbye, or a reason to end (`exit_reason`)."""
+        self.loop.at_turn_end(self._on_turn_end)
+        if self._options.lifeline_fd is not None:
+            self.loop.add_reader(self._options.lifeline_fd, self._on_lifeline)
+        self._link.start()
+        self._subworkers.prestart(min(self.engine.cpus.total, PRESTARTED))
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        self.loop.run()
+
+    def stop(self) -> None:
+        """End `run`; from signal handlers."""
+        self.loop.stop()
+
+    def close(self) -> None:
+        """Stop all jobs, say goodbye, remove all files. Each step is tried, whatever the others do."""
+        while self._cleanups:
+            try:
+                self._cleanups.pop()()
+            except Exception:  # what is left must still be cleaned up
+                _log.exception("while ending")
+
+    # Events.
+
+    def _on_turn_end(self) -> None:
+        while self._handle(StartReady()):
+            pass
+        self._handle(TurnEnded())
+
+    def _handle(self, event: Event) -> bool:
+        """Let the core handle an event and perform the effects; whether there were any."""
+        effects = self.engine.handle(event)
+        for effect in effects:
+            self._perform(effect)
+        return bool(effects)
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        """A runner is done with a job: take its outputs over, then tell the core."""
+        for uid in outcome.damaged:
+            if self.store.has(uid) and not self.store.verify(uid):
+                _log.error("the stored content of %s was changed by task %s", id_of(uid), id_of(outcome.uid))
+                self._handle(ObjectDamaged(uid))
+        event = JobEnded(outcome)
+        job = self.engine.running[outcome.uid]
+        if outcome.kind == jobs.FINISHED:
+            try:
+                self._take_outputs(job, event)
+            except (StoreFull, OSError) as error:
+                self._drop_outputs(job)
+                event = JobEnded(
+                    Outcome(
+                        outcome.uid,
+                        outcome.attempt,
+                        jobs.FAILED,
+                        f"the worker can not store its outputs: {error}",
+                        debug=outcome.debug,
+                        start_time=outcome.start_time,
+                        duration_us=outcome.duration_us,
+                    )
+                )
+        self._handle(event)
+
+    def _take_outputs(self, job: Job, event: JobEnded) -> None:
+        store = self.store
+        for index, (made, declared) in enumerate(
+            zip(event.outcome.outputs, job.body.outputs, strict=True)
+        ):
+            uid = job.uid + 1 + index
+            # An earlier attempt may have left one that the server has not told us to remove yet.
+            if store.has(uid):
+                store.remove(uid)
+            if made.data is not None:
+                size = store.put(uid, made.data)
+            elif made.alias is not None:
+                size = store.alias(uid, made.alias)
+            else:
+                assert made.path is not None, "an output is data, a path or an alias"
+                size = store.adopt(uid, made.path, declared.is_directory)
+            event.sizes.append(size)
+            if size <= INLINE_OBJECT_BYTES and not declared.is_directory and self.engine.wants_output(uid):
+                event.inline.append((uid, bytes(store.read(uid))))
+
+    def _drop_outputs(self, job: Job) -> None:
+        for index in range(len(job.body.outputs)):
+            if self.store.has(job.uid + 1 + index):
+                self.store.remove(job.uid + 1 + index)
+
+    def _on_fetched(self, uid: int, problem: str | None) -> None:
+        self._handle(ObjectArrived(uid) if problem is None else FetchFailed(uid, problem))
+
+    def _on_given_back(self, job: Job) -> None:
+        self._handle(JobGivenBack(job.uid))
+
+    # Effects.
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, StartJob):
+            self._runner(effect.job).start(effect.job)
+        elif isinstance(effect, TellServer):
+            self._link.tell(effect.messages)
+        elif isinstance(effect, FetchObject):
+            uid = effect.uid
+            self._data.fetch(
+                uid, effect.is_directory, effect.holders, lambda problem: self._on_fetched(uid, problem)
+            )
+        elif isinstance(effect, StoreObject):
+            if not self.store.has(effect.uid):
+                self.store.put(effect.uid, effect.data)
+        elif isinstance(effect, RemoveObjects):
+            for uid in effect.uids:
+                self._data.cancel(uid)
+                if self.store.has(uid):
+                    self.store.remove(uid)
+        elif isinstance(effect, KillJob):
+            self._runner(effect.job).kill(effect.job.uid)
+        elif isinstance(effect, ForgetSessions):
+            for session_id in effect.session_ids:
+                self.store.remove_session(session_id)
+            self._subworkers.forget_sessions(effect.session_ids)
+
+    def _runner(self, job: Job) -> Runner:
+        if job.kind != "builtin":
+            return self._subworkers
+        return self._programs if job.method == "execute" else self._builtin
+
+    # The server.
+
+    def _make_hello(self, previous_epoch: int) -> m.WorkerHello:
+        return m.WorkerHello(
+            __version__,
+            self._hostname,
+            os.getpid(),
+            self.engine.cpus.total,
+            self._endpoint,
+            ["builtin", *self._subworkers.kinds],
+            previous_epoch,
+        )
+
+    def _on_welcome(self, welcome: m.WorkerWelcome) -> None:
+        _log.info("worker %s:%d registered", self._endpoint.host, self._endpoint.port)
+        if self._options.ready_file is not None and not self._ready_written:
+            write_ready(self._options.ready_file)
+            self._ready_written = True
+
+    def _on_end(self, reason: str | None) -> None:
+        self.exit_reason = reason
+        _log.info("worker ends: %s", reason or "the server was stopped")
+        self.loop.stop()
+
+    def _on_lifeline(self) -> None:
+        assert self._options.lifeline_fd is not None
+        if not os.read(self._options.lifeline_fd, 64):
+            _log.info("the process that started this worker is gone")
+            self.loop.remove_reader(self._options.lifeline_fd)
+            self.loop.stop()
+
+
+def run_worker(options: WorkerOptions) -> int:
+    """Run a worker until SIGTERM, SIGINT, the end of its lifeline or of its server; returns the exit code.
+
+    Raises:
+        RainException: the server can not be reached or refuses, the workdir or port can not be used.
+    """
+    worker = Worker(options)
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: worker.stop())
+        worker.run()
+    finally:
+        worker.close()
+    if worker.exit_reason is not None:
+        raise RainException(worker.exit_reason)
+    _log.info("worker stopped")
+    return 0

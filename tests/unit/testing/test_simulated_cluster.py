@@ -1,0 +1,119 @@
+"""The real cores together: random graphs, seeded faults, the same result as a plain loop."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+import pytest
+
+from rainzmq.common.ids import make_uid
+from rainzmq.protocol.messages import client as c
+from rainzmq.testing.cluster import SimulatedCluster
+from rainzmq.testing.server_core import body
+
+
+def random_graph(rng: random.Random, tasks: int) -> dict[int, list[int]]:
+    """Tasks {id: ids of input objects}, each with one output of id + 1."""
+    graph: dict[int, list[int]] = {}
+    made: list[int] = []
+    for index in range(tasks):
+        local_id = 1 + 2 * index
+        count = rng.choice((0, 1, 1, 2, 3, 5)) if made else 0
+        graph[local_id] = [rng.choice(made[-40:]) for _ in range(count)]
+        made.append(local_id + 1)
+    return graph
+
+
+def expected(graph: dict[int, list[int]]) -> dict[int, bytes]:
+    """What each object's content must be."""
+    content: dict[int, bytes] = {}
+    for local_id, inputs in graph.items():
+        digest = hashlib.sha256(str(make_uid(1, local_id)).encode())
+        for item in inputs:
+            digest.update(content[item])
+        content[local_id + 1] = digest.digest()
+    return content
+
+
+def submit(cluster: SimulatedCluster, graph: dict[int, list[int]], keep: list[int], parts: int) -> None:
+    ids = list(graph)
+    step = -(-len(ids) // parts)
+    for start in range(0, len(ids), step):
+        part = ids[start : start + step]
+        cluster.say(
+            c.Submit(
+                1,
+                [body(1, cpus=1), body(2, cpus=2)] if start == 0 else [],
+                part,
+                [2 if item % 10 == 1 else 1 for item in part],
+                [b""] * len(part),
+                [len(graph[item]) for item in part],
+                [source for item in part for source in graph[item]],
+                [],
+                [],
+                [],
+                [item for item in keep if item - 1 in part],
+                [],
+                start + step >= len(ids),
+            )
+        )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_random_graph_gives_the_right_results(seed):
+    rng = random.Random(seed)
+    cluster = SimulatedCluster(seed, inline_share=rng.choice((0.0, 0.5, 1.0)))
+    for cpus in (1, 2, 4):
+        cluster.add_worker(cpus)
+    graph = random_graph(rng, 60)
+    cluster.say(c.NewSession(1, "sim"))
+    submit(cluster, graph, list(range(2, 121, 2)), parts=rng.randint(1, 3))
+    cluster.run_until(lambda: cluster.finished(1))
+    content = expected(graph)
+    for local_id, value in content.items():
+        holders = cluster.server.state.sessions[1].objects[make_uid(1, local_id)].holders
+        assert holders
+        for holder in holders:
+            assert cluster.workers[holder.peer].store[make_uid(1, local_id)] == value
+    assert len(cluster.ran) == len(graph), "without faults every task runs once"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_workers_die_and_the_results_are_the_same(seed):
+    rng = random.Random(seed)
+    cluster = SimulatedCluster(seed, inline_share=rng.choice((0.0, 0.5)))
+    for cpus in (2, 2, 3, 2):
+        cluster.add_worker(cpus)
+    graph = random_graph(rng, 80)
+    keep = sorted(rng.sample(range(2, 161, 2), 10))
+
+    def strike() -> None:
+        cluster.kill_worker(rng.choice(list(cluster.workers.values())))
+        cluster.add_worker(rng.choice((2, 3)))
+        if cluster.now < 2.0:
+            cluster.after(rng.random() * 0.08, strike)
+
+    cluster.after(0.02, strike)
+    cluster.say(c.NewSession(1, "sim"))
+    submit(cluster, graph, keep, parts=2)
+    cluster.run_until(lambda: cluster.now > 2.2 and cluster.finished(1))
+    session = cluster.server.state.sessions[1]
+    content = expected(graph)
+    for local_id in keep:
+        item = session.objects[make_uid(1, local_id)]
+        held = [cluster.workers[holder.peer].store[item.uid] for holder in item.holders]
+        held += [item.data] if item.data is not None else []
+        assert held
+        assert set(held) == {content[local_id]}
+
+
+def test_all_objects_are_gone_when_nothing_is_kept():
+    cluster = SimulatedCluster(3)
+    workers = [cluster.add_worker(2), cluster.add_worker(2)]
+    cluster.say(c.NewSession(1, "sim"))
+    submit(cluster, random_graph(random.Random(3), 60), [], parts=3)
+    cluster.run_until(lambda: cluster.finished(1) and not any(worker.store for worker in workers))
+    cluster.run_until(lambda: not any(r.deleting for r in cluster.server.state.workers.values()))
+    session = cluster.server.state.sessions[1]
+    assert all(task.inputs == () for task in session.tasks.values()), "every record is released"
