@@ -260,24 +260,33 @@ class PoolCore:
         return self._release(subworker, now)
 
     def on_result(
-        self, number: int, uid: int, duration_s: float, now: float
+        self, number: int, uid: int, attempt: int, duration_s: float, now: float
     ) -> tuple[Job | None, list[Effect]]:
-        """The first job of a subworker's queue ended: that job, None when `uid` is another one's.
+        """The first job of a subworker's queue ended: that job, None when that is not what was reported.
 
         `Cancelled` stands in the effects when the job was to be killed; then its result does not count.
         """
         subworker = self.subworkers[number]
-        if not subworker.queue or subworker.queue[0].uid != uid:
+        job = subworker.queue[0] if subworker.queue else None
+        if job is None or job.uid != uid or job.attempt != attempt:
             return None, []
-        job = subworker.queue.popleft()
+        subworker.queue.popleft()
         self._forget_job(uid)
-        self._measure((job.session_id, job.body.key), duration_s)
         subworker.began = now
         effects: list[Effect] = [] if subworker.queue or subworker.dying else self._release(subworker, now)
         if uid in subworker.killed:
             subworker.killed.discard(uid)
             effects.append(Cancelled(job))
+        else:
+            self._measure((job.session_id, job.body.key), duration_s)
         return job, effects
+
+    def on_refused(self, number: int, uid: int, now: float) -> list[Effect]:
+        """A job of a subworker's queue was not sent, because it can not be: the caller has its outcome."""
+        subworker = self.subworkers[number]
+        self._take_out(subworker, (uid,))
+        self._forget_job(uid)
+        return [] if subworker.queue or subworker.dying else self._release(subworker, now)
 
     def late(self, now: float) -> list[int]:
         """Subworkers whose running job takes so long that those behind it should be withdrawn."""

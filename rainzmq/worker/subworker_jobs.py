@@ -1,0 +1,178 @@
+"""Jobs as subworkers are told of them, and outcomes from what they answer. A subworker is not trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+from rainzmq.common.content_types import check_content_type, is_subtype
+from rainzmq.common.ids import id_of
+from rainzmq.common.limits import INFO_LIMIT_BYTES
+from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate
+from rainzmq.protocol.messages.subworker import (
+    SubworkerInput,
+    SubworkerOutput,
+    SubworkerResult,
+    SubworkerTask,
+    TaskResult,
+)
+from rainzmq.store import ObjectStore
+from rainzmq.worker.core.jobs import FAILED, FINISHED, Job, Outcome, Produced
+
+
+class BadResult(Exception):
+    """What a subworker made of an output can not be taken; the text says why."""
+
+
+def to_task(job: Job, store: ObjectStore, directory: str) -> SubworkerTask:
+    """A job as a message; KeyError when one of its inputs is not in the store any more."""
+    uid, body = job.uid, job.body
+    users = job.output_users
+    outputs = [
+        SubworkerOutput(
+            item.label,
+            id_of(uid + 1 + index),
+            item.is_directory,
+            item.content_type,
+            item.encode,
+            item.size_hint,
+            users.get(uid + 1 + index, b""),
+        )
+        for index, item in enumerate(body.outputs)
+    ]
+    return SubworkerTask(
+        id=id_of(uid),
+        attempt=job.attempt,
+        method=job.method,
+        body=body.key,
+        config=job.config,
+        inputs=[_input(job, index, meta, store) for index, meta in enumerate(job.inputs)],
+        outputs=outputs,
+        directory=directory,
+        cpus=list(job.cpus),
+        name=job.name,
+        task_type=body.task_type,
+        user=job.user,
+    )
+
+
+def to_outcome(job: Job, result: TaskResult, store: ObjectStore, directory: str) -> Outcome:
+    """What a job came to. A result that can not be taken makes it FAILED."""
+    outcome = Outcome(
+        uid=job.uid,
+        attempt=job.attempt,
+        kind=FINISHED if result.ok else FAILED,
+        user=result.user,
+        debug=_limited(result.debug),
+        start_time=result.start_time,
+        duration_us=max(0, result.duration_us),
+    )
+    if not result.ok:
+        outcome.error = _limited(result.error) or "the subworker gave no reason"
+        return outcome
+    try:
+        if len(result.outputs) != len(job.body.outputs):
+            raise BadResult(
+                f"the subworker gave {len(result.outputs)} results for {len(job.body.outputs)} outputs"
+            )
+        if result.user:
+            _check_user(result.user, "the task")
+        outcome.outputs = [
+            _produced(job, index, item, store, directory) for index, item in enumerate(result.outputs)
+        ]
+    except BadResult as error:
+        outcome.kind, outcome.error, outcome.user, outcome.outputs = FAILED, str(error), b"", []
+    return outcome
+
+
+def _input(job: Job, index: int, meta: ObjectMeta, store: ObjectStore) -> SubworkerInput:
+    uid = meta.uid
+    data = store.data(uid)
+    return SubworkerInput(
+        label=job.input_label(index),
+        id=id_of(uid),
+        is_directory=meta.is_directory,
+        content_type=meta.content_type,
+        size=meta.size,
+        data=data,
+        path=store.path(uid) if data is None else None,
+        spec_user=meta.spec_user,
+        info_user=meta.info_user,
+        own_label=meta.label,
+    )
+
+
+def _produced(job: Job, index: int, result: SubworkerResult, store: ObjectStore, directory: str) -> Produced:
+    declared = job.body.outputs[index]
+    where = f"output {index if declared.label is None else declared.label!r}"
+    content_type = result.content_type
+    if content_type is not None:
+        _check_content_type(content_type, declared.content_type, where)
+    if result.user:
+        _check_user(result.user, where)
+    if (result.data is None) == (result.path is None):
+        raise BadResult(f"the subworker gave {where} not as either data or a path")
+    if result.path is None:
+        if declared.is_directory:
+            raise BadResult(f"the subworker gave data for {where}, which is a directory")
+        return Produced(data=result.data, content_type=content_type, user=result.user)
+    for meta in job.inputs:
+        if store.has(meta.uid) and store.path(meta.uid) == result.path:
+            if meta.is_directory != declared.is_directory:
+                raise BadResult(f"the subworker passed an input of the wrong kind on as {where}")
+            return Produced(alias=meta.uid, content_type=content_type, user=result.user)
+    _check_path(result.path, declared, directory, where)
+    return Produced(path=result.path, content_type=content_type, user=result.user)
+
+
+def _check_path(path: str, declared: OutputTemplate, directory: str, where: str) -> None:
+    """The path is inside the directory, not through links, and of the declared kind."""
+    try:
+        # The last part is not followed: adopting a link would take over what it points to.
+        parent = os.path.realpath(os.path.dirname(path), strict=True)
+        root = os.path.realpath(directory)
+        mode = os.lstat(path).st_mode
+    except (OSError, ValueError) as error:
+        raise BadResult(f"the subworker gave {path!r} as {where}: {error}") from None
+    name = os.path.basename(path)
+    inside = parent == root or parent.startswith(root + os.sep)
+    if not os.path.isabs(path) or not inside or name in ("", ".", ".."):
+        raise BadResult(f"the subworker gave {path!r} as {where}, which is not inside the task's directory")
+    if declared.is_directory and not stat.S_ISDIR(mode):
+        raise BadResult(f"the subworker gave {path!r} as {where}, which is declared as a directory")
+    if not declared.is_directory and not stat.S_ISREG(mode):
+        raise BadResult(f"the subworker gave {path!r} as {where}, which is no regular file")
+
+
+def _check_content_type(content_type: str, declared: str | None, where: str) -> None:
+    try:
+        check_content_type(content_type)
+    except ValueError as error:
+        raise BadResult(f"{where}: {error}") from None
+    if not is_subtype(content_type, declared):
+        raise BadResult(
+            f"{where} is declared as content type {declared!r}, but the subworker made {content_type!r}"
+        )
+
+
+def _check_user(user: bytes, where: str) -> None:
+    if len(user) > INFO_LIMIT_BYTES:
+        raise BadResult(f"`user` of {where} is {len(user)} bytes, at most {INFO_LIMIT_BYTES} are allowed")
+    try:
+        valid = isinstance(json.loads(user), dict)
+    except (ValueError, RecursionError):
+        valid = False
+    if not valid:
+        raise BadResult(f"`user` of {where} is no JSON object")
+
+
+def _limited(text: str) -> str:
+    """A text of a subworker that does not keep to the limit, cut."""
+    if len(text) <= INFO_LIMIT_BYTES // 4:  # at most 4 bytes a character
+        return text
+    data = text.encode("utf-8", "replace")
+    if len(data) <= INFO_LIMIT_BYTES:
+        return text
+    half = INFO_LIMIT_BYTES // 2 - 20
+    return (data[:half] + b"\n[... cut ...]\n" + data[-half:]).decode("utf-8", "ignore")

@@ -1,0 +1,332 @@
+"""The worker's end of one subworker: its process, its socket and its claims pipe."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rainzmq.common.ids import id_of
+from rainzmq.protocol.codec import decode_bare
+from rainzmq.protocol.messages.shared import TaskBody
+from rainzmq.protocol.messages.subworker import (
+    CONVERSATION,
+    CancelTasks,
+    RunTasks,
+    SubworkerHello,
+    SubworkerTask,
+)
+from rainzmq.protocol.schema import ProtocolError
+from rainzmq.protocol.stream import (
+    CLAIM,
+    CLAIMS_VARIABLE,
+    HELLO_TIMEOUT_S,
+    KIND_VARIABLE,
+    PIN_VARIABLE,
+    RESULT_FRAME_LIMIT_BYTES,
+    SOCKET_VARIABLE,
+    FrameReader,
+    to_frame,
+)
+from rainzmq.protocol.version import SUBWORKER_PROTOCOL_VERSION
+from rainzmq.transport.loop import Loop
+from rainzmq.worker import processes
+from rainzmq.worker.core.jobs import Job
+
+_READ_BYTES = 1 << 18
+_READS_PER_TURN = 16
+_TAIL_BYTES = 4 << 10
+
+
+@dataclass(slots=True)
+class Callbacks:
+    """Whom a link tells what happens. All are called from the loop."""
+
+    on_hello: Callable[[SubworkerLink], None]
+    on_messages: Callable[[SubworkerLink, list[Any]], None]
+    on_broken: Callable[[SubworkerLink], None]
+    on_exit: Callable[[SubworkerLink], None]
+
+
+class SubworkerLink:
+    """One subworker.
+
+    Attributes:
+        number: its number within the pool.
+        kind: its kind.
+        directory: its private directory.
+        methods: methods it knows; None: it takes any.
+        outbox: jobs to be sent at the end of this turn.
+        fault: why it is killed, when it broke the protocol or did not start; None otherwise.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        number: int,
+        kind: str,
+        command: Sequence[str],
+        directory: Path,
+        log: Path,
+        callbacks: Callbacks,
+    ) -> None:
+        self.number = number
+        self.kind = kind
+        self.directory = str(directory)
+        self.methods: frozenset[str] | None = None
+        self.outbox: list[Job] = []
+        self.fault: str | None = None
+        self._loop = loop
+        self._command = list(command)
+        self._log = log
+        self._log_mark = 0
+        self._callbacks = callbacks
+        self._ready = False
+        self._process: processes.Process | None = None
+        self._stream: socket.socket | None = None
+        self._reader = FrameReader(RESULT_FRAME_LIMIT_BYTES)
+        self._unsent = bytearray()
+        self._claims = (-1, -1)
+        self._sent: dict[int, int] = {}
+        self._count = 0
+        self._log_fd = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._timer = loop.call_later(HELLO_TIMEOUT_S, self._on_hello_timeout)
+
+    def start(self, *, claims: bool, pin_cpus: bool, environment: Mapping[str, str]) -> None:
+        """Start the process; OSError when that fails, and then `close` is left to do.
+
+        Args:
+            claims: it can be sent jobs ahead.
+            pin_cpus: it may set the cpus of a task as its affinity.
+            environment: what its environment holds besides our variables.
+        """
+        ours, theirs = socket.socketpair()
+        self._stream = ours
+        ours.setblocking(False)
+        variables = {
+            SOCKET_VARIABLE: str(theirs.fileno()),
+            KIND_VARIABLE: self.kind,
+            PIN_VARIABLE: str(int(pin_cpus)),
+        }
+        pass_fds = [theirs.fileno()]
+        if claims:
+            self._claims = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            variables[CLAIMS_VARIABLE] = str(self._claims[0])
+            pass_fds.append(self._claims[0])
+        try:
+            self._process = processes.spawn(
+                self._loop,
+                self._command,
+                cwd=os.getcwd(),
+                env={**environment, **variables},
+                on_exit=self._on_process_exit,
+                stdout=self._log_fd,
+                stderr=self._log_fd,
+                pass_fds=pass_fds,
+            )
+        finally:
+            theirs.close()
+        self._loop.add_reader(ours.fileno(), self._on_readable)
+
+    @property
+    def process(self) -> processes.Process | None:
+        """The process, None before it was started."""
+        return self._process
+
+    def run(self, bodies: list[TaskBody], jobs: list[Job], tasks: list[SubworkerTask]) -> None:
+        """Send tasks, which are those of `jobs`, and the bodies they need."""
+        first = self._count
+        self._count += len(jobs)
+        for number, job in enumerate(jobs, first):
+            self._sent[number] = job.uid
+        if self._claims[1] >= 0:
+            # Numbers first: a subworker with a number waits for the task; the other way round it would rest.
+            os.write(self._claims[1], b"".join(map(CLAIM.pack, range(first, self._count))))
+        session_id = jobs[0].session_id
+        self.send(RunTasks([(session_id, body.key, body.config) for body in bodies], tasks))
+
+    def withdraw(self) -> list[int]:
+        """Take back all jobs that have not begun and never will now; their uids."""
+        withdrawn = []
+        if self._claims[0] >= 0:
+            with suppress(BlockingIOError):
+                data = os.read(self._claims[0], 1 << 16)
+                withdrawn = [self._sent.pop(number) for (number,) in CLAIM.iter_unpack(data)]
+        if withdrawn and self._ready and self.fault is None:
+            self.send(CancelTasks([tuple(id_of(uid)) for uid in withdrawn]))
+        withdrawn += [job.uid for job in self.outbox]
+        self.outbox.clear()
+        return withdrawn
+
+    def forget(self, uid: int) -> None:
+        """The result of the oldest job that was sent arrived."""
+        number = next(iter(self._sent), None)
+        if number is not None and self._sent[number] == uid:
+            del self._sent[number]
+
+    def send(self, message: Any) -> None:
+        """Send a message without ever waiting: what the socket does not take is sent later."""
+        frame = to_frame(message)
+        if self._unsent:
+            self._unsent += frame
+            return
+        taken = self._write(frame)
+        if taken < len(frame) and self._stream is not None:
+            self._unsent += memoryview(frame)[taken:]
+            self._loop.add_writer(self._stream.fileno(), self._on_writable)
+
+    def read(self) -> list[Any]:
+        """The messages that are there. A peer that is none of ours is `fault`ed, never raised."""
+        messages: list[Any] = []
+        if self._stream is None or self.fault is not None:
+            return messages
+        try:
+            for _ in range(_READS_PER_TURN):
+                data = self._stream.recv(_READ_BYTES)
+                if not data:
+                    self._on_end_of_stream()
+                    break
+                for payload in self._reader.feed(data):
+                    messages.append(decode_bare(payload, CONVERSATION, "subworker"))
+                if len(data) < _READ_BYTES:
+                    break
+        except BlockingIOError:
+            return messages
+        except ConnectionError:
+            self._on_end_of_stream()
+        except ProtocolError as error:
+            self.fault = f"it sent what is no message of the subworker protocol: {error}"
+        return messages
+
+    def kill(self) -> None:
+        """Kill the process and all it started; `on_exit` follows."""
+        if self._process is not None:
+            processes.kill_tree(self._process)
+
+    def close(self) -> None:
+        """Free all descriptors; the process must be gone. An empty log is removed."""
+        self._timer.cancel()
+        if self._stream is not None:
+            self._loop.remove_reader(self._stream.fileno())
+            self._loop.remove_writer(self._stream.fileno())
+            self._stream.close()
+            self._stream = None
+        for descriptor in self._claims:
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._claims = (-1, -1)
+        if self._log_fd >= 0:
+            if os.fstat(self._log_fd).st_size == 0:
+                with suppress(FileNotFoundError):
+                    self._log.unlink()
+            os.close(self._log_fd)
+            self._log_fd = -1
+
+    def why_not_started(self, error: OSError | None = None) -> str:
+        """Why it never said a valid hello, for people."""
+        if error is not None:
+            reason = f"could not be run: {error.strerror}"
+        else:
+            reason = self.fault or f"{self._how_it_ended()} before it said hello"
+        return (
+            f"Subworker {self.kind!r} could not be started: command `{shlex.join(self._command)}` {reason}"
+            f"{self._tail(0)}"
+        )
+
+    def why_crashed(self) -> str:
+        """How it died under a task, for people."""
+        pid = self._process.pid if self._process is not None else 0
+        how = self.fault and f"was killed, because {self.fault}"
+        return (
+            f"The subworker {self.kind!r} (pid {pid}) {how or self._how_it_ended()} while it ran this task"
+            f"{self._tail(self._log_mark)}"
+        )
+
+    def _how_it_ended(self) -> str:
+        code = self._process.returncode if self._process is not None else None
+        if code is None:
+            return "ended"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        try:
+            name = f"signal {-code} ({signal.Signals(-code).name})"
+        except ValueError:
+            name = f"signal {-code}"
+        hint = ", as when memory runs out" if -code == signal.SIGKILL else ""
+        return f"was killed by {name}{hint}"
+
+    def _tail(self, start: int) -> str:
+        """The end of its output since it had `start` bytes."""
+        size = os.fstat(self._log_fd).st_size
+        start = max(start, size - _TAIL_BYTES)
+        data = os.pread(self._log_fd, _TAIL_BYTES, start)
+        text = data.decode("utf-8", "replace").strip()
+        return f"\nIts last output:\n{text}" if text else ", without any output"
+
+    def _write(self, data: bytes | bytearray | memoryview) -> int:
+        if self._stream is None:
+            return len(data)
+        try:
+            return self._stream.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:  # it is gone; its exit is about to be noticed, and its jobs with it
+            return len(data)
+
+    def _on_writable(self) -> None:
+        taken = self._write(self._unsent)
+        del self._unsent[:taken]
+        if not self._unsent and self._stream is not None:
+            self._loop.remove_writer(self._stream.fileno())
+
+    def _on_readable(self) -> None:
+        messages = self.read()
+        if not self._ready and messages:
+            self._check_hello(messages.pop(0))
+            if self._ready:
+                self._timer.cancel()
+                self._callbacks.on_hello(self)
+        if self._ready and messages:
+            self._callbacks.on_messages(self, messages)
+            self._log_mark = os.fstat(self._log_fd).st_size
+        if self.fault is not None and self._stream is not None:
+            self._loop.remove_reader(self._stream.fileno())
+            self._callbacks.on_broken(self)
+
+    def _check_hello(self, message: Any) -> None:
+        if not isinstance(message, SubworkerHello):
+            self.fault = "sent something else before its hello"
+        elif message.version != SUBWORKER_PROTOCOL_VERSION:
+            self.fault = (
+                f"speaks version {message.version} of the subworker protocol, "
+                f"this worker speaks version {SUBWORKER_PROTOCOL_VERSION}"
+            )
+        elif message.name != self.kind:
+            self.fault = f"says it is {message.name!r}, but was started as {self.kind!r}"
+        else:
+            self._ready = True
+            self.methods = None if message.methods is None else frozenset(message.methods)
+
+    def _on_end_of_stream(self) -> None:
+        """Nothing more comes. Its exit follows at once when it died; else it must go."""
+        if self._stream is not None:
+            self._loop.remove_reader(self._stream.fileno())
+        self._loop.call_later(0.1, self._on_still_there)
+
+    def _on_still_there(self) -> None:
+        if self._stream is not None and self.fault is None:
+            self.fault = "it closed its connection"
+            self._callbacks.on_broken(self)
+
+    def _on_hello_timeout(self) -> None:
+        self.fault = f"did not say hello within {HELLO_TIMEOUT_S:g} s"
+        self._callbacks.on_broken(self)
+
+    def _on_process_exit(self, _process: processes.Process) -> None:
+        self._callbacks.on_exit(self)

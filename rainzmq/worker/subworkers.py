@@ -1,0 +1,367 @@
+"""The subworker pool: runs the jobs of all kinds but `builtin`, each in a process of its kind.
+
+    start(job) -> core.pool -> Run effects -> outbox of a link -> one `run` message a turn -> subworker
+    subworker -> `result` messages -> Outcome -> done
+
+What is decided is decided in `core.pool`; here are the processes, sockets and files. Nothing a subworker
+does raises here: a bad frame, a wrong path or an early end becomes the outcome of its job.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rainzmq.common.ids import id_of
+from rainzmq.common.limits import MESSAGE_TARGET_BYTES
+from rainzmq.common.trees import remove_tree
+from rainzmq.protocol.messages.shared import TaskBody
+from rainzmq.protocol.messages.subworker import DropSessions, SubworkerTask, TaskResult
+from rainzmq.store import ObjectStore
+from rainzmq.transport.loop import Loop, Timer
+from rainzmq.worker import processes
+from rainzmq.worker.core import pool
+from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, Job, Outcome
+from rainzmq.worker.subworker_jobs import to_outcome, to_task
+from rainzmq.worker.subworker_link import Callbacks, SubworkerLink
+
+_log = logging.getLogger(__name__)
+
+PYTHON_COMMAND = (sys.executable, "-m", "rainzmq.subworker")
+
+
+class SubworkerPool:
+    """Runs jobs in subworkers; see `worker.core.jobs` for what a runner owes.
+
+    Attributes:
+        kinds: kinds of subworker, with the command that starts each.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        store: ObjectStore,
+        scratch: Path,
+        done: Callable[[Outcome], None],
+        given_back: Callable[[Job], None],
+        *,
+        kinds: Mapping[str, str | Sequence[str]],
+        logdir: Path,
+        pin_cpus: bool,
+    ) -> None:
+        """`done` gets each job's outcome; `given_back` jobs that were queued, have not begun, and are the
+        caller's again. Both are called from the loop, never from within a method of the pool.
+
+        Args:
+            loop: the worker's loop.
+            store: where inputs are.
+            scratch: directory for the tasks' directories, on the store's file system.
+            done: see above.
+            given_back: see above.
+            kinds: commands of foreign subworkers, split as a shell does when they are a str.
+            logdir: directory for the subworkers' output.
+            pin_cpus: cpu indices are cpus of this host, which Python tasks set as their affinity.
+        """
+        self.kinds: dict[str, list[str]] = {pool.PYTHON: list(PYTHON_COMMAND)}
+        for kind, command in kinds.items():
+            self.kinds[kind] = shlex.split(command) if isinstance(command, str) else list(command)
+        self._loop = loop
+        self._store = store
+        self._scratch = scratch
+        self._done = done
+        self._given_back = given_back
+        self._logdir = logdir
+        self._pin_cpus = pin_cpus
+        self._core = pool.PoolCore()
+        self._links: dict[int, SubworkerLink] = {}
+        self._unflushed: dict[int, SubworkerLink] = {}
+        self._directories: dict[int, str] = {}
+        self._ended: list[Outcome] = []
+        self._returned: list[Job] = []
+        self._soon = False
+        self._late_timer: Timer | None = None
+        self._remover = ThreadPoolExecutor(1, "rainzmq-remove")
+        self._callbacks = Callbacks(self._on_hello, self._on_messages, self._on_broken, self._on_exit)
+
+    # What the worker asks.
+
+    def prestart(self, count: int) -> None:
+        """Have `count` Python subworkers ready, so that the first tasks do not wait for them to start."""
+        self._perform(self._core.prestart(pool.PYTHON, count))
+
+    def accepts_more(self, cpus: tuple[int, ...], session_id: int, body_key: int) -> int:
+        """How many more jobs of a body may be started on cpus of a running job, to run behind it."""
+        return self._core.accepts_more(cpus, session_id, body_key, self._loop.now())
+
+    def start(self, job: Job) -> None:
+        """Run a job, on cpus of its own or, as far as `accepts_more` allows, on those of a running one."""
+        if job.kind not in self.kinds:
+            known = ", ".join(sorted(self.kinds))
+            self._end(
+                job,
+                FAILED,
+                f"This worker has no subworker for task type {job.body.task_type!r}; it has: {known}. "
+                f"A worker's configuration file registers one: [subworkers.{job.kind}] command = ...",
+            )
+            return
+        self._perform(self._core.start(job, self._loop.now()))
+
+    def kill(self, uid: int) -> None:
+        """Stop a job, with all the processes it started; its outcome, CANCELLED, follows. No error when it
+        ended.
+        """
+        self._core.mark_killed(uid)
+        self._perform(self._core.kill(uid, self._withdraw(self._core.where(uid)), self._loop.now()))
+
+    def take_back(self, uid: int) -> bool:
+        """Whether the job has not begun; it never will then, and no outcome comes."""
+        withdrawn = self._withdraw(self._core.where(uid))
+        found, effects = self._core.take_back(uid, withdrawn, self._loop.now())
+        self._perform(effects)
+        return found
+
+    def forget_sessions(self, session_ids: Iterable[int]) -> None:
+        """Sessions ended, after all their jobs: forget their functions."""
+        self._perform(self._core.drop_sessions(session_ids))
+
+    def close(self) -> None:
+        """Kill all subworkers and what they started; no outcome comes any more."""
+        links = list(self._links.values())
+        processes.end([link.process for link in links if link.process is not None])
+        for link in links:
+            link.close()
+        self._links.clear()
+        if self._late_timer is not None:
+            self._late_timer.cancel()
+        self._remover.shutdown(cancel_futures=True)
+
+    # Effects of the core.
+
+    def _perform(self, effects: Iterable[pool.Effect]) -> None:
+        queue = deque(effects)
+        while queue:
+            effect = queue.popleft()
+            if isinstance(effect, pool.Run):
+                link = self._links[effect.number]
+                link.outbox += effect.jobs
+                self._unflushed[effect.number] = link
+                self._call_soon()
+            elif isinstance(effect, pool.Spawn):
+                queue.extend(self._spawn(effect))
+            elif isinstance(effect, pool.Kill):
+                self._links[effect.number].kill()
+            elif isinstance(effect, pool.GiveBack):
+                self._returned.append(effect.job)
+                self._call_soon()
+            elif isinstance(effect, pool.Cancelled):
+                self._end(effect.job, CANCELLED, "")
+            elif isinstance(effect, pool.Forget):
+                self._links[effect.number].send(DropSessions(effect.session_ids))
+            else:
+                raise AssertionError(f"{effect} is only known where a subworker ended")
+
+    def _spawn(self, effect: pool.Spawn) -> list[pool.Effect]:
+        number, kind = effect.number, effect.kind
+        directory = self._scratch / f"subworker-{number}"
+        directory.mkdir(mode=0o700)
+        log = self._logdir / f"subworker-{kind}-{os.getpid()}-{number}.log"
+        link = SubworkerLink(self._loop, number, kind, self.kinds[kind], directory, log, self._callbacks)
+        self._links[number] = link
+        try:
+            link.start(claims=kind == pool.PYTHON, pin_cpus=self._pin_cpus, environment=os.environ)
+        except OSError as error:
+            return self._on_not_started(link, error)
+        return []
+
+    def _flush(self) -> None:
+        """Send what the turn brought together: one message for each subworker, unless it gets too long."""
+        links, self._unflushed = self._unflushed, {}
+        for link in links.values():
+            jobs, link.outbox = link.outbox, []
+            batch: list[Job] = []
+            tasks: list[SubworkerTask] = []
+            size = 0
+            for job in jobs:
+                task = self._to_task(link, job)
+                if task is None:
+                    continue
+                if batch and (batch[0].session_id != job.session_id or size > MESSAGE_TARGET_BYTES):
+                    link.run(self._new_bodies(link, batch), batch, tasks)
+                    batch, tasks, size = [], [], 0
+                batch.append(job)
+                tasks.append(task)
+                size += len(task.config) + sum(len(item.data or b"") for item in task.inputs)
+            if batch:
+                link.run(self._new_bodies(link, batch), batch, tasks)
+        if self._late_timer is None and self._core.has_queued():
+            self._late_timer = self._loop.call_later(pool.LATE_S, self._check_late)
+
+    def _to_task(self, link: SubworkerLink, job: Job) -> SubworkerTask | None:
+        """The job as a message; None when it ended instead."""
+        if link.methods is not None and job.method not in link.methods:
+            known = ", ".join(sorted(link.methods)) or "none"
+            self._refuse(
+                link,
+                job,
+                FAILED,
+                f"Subworker {link.kind!r} has no method {job.method!r}; it has: {known}",
+            )
+            return None
+        directory = link.directory
+        if link.kind != pool.PYTHON:
+            # Python subworkers make a directory for each task themselves.
+            directory = os.path.join(directory, f"{job.uid}-{job.attempt}")
+            os.mkdir(directory, 0o700)
+            self._directories[job.uid] = directory
+        try:
+            return to_task(job, self._store, directory)
+        except KeyError as error:
+            lost = id_of(error.args[0])
+            self._refuse(link, job, CRASHED, f"Input {lost} is not on this worker any more")
+            return None
+
+    def _new_bodies(self, link: SubworkerLink, jobs: list[Job]) -> list[TaskBody]:
+        known = self._core.subworkers[link.number].bodies
+        new = []
+        for job in jobs:
+            key = (job.session_id, job.body.key)
+            if key not in known:
+                known.add(key)
+                new.append(job.body)
+        return new
+
+    def _refuse(self, link: SubworkerLink, job: Job, kind: str, error: str) -> None:
+        self._perform(self._core.on_refused(link.number, job.uid, self._loop.now()))
+        self._end(job, kind, error)
+
+    def _end(self, job: Job, kind: str, error: str) -> None:
+        self._ended.append(Outcome(job.uid, job.attempt, kind, error))
+        self._call_soon()
+
+    def _call_soon(self) -> None:
+        if not self._soon:
+            self._soon = True
+            self._loop.call_soon(self._run_soon)
+
+    def _run_soon(self) -> None:
+        self._soon = False
+        self._tell()
+        self._flush()
+
+    def _tell(self) -> None:
+        """Give the worker core what has come together."""
+        while self._ended or self._returned:
+            ended, self._ended = self._ended, []
+            returned, self._returned = self._returned, []
+            for outcome in ended:
+                self._done(outcome)
+                directory = self._directories.pop(outcome.uid, None)
+                if directory is not None:
+                    self._remove(directory)
+            for job in returned:
+                self._given_back(job)
+
+    def _remove(self, directory: str) -> None:
+        """Remove a directory; one with something in it in a thread, since that can take long."""
+        try:
+            os.rmdir(directory)
+        except OSError:
+            self._remover.submit(_remove_logged, directory)
+
+    def _withdraw(self, number: int | None) -> list[int]:
+        """Take back all jobs of a subworker that have not begun, once its results so far are known."""
+        if number is None:
+            return []
+        link = self._links[number]
+        self._on_messages(link, link.read())
+        return link.withdraw()
+
+    def _check_late(self) -> None:
+        self._late_timer = None
+        for number in self._core.late(self._loop.now()):
+            withdrawn = self._withdraw(number)
+            # The results that were just read may show that it is not late at all.
+            if number in self._core.late(self._loop.now()):
+                self._perform(self._core.on_withdrawn(number, withdrawn))
+            else:
+                self._perform(self._core.on_resumed(number, withdrawn, self._loop.now()))
+        if self._core.has_queued():
+            self._late_timer = self._loop.call_later(pool.LATE_S, self._check_late)
+
+    # What happens to subworkers.
+
+    def _on_hello(self, link: SubworkerLink) -> None:
+        self._perform(self._core.on_hello(link.number, self._loop.now()))
+
+    def _on_messages(self, link: SubworkerLink, messages: list[Any]) -> None:
+        """Results arrived. What comes after a wrong one is not looked at."""
+        for message in messages:
+            if not isinstance(message, TaskResult):
+                link.fault = "it said hello twice"
+                return
+            uid = message.id[0] << 32 | message.id[1]
+            job, effects = self._core.on_result(link.number, uid, message.duration_us / 1e6, self._loop.now())
+            if job is None or job.attempt != message.attempt:
+                link.fault = f"it sent a result of task {id_of(uid)}, which it was not running"
+                return
+            link.forget(uid)
+            if effects:
+                self._perform(effects)
+            if not any(isinstance(effect, pool.Cancelled) for effect in effects):
+                directory = self._directories.get(uid, link.directory)
+                self._ended.append(to_outcome(job, message, self._store, directory))
+        if self._ended:
+            self._call_soon()
+
+    def _on_broken(self, link: SubworkerLink) -> None:
+        """It can not be used any more."""
+        _log.warning("subworker %s (number %d): %s", link.kind, link.number, link.fault)
+        self._perform(self._core.on_broken(link.number))
+
+    def _on_not_started(self, link: SubworkerLink, error: OSError | None) -> list[pool.Effect]:
+        """It ended without a hello; the effects that are left to perform."""
+        reason = link.why_not_started(error)
+        _log.warning("%s", reason)
+        effects = self._core.on_exit(link.number, (), self._loop.now())
+        self._drop(link)
+        for effect in effects:
+            if isinstance(effect, pool.StartFailed):
+                self._end(effect.job, FAILED, reason)
+        return [effect for effect in effects if not isinstance(effect, pool.StartFailed)]
+
+    def _on_exit(self, link: SubworkerLink) -> None:
+        """Its process is gone."""
+        if not self._core.subworkers[link.number].ready:
+            self._perform(self._on_not_started(link, None))
+            return
+        self._on_messages(link, link.read())
+        effects = self._core.on_exit(link.number, link.withdraw(), self._loop.now())
+        crashed = [effect for effect in effects if isinstance(effect, pool.Crashed)]
+        if crashed or link.fault is not None:
+            reason = link.why_crashed()
+            _log.warning("%s", reason)
+            for effect in crashed:
+                self._end(effect.job, CRASHED, reason)
+        self._perform(effect for effect in effects if not isinstance(effect, pool.Crashed))
+        self._tell()
+        self._drop(link)
+
+    def _drop(self, link: SubworkerLink) -> None:
+        link.close()
+        del self._links[link.number]
+        self._unflushed.pop(link.number, None)
+        self._remove(link.directory)
+
+
+def _remove_logged(directory: str) -> None:
+    try:
+        remove_tree(directory)
+    except OSError as error:
+        _log.warning("could not remove %s: %s", directory, error)
