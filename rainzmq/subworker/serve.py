@@ -6,6 +6,7 @@ task), and the end of the connection ends it between tasks.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import sys
@@ -76,6 +77,8 @@ def main() -> int:
         sys.stderr.write(f"A subworker is started by a worker, not by hand: {error}\n")
         return 2
     kind = os.environ[KIND_VARIABLE]
+    # So that a crash in native code leaves a traceback where the worker finds it.
+    faulthandler.enable()
     connection.send(SubworkerHello(SUBWORKER_PROTOCOL_VERSION, kind, os.getpid(), METHODS))
     _die_with_parent()
     tasks = Tasks(pin=os.environ.get(PIN_VARIABLE) == "1")

@@ -95,7 +95,7 @@ class SubworkerLink:
         self._claims = (-1, -1)
         self._sent: dict[int, int] = {}
         self._count = 0
-        self._log_fd = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._log_fd = -1
         self._timer = loop.call_later(HELLO_TIMEOUT_S, self._on_hello_timeout)
 
     def start(self, *, claims: bool, pin_cpus: bool, environment: Mapping[str, str]) -> None:
@@ -106,6 +106,8 @@ class SubworkerLink:
             pin_cpus: it may set the cpus of a task as its affinity.
             environment: what its environment holds besides our variables.
         """
+        os.mkdir(self.directory, 0o700)
+        self._log_fd = os.open(self._log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         ours, theirs = socket.socketpair()
         self._stream = ours
         ours.setblocking(False)
@@ -159,7 +161,7 @@ class SubworkerLink:
                 data = os.read(self._claims[0], 1 << 16)
                 withdrawn = [self._sent.pop(number) for (number,) in CLAIM.iter_unpack(data)]
         if withdrawn and self._ready and self.fault is None:
-            self.send(CancelTasks([tuple(id_of(uid)) for uid in withdrawn]))
+            self.send(CancelTasks([id_of(uid) for uid in withdrawn]))
         withdrawn += [job.uid for job in self.outbox]
         self.outbox.clear()
         return withdrawn
@@ -201,7 +203,7 @@ class SubworkerLink:
         except ConnectionError:
             self._on_end_of_stream()
         except ProtocolError as error:
-            self.fault = f"it sent what is no message of the subworker protocol: {error}"
+            self.fault = f"sent what is no message of the subworker protocol: {error}"
         return messages
 
     def kill(self) -> None:
@@ -231,7 +233,7 @@ class SubworkerLink:
     def why_not_started(self, error: OSError | None = None) -> str:
         """Why it never said a valid hello, for people."""
         if error is not None:
-            reason = f"could not be run: {error.strerror}"
+            reason = f"could not be run: {error}"
         else:
             reason = self.fault or f"{self._how_it_ended()} before it said hello"
         return (
@@ -242,7 +244,7 @@ class SubworkerLink:
     def why_crashed(self) -> str:
         """How it died under a task, for people."""
         pid = self._process.pid if self._process is not None else 0
-        how = self.fault and f"was killed, because {self.fault}"
+        how = self.fault and f"was killed, because it {self.fault},"
         return (
             f"The subworker {self.kind!r} (pid {pid}) {how or self._how_it_ended()} while it ran this task"
             f"{self._tail(self._log_mark)}"
@@ -263,11 +265,13 @@ class SubworkerLink:
 
     def _tail(self, start: int) -> str:
         """The end of its output since it had `start` bytes."""
+        if self._log_fd < 0:
+            return ""
         size = os.fstat(self._log_fd).st_size
         start = max(start, size - _TAIL_BYTES)
         data = os.pread(self._log_fd, _TAIL_BYTES, start)
         text = data.decode("utf-8", "replace").strip()
-        return f"\nIts last output:\n{text}" if text else ", without any output"
+        return f". Its last output:\n{text}" if text else ". It left no output."
 
     def _write(self, data: bytes | bytearray | memoryview) -> int:
         if self._stream is None:
@@ -321,7 +325,7 @@ class SubworkerLink:
 
     def _on_still_there(self) -> None:
         if self._stream is not None and self.fault is None:
-            self.fault = "it closed its connection"
+            self.fault = "closed its connection"
             self._callbacks.on_broken(self)
 
     def _on_hello_timeout(self) -> None:

@@ -170,7 +170,6 @@ class SubworkerPool:
     def _spawn(self, effect: pool.Spawn) -> list[pool.Effect]:
         number, kind = effect.number, effect.kind
         directory = self._scratch / f"subworker-{number}"
-        directory.mkdir(mode=0o700)
         log = self._logdir / f"subworker-{kind}-{os.getpid()}-{number}.log"
         link = SubworkerLink(self._loop, number, kind, self.kinds[kind], directory, log, self._callbacks)
         self._links[number] = link
@@ -184,6 +183,8 @@ class SubworkerPool:
         """Send what the turn brought together: one message for each subworker, unless it gets too long."""
         links, self._unflushed = self._unflushed, {}
         for link in links.values():
+            if link.fault is not None:
+                continue  # its exit is near, and the jobs move then
             jobs, link.outbox = link.outbox, []
             batch: list[Job] = []
             tasks: list[SubworkerTask] = []
@@ -218,7 +219,11 @@ class SubworkerPool:
         if link.kind != pool.PYTHON:
             # Python subworkers make a directory for each task themselves.
             directory = os.path.join(directory, f"{job.uid}-{job.attempt}")
-            os.mkdir(directory, 0o700)
+            try:
+                os.mkdir(directory, 0o700)
+            except OSError as error:
+                self._refuse(link, job, FAILED, f"Its directory could not be made: {error}")
+                return None
             self._directories[job.uid] = directory
         try:
             return to_task(job, self._store, directory)
@@ -280,18 +285,23 @@ class SubworkerPool:
         if number is None:
             return []
         link = self._links[number]
-        self._on_messages(link, link.read())
+        self._catch_up(link)
         return link.withdraw()
+
+    def _catch_up(self, link: SubworkerLink) -> None:
+        """Handle what the subworker has sent so far."""
+        self._on_messages(link, link.read())
+        if link.fault is not None:
+            self._on_broken(link)
 
     def _check_late(self) -> None:
         self._late_timer = None
         for number in self._core.late(self._loop.now()):
-            withdrawn = self._withdraw(number)
-            # The results that were just read may show that it is not late at all.
+            link = self._links[number]
+            self._catch_up(link)
+            # What was just read may show that it is not late at all.
             if number in self._core.late(self._loop.now()):
-                self._perform(self._core.on_withdrawn(number, withdrawn))
-            else:
-                self._perform(self._core.on_resumed(number, withdrawn, self._loop.now()))
+                self._perform(self._core.on_withdrawn(number, link.withdraw()))
         if self._core.has_queued():
             self._late_timer = self._loop.call_later(pool.LATE_S, self._check_late)
 
@@ -304,12 +314,15 @@ class SubworkerPool:
         """Results arrived. What comes after a wrong one is not looked at."""
         for message in messages:
             if not isinstance(message, TaskResult):
-                link.fault = "it said hello twice"
+                link.fault = "said hello twice"
                 return
             uid = message.id[0] << 32 | message.id[1]
-            job, effects = self._core.on_result(link.number, uid, message.duration_us / 1e6, self._loop.now())
-            if job is None or job.attempt != message.attempt:
-                link.fault = f"it sent a result of task {id_of(uid)}, which it was not running"
+            duration_s = message.duration_us / 1e6
+            job, effects = self._core.on_result(
+                link.number, uid, message.attempt, duration_s, self._loop.now()
+            )
+            if job is None:
+                link.fault = f"sent a result of task {id_of(uid)}, which it was not running"
                 return
             link.forget(uid)
             if effects:
