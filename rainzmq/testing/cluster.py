@@ -50,6 +50,7 @@ class SimulatedWorker:
         self.engine = WorkerEngine(list(range(cpus)), lambda cpus, session, body: 0)
         self.header = Header()
         self.store: dict[int, bytes] = {}
+        self.killed: set[tuple[int, int]] = set()
         self.alive = True
 
     def handle(self, event: we.Event) -> bool:
@@ -74,6 +75,8 @@ class SimulatedWorker:
             self.cluster.link(self.name, b"server", lambda: self.cluster.from_worker(self, frames))
         elif isinstance(effect, we.FetchObject):
             self.cluster.after(self.cluster.job_time(), lambda: self._fetch_done(effect))
+        elif isinstance(effect, we.KillJob):
+            self.killed.add((effect.job.uid, effect.job.attempt))
         elif isinstance(effect, we.StoreObject):
             self.store[effect.uid] = effect.data
         elif isinstance(effect, we.RemoveObjects):
@@ -82,6 +85,10 @@ class SimulatedWorker:
 
     def _job_done(self, job: jobs.Job) -> None:
         if not self.alive:
+            return
+        if (job.uid, job.attempt) in self.killed:
+            self.handle(we.JobEnded(jobs.Outcome(job.uid, job.attempt, jobs.CANCELLED)))
+            self.turn()
             return
         outcome = jobs.Outcome(job.uid, job.attempt, jobs.FINISHED, start_time=1.0, duration_us=1000)
         digest = hashlib.sha256(str(job.uid).encode())

@@ -19,7 +19,7 @@ from rainzmq.server.core.tasks import (
     task_started,
 )
 
-MISS_LIMIT = 3
+MISS_LIMIT = 10
 """An input that workers could not get so often fails the task that asks for it."""
 
 

@@ -1,0 +1,51 @@
+"""The declared messages as Markdown: `python -m rainzmq.protocol.describe` prints the tables of `docs/protocol.md`."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+
+from rainzmq.protocol.messages import client, data, subworker, worker
+from rainzmq.protocol.schema import MESSAGES, STRUCTS, Declaration
+
+CONVERSATIONS = (
+    (client.CONVERSATION, "Client and server"),
+    (worker.CONVERSATION, "Worker and server"),
+    (data.CONVERSATION, "Data plane"),
+    (subworker.CONVERSATION, "Worker and subworker"),
+)
+
+
+def describe() -> str:
+    """All messages, by conversation, then the records that stand in them."""
+    parts: list[str] = []
+    for conversation, title in CONVERSATIONS:
+        parts.append(f"## {title}\n")
+        for declaration in MESSAGES.values():
+            if declaration.conversation == conversation:
+                heading = f"### `{declaration.tag}` {declaration.cls.__name__}"
+                parts.append(f"{heading}\n\nSent by: {', '.join(declaration.senders)}.")
+                parts.append(_body(declaration))
+    parts.append("## Records inside messages\n")
+    for declaration in STRUCTS.values():
+        parts.append(f"### {declaration.cls.__name__}\n")
+        parts.append(_body(declaration))
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _body(declaration: Declaration) -> str:
+    text = " ".join((inspect.getdoc(declaration.cls) or "").split())
+    if not declaration.fields:
+        return f"{text}\n"
+    rows = "\n".join(
+        f"| {field.name} | `{_cell(field.type_text)}` | {_cell(field.doc)} |" for field in declaration.fields
+    )
+    return f"{text}\n\n| field | type | meaning |\n|---|---|---|\n{rows}\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(describe())
