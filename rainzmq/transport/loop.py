@@ -16,6 +16,7 @@ a bug of ours: it propagates out of `run`.
 from __future__ import annotations
 
 import heapq
+import math
 import os
 import signal
 import threading
@@ -193,8 +194,9 @@ class Loop:
             self._cancelled -= 1
         if not self._timers:
             return None
-        # One more millisecond: rounded down, the loop would spin through the last fraction of one.
-        return max(0, int((self._timers[0][0] - self.now()) * 1000) + 1)
+        left_s = self._timers[0][0] - self.now()
+        # Rounded up: rounded down, the loop would spin through the last fraction of a millisecond.
+        return math.ceil(left_s * 1000) if left_s > 0 else 0
 
     def _call_due(self) -> None:
         if not self._timers:

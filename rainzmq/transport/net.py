@@ -184,3 +184,36 @@ def _user_of(port: int) -> str:
     except psutil.Error:
         return ""
     return ""
+
+
+def advertised_host(host: str) -> str:
+    """The name under which other processes reach what listens on `host`: itself, or for an address that
+    means all interfaces this machine's name, if that resolves, else the address it uses towards the
+    network.
+    """
+    if host not in ("0.0.0.0", "::", "*"):
+        return host
+    name = socket.gethostname()
+    try:
+        if not all(is_loopback(address) for address in resolve(name)):
+            return name
+    except RainException:
+        return local_address_towards("192.0.2.1", 9)
+    return local_address_towards("192.0.2.1", 9)
+
+
+def local_address_towards(host: str, port: int) -> str:
+    """The address of this machine that it uses towards another host, 127.0.0.1 when there is no way there.
+
+    Raises:
+        RainException: the name does not resolve.
+    """
+    address = resolve(host)[0]
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probing:
+        try:
+            # Connecting a datagram socket sends nothing; it only chooses the way.
+            probing.connect((address, port))
+        except OSError:
+            return "127.0.0.1"
+        return str(probing.getsockname()[0])
