@@ -78,8 +78,8 @@ def local(
 def _handle_signals() -> set[signal.Signals]:
     """Makes what asks for the end an exception while the cluster starts; returns these signals.
 
-    Under nohup, which ignores SIGHUP, that is none of them. SIGINT always is one, though a shell ignores it for
-    what it starts in the background.
+    Under nohup, which ignores SIGHUP, that is none of them. SIGINT always is one, though a shell ignores it
+    for what it starts in the background.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _exit_on_signal)
