@@ -1,0 +1,44 @@
+"""The Python API: clients, sessions, tasks and data objects."""
+
+from __future__ import annotations
+
+from rainzmq.client import dataobj, inputs, outputs, program, session, task, tasks
+from rainzmq.client.active import get_active_session
+from rainzmq.client.client import Client
+from rainzmq.client.dataobj import DataObject, blob, directory, pickled
+from rainzmq.client.inputs import Input, InputDir
+from rainzmq.client.outputs import Output, OutputDir
+from rainzmq.client.program import Program
+from rainzmq.client.remote import Remote, remote
+from rainzmq.client.session import Session
+from rainzmq.client.task import Task
+from rainzmq.common.errors import RainException, RainWarning, SessionException, TaskException
+
+__all__ = [
+    "Client",
+    "DataObject",
+    "Input",
+    "InputDir",
+    "Output",
+    "OutputDir",
+    "Program",
+    "RainException",
+    "RainWarning",
+    "Remote",
+    "Session",
+    "SessionException",
+    "Task",
+    "TaskException",
+    "blob",
+    "dataobj",
+    "directory",
+    "get_active_session",
+    "inputs",
+    "outputs",
+    "pickled",
+    "program",
+    "remote",
+    "session",
+    "task",
+    "tasks",
+]

@@ -23,6 +23,7 @@ from rainzmq.common.states import DataType
 from rainzmq.common.trees import copy_file, copy_tree, remove_tree, tree_size
 
 PathLike = str | os.PathLike[str]
+_View = memoryview  # the class below has a method of that name
 _NOTHING: Any = object()
 
 
@@ -91,18 +92,18 @@ class DataInstance:
         if self.info is not None and self.info.size is not None:
             return self.info.size
         if self._data is not None:
-            return memoryview(self._data).nbytes
+            return _View(self._data).nbytes
         path = self._existing_path()
         return tree_size(path) if self.data_type is DataType.DIRECTORY else os.path.getsize(path)
 
-    def memoryview(self) -> memoryview:
+    def memoryview(self) -> _View:
         """A read-only view of a blob's content, without a copy. RainException for a directory."""
         self._expect_blob("a memoryview")
         if self._data is None:
             self._data = _map(self._existing_path())
-        return memoryview(self._data).toreadonly()
+        return _View(self._data).toreadonly()
 
-    def __buffer__(self, flags: int) -> memoryview:
+    def __buffer__(self, _flags: int) -> _View:
         return self.memoryview()
 
     def get_bytes(self) -> bytes:

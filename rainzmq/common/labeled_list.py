@@ -60,6 +60,11 @@ class LabeledList(Generic[T]):
         """The label of each item, None for none, as a new list."""
         return [None] * len(self._data) if self._labels is None else list(self._labels)
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether an item has, or had, a label."""
+        return self._labels is not None
+
     def append(self, item: T, label: Any = None) -> None:
         """Add an item at the end. KeyError when the label is taken."""
         if label is not None:

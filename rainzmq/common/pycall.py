@@ -241,6 +241,11 @@ class Calls:
         return function
 
 
+def plain_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a `Remote` is in a task that refers to it: its function, to be called with a context."""
+    return function
+
+
 class ImportScope:
     """The part of `sys.path` and of the imported modules that belongs to a client's program."""
 

@@ -99,12 +99,12 @@ def test_reference_with_content_type_narrows_an_unknown_one() -> None:
 
 
 def test_wrong_content_type_names_the_parameter() -> None:
-    with pytest.raises(RainException, match="'x' takes content type 'json'.*'text'"):
+    with pytest.raises(RainException, match=r"'x' takes content type 'json'.*'text'"):
         call((Ref((0, False, "json", "x")),), inputs=(DataInstance(b"", content_type="text"),))
 
 
 def test_load_of_an_unknown_type_names_the_parameter() -> None:
-    with pytest.raises(RainException, match="'x'.*No content type is known"):
+    with pytest.raises(RainException, match=r"'x'.*No content type is known"):
         call((Ref((0, True, None, "x")),), inputs=(DataInstance(b""),))
 
 

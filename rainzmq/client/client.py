@@ -1,0 +1,215 @@
+"""The client: a program's connection to a server."""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import secrets
+import tempfile
+import weakref
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from rainzmq.client.active import set_default
+from rainzmq.client.checks import check_name
+from rainzmq.client.connection import Connection
+from rainzmq.client.datalink import Channel, DataLink, Sink
+from rainzmq.client.dataobj import DataObject, Snapshot
+from rainzmq.client.news import flatten
+from rainzmq.client.session import Session
+from rainzmq.client.task import Task
+from rainzmq.common.archive import unpack_tree
+from rainzmq.common.data_instance import DataInstance
+from rainzmq.common.errors import RainException
+from rainzmq.common.ids import id_of
+from rainzmq.common.states import DataType
+from rainzmq.protocol.messages.client import AskServerInfo, NewSession, ServerInfo, SessionOpened
+from rainzmq.transport.access import Access, find_access
+from rainzmq.transport.control import ControlClient
+from rainzmq.transport.net import format_address
+from rainzmq.transport.sockets import new_context
+
+_ROLE = "client"
+_ID_LISTS = ("tasks", "objects", "objects_to_delete")
+
+
+class Client:
+    """A connection to a server. Its sessions end with it. Threads may share it; forked processes may not.
+
+    A context manager, which closes it at the end.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        port: int | None = None,
+        *,
+        access_file: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Connect to the server at `address` ("host", "host:port", or the path of an access file) and `port`;
+        with neither to the one that the environment variable RAINZMQ_SERVER names, else to the newest one
+        that this user runs on this machine. `access_file` names the access file of a server elsewhere.
+
+        Raises:
+            RainException: within 10 s, saying why: no such server, not reachable, no or a wrong key, another
+                version.
+        """
+        access = find_access(address, port, None if access_file is None else os.fspath(access_file))
+        self._access: Access = access
+        self._context = new_context()
+        control = None
+        try:
+            control = ControlClient(self._context, access, _ROLE)
+            control.connect()
+            connection = Connection(control, format_address(access.address, access.port))
+            welcome = connection.greet()
+        except BaseException:
+            if control is not None:
+                control.close()
+            self._context.destroy(linger=0)
+            raise
+        self._connection = connection
+        data_access = replace(access, port=welcome.data_port)
+        self._data = DataLink(lambda: self._connect_data(data_access), connection.header, connection.check)
+        self._closed = False
+        self._at_exit = _close_at_exit(self)
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is connected, as far as is known."""
+        return not self._closed and self._connection.connected
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the server, which ends the client's sessions. A closed client can only be closed again."""
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self._at_exit)
+        self._data.close()
+        self._connection.close()
+        self._context.destroy()
+
+    def new_session(self, name: str = "Unnamed Session", default: bool = False) -> Session:
+        """Open a session; with `default` it is used wherever no session is active.
+
+        Raises:
+            RainException: a bad name.
+            SessionException: the client is closed, or the server is gone.
+        """
+        check_name(name, "session name")
+        opened: SessionOpened = self._connection.ask(lambda number: NewSession(number, name))
+        session = Session(self, opened.session_id, name)
+        if default:
+            set_default(session)
+        return session
+
+    def get_server_info(self) -> dict[str, Any]:
+        """What runs where: `{"workers": [...], "version": ..., ...}`. Per worker: "worker_id", "hostname",
+        "pid", "resources", and lists of `ID`s: "tasks" (assigned to it), "objects" (it holds),
+        "objects_to_delete" (copies that are not needed any more and still there)."""
+        parts: list[ServerInfo] = self._connection.ask_all(AskServerInfo)
+        workers: dict[Any, dict[str, Any]] = {}
+        facts: dict[str, Any] = {}
+        for part in parts:
+            facts.update(part.facts)
+            for worker in part.workers:
+                known = workers.setdefault(worker.get("worker_id"), {})
+                for key, value in worker.items():
+                    if key in _ID_LISTS:
+                        known.setdefault(key, []).extend(id_of(uid) for uid in value)
+                    else:
+                        known[key] = value
+        return {"workers": list(workers.values()), **facts}
+
+    def update(self, items: Any) -> None:
+        """Ask for the states and infos of tasks and data objects of any of this client's sessions; raises
+        what `Session.update` raises."""
+        by_session: dict[Session, list[Task | DataObject]] = {}
+        for item in flatten(items):
+            if not isinstance(item, (Task, DataObject)):
+                raise RainException(f"Tasks and data objects are due here, not {item!r:.80}")
+            if item.session.client is not self:
+                raise RainException(f"{item.describe()} belongs to a session of another client")
+            by_session.setdefault(item.session, []).append(item)
+        for session, group in by_session.items():
+            session.update(group)
+
+    def _upload(self, uid: int, payload: bytes | Snapshot) -> None:
+        if isinstance(payload, Snapshot):
+            with open(payload.path, "rb") as file:
+                self._data.upload(uid, True, file, payload.archive_size)
+        else:
+            self._data.upload(uid, False, io.BytesIO(payload), len(payload))
+
+    def _download(self, obj: DataObject, ticket: bytes, target: str | None) -> DataInstance:
+        """The content of an object that the relay has, in memory or at `target`."""
+        assert obj._info is not None
+        uid = obj.id.uid
+        if obj.data_type is DataType.DIRECTORY:
+            return self._download_directory(obj, ticket, target)
+        if target is None:
+            sink = Sink(obj._info.size)
+            self._data.download(uid, ticket, sink)
+            return DataInstance(sink.view(), spec=obj.spec, info=obj._info)
+        temporary = f"{target}.{secrets.token_hex(4)}.rainzmq-new"
+        try:
+            with open(temporary, "xb") as file:
+                self._data.download(uid, ticket, Sink(file=file))
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        return DataInstance(path=target, spec=obj.spec, info=obj._info)
+
+    def _download_directory(self, obj: DataObject, ticket: bytes, target: str | None) -> DataInstance:
+        handle, archive = tempfile.mkstemp(prefix="rainzmq-dir-", suffix=".tar")
+        try:
+            with open(handle, "wb") as file:
+                self._data.download(obj.id.uid, ticket, Sink(file=file))
+            if target is None:
+                return DataInstance(archive=archive, spec=obj.spec, info=obj._info)
+            with open(archive, "rb") as source:
+                unpack_tree(source, target)
+        except BaseException:
+            os.unlink(archive)
+            raise
+        os.unlink(archive)
+        return DataInstance(path=target, spec=obj.spec, info=obj._info)
+
+    def _connect_data(self, access: Access) -> Channel:
+        channel = ControlClient(self._context, access, _ROLE)
+        try:
+            channel.connect()
+        except BaseException:
+            channel.close()
+            raise
+        return channel
+
+    def __reduce__(self) -> Any:
+        raise RainException("A Client can not be pickled; a task can not use the client's connection")
+
+    def __repr__(self) -> str:
+        state = "connected" if self.connected else "closed"
+        return f"<Client of {format_address(self._access.address, self._access.port)}, {state}>"
+
+
+def _close_at_exit(client: Client) -> Any:
+    """Registers `client.close()` for the interpreter's end, without keeping the client alive until then."""
+    reference = weakref.ref(client)
+
+    def close() -> None:
+        alive = reference()
+        if alive is not None:
+            alive.close()
+
+    atexit.register(close)
+    return close

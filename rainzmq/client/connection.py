@@ -1,0 +1,439 @@
+"""A client's control connection: requests and replies, heartbeats, and the end of it.
+
+There is no thread that does all I/O: the thread that asks does its own. Any number of threads may ask at
+once. The lock guards the socket and all state; it is only ever held for moments. A thread that waits for a
+reply first takes in what is there. Then one of those that wait, the *leader*, sleeps on the file descriptors
+of the socket without the lock; the others sleep on the condition. Whoever takes something in wakes all
+others.
+
+The descriptor of a ZeroMQ socket becomes readable only when something changed since the socket was last used.
+So every use of the socket, also a send, is followed by taking in everything that is there, under the same
+lock.
+
+A small thread sends heartbeats when nobody else sends, takes in what comes meanwhile, and notices when the
+server has been silent for too long. Once a connection is lost it stays lost, although ZeroMQ would make a new
+one: the server has ended this client's sessions by then.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rainzmq
+from rainzmq.common.errors import RainException, SessionException
+from rainzmq.common.limits import CONNECT_TIMEOUT_S, CONTROL_FRAME_LIMIT_BYTES
+from rainzmq.protocol.codec import Header, decode, encode, peek_header
+from rainzmq.protocol.messages.client import (
+    CONVERSATION,
+    CancelWait,
+    ClientBye,
+    ClientHeartbeat,
+    ClientHello,
+    ClientRefused,
+    ClientWelcome,
+    RequestFailed,
+    SessionFailed,
+    Wait,
+)
+from rainzmq.protocol.messages.shared import Failure
+from rainzmq.protocol.schema import MESSAGES, ProtocolError
+from rainzmq.protocol.version import PROTOCOL_VERSION
+from rainzmq.transport.control import ControlClient
+
+_log = logging.getLogger(__name__)
+
+_MAX_BAD_FRAMES = 20
+
+
+class Pending:
+    """A request that was sent, and the parts of its answer that have come.
+
+    Attributes:
+        number: the request's number.
+        parts: the messages that answer it so far.
+    """
+
+    __slots__ = ("_connection", "_is_wait", "_session_id", "done", "error", "number", "parts")
+
+    def __init__(self, connection: Connection, number: int, session_id: int | None, is_wait: bool) -> None:
+        self.number = number
+        self.parts: list[Any] = []
+        self.done = False
+        self.error: RainException | None = None
+        self._connection = connection
+        self._session_id = session_id
+        self._is_wait = is_wait
+
+    def wait(self, timeout_s: float | None) -> list[Any] | None:
+        """All parts of the answer, or None when it has not come within `timeout_s` (None: no limit).
+
+        Raises:
+            RainException: the request was refused.
+            SessionException: the session ended, or the connection is lost.
+        """
+        self._connection._wait(self, timeout_s)
+        if not self.done:
+            return None
+        if self.error is not None:
+            raise self.error
+        return self.parts
+
+    def cancel(self) -> None:
+        """The answer is not wanted any more; nothing when it has come."""
+        self._connection._forget(self, tell=self._is_wait)
+
+    @property
+    def session_id(self) -> int | None:
+        """The session it is about; None for none."""
+        return self._session_id
+
+
+class Connection:
+    """The connection of one client.
+
+    Attributes:
+        failures: what ended sessions, by session, as far as heard.
+        welcome: what the server said at the handshake.
+    """
+
+    def __init__(self, control: ControlClient, where: str) -> None:
+        """`control` is connected; `where` is the server's address, for people. Call `greet` next."""
+        self.failures: dict[int, Failure] = {}
+        self.welcome: ClientWelcome | None = None
+        self._control = control
+        self._where = where
+        self._header = Header()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._pending: dict[int, Pending] = {}
+        self._next_number = 0
+        self._leading = False
+        self._lost: str | None = None
+        self._bad_frames = 0
+        self._pid = os.getpid()
+        self._last_sent_s = self._last_heard_s = time.monotonic()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll = select.poll()
+        for descriptor in (control.socket.fileno(), control.monitor.fileno(), self._wake_fd):
+            self._poll.register(descriptor, select.POLLIN)
+        self._stop = threading.Event()
+
+    # -- life
+    # --------------------------------------------------------------------------------------------------
+
+    def greet(self, timeout_s: float = CONNECT_TIMEOUT_S) -> ClientWelcome:
+        """The handshake; then the heartbeats begin.
+
+        Raises:
+            RainException: the server refused this client, is of another version, or did not answer in time.
+        """
+        hello = ClientHello(rainzmq.__version__, socket.gethostname(), os.getpid())
+        self._control.send([encode(hello, self._header)])
+        deadline = time.monotonic() + timeout_s
+        while self.welcome is None:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise RainException(
+                    f"The server at {self._where} accepted the connection but did not answer in time"
+                )
+            for frames in self._control.receive(left_s):
+                self._take_greeting(frames[0])
+            if self.welcome is None and self._control.disconnected():
+                raise RainException(f"The server at {self._where} ended the connection during the handshake")
+        self._last_heard_s = time.monotonic()
+        thread = threading.Thread(
+            target=_beat,
+            args=(weakref.ref(self), self._stop, self.welcome.heartbeat_interval_s),
+            name="rainzmq-heartbeat",
+            daemon=True,
+        )
+        thread.start()
+        return self.welcome
+
+    def _take_greeting(self, frame: bytes) -> None:
+        try:
+            tag, header = peek_header(frame)
+            if tag not in (MESSAGES[ClientRefused].tag, MESSAGES[ClientWelcome].tag):
+                return
+            if header.version != PROTOCOL_VERSION and tag != MESSAGES[ClientRefused].tag:
+                raise RainException(
+                    f"The server at {self._where} speaks protocol version {header.version}, this client "
+                    f"{PROTOCOL_VERSION}; install the same version of rainzmq on both sides"
+                )
+            header, message = decode(frame, CONVERSATION, "server")
+        except ProtocolError as error:
+            raise RainException(
+                f"The server at {self._where} does not speak this protocol: {error}"
+            ) from None
+        if isinstance(message, ClientRefused):
+            raise RainException(
+                f"The server at {self._where} (rainzmq {message.software}) refused this client "
+                f"(rainzmq {rainzmq.__version__}): {message.reason}"
+            )
+        self.welcome = message
+        self._header = Header(PROTOCOL_VERSION, header.cluster_id, header.server_epoch, message.epoch)
+
+    @property
+    def header(self) -> Header:
+        """What stands before every message of this client."""
+        return self._header
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands, as far as is known."""
+        return self._lost is None
+
+    def check(self) -> None:
+        """SessionException when the connection is lost; takes in what has come."""
+        with self._lock:
+            self._take_in()
+            self._check()
+
+    def close(self, reason: str = "") -> None:
+        """Say goodbye and let go of the sockets. Whoever waits gets an error."""
+        self._stop.set()
+        with self._lock:
+            if self._control.socket.closed:
+                return
+            if self._lost is None and self._pid == os.getpid():
+                try:
+                    self._control.send([encode(ClientBye(reason), self._header)])
+                except RainException:
+                    _log.debug("the server takes no goodbye")
+            self._lose("the client was closed")
+            self._control.close()
+            os.close(self._wake_fd)
+
+    # -- asking
+    # ------------------------------------------------------------------------------------------------
+
+    def send(self, message: Any) -> None:
+        """Send a message that has no reply. SessionException when the connection is lost."""
+        frame = encode(message, self._header)
+        if len(frame) > CONTROL_FRAME_LIMIT_BYTES:
+            raise RainException(
+                f"A {MESSAGES[type(message)].tag!r} message of {len(frame)} bytes is over the limit of "
+                f"{CONTROL_FRAME_LIMIT_BYTES}: a task with very many inputs, outputs or labels; split it"
+            )
+        with self._lock:
+            self._send(frame)
+
+    def request(self, make: Callable[[int], Any], session_id: int | None = None) -> Pending:
+        """Send the request that `make(number)` gives. The failure of session `session_id` ends waiting for
+        it."""
+        with self._lock:
+            self._check()
+            self._next_number += 1
+            message = make(self._next_number)
+            pending = Pending(self, self._next_number, session_id, isinstance(message, Wait))
+            self._pending[pending.number] = pending
+            self._send(encode(message, self._header))
+        return pending
+
+    def ask(self, make: Callable[[int], Any], session_id: int | None = None) -> Any:
+        """Send a request and wait for its answer of one part; raises what `Pending.wait` raises."""
+        return self.ask_all(make, session_id)[-1]
+
+    def ask_all(self, make: Callable[[int], Any], session_id: int | None = None) -> list[Any]:
+        """Send a request and wait for all parts of its answer; raises what `Pending.wait` raises."""
+        pending = self.request(make, session_id)
+        try:
+            replies = pending.wait(None)
+        finally:
+            pending.cancel()
+        assert replies is not None
+        return replies
+
+    def post(self, make: Callable[[int], Any]) -> None:
+        """Send a request whose answer does not matter."""
+        self.request(make).cancel()
+
+    def failure_of(self, session_id: int) -> Failure | None:
+        """What ended a session, None for nothing, after taking in what has come.
+
+        Raises:
+            SessionException: the connection is lost, and not after a failure of that session.
+        """
+        with self._lock:
+            if self._lost is None:
+                self._take_in()
+            failure = self.failures.get(session_id)
+            if failure is None:
+                self._check()
+        return failure
+
+    @contextmanager
+    def suppress_loss(self) -> Iterator[None]:
+        """For goodbyes: that the connection or the session has gone already is no error."""
+        try:
+            yield
+        except RainException as error:
+            _log.debug("goodbye was not needed: %s", error)
+
+    # -- waiting
+    # -----------------------------------------------------------------------------------------------
+
+    def _wait(self, pending: Pending, timeout_s: float | None) -> None:
+        """Until the request is done, its session failed, or the time is over."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._lock:
+            while True:
+                if self._lost is None:
+                    self._take_in()
+                if pending.done:
+                    return
+                if pending.session_id is not None and pending.session_id in self.failures:
+                    raise SessionException(f"Session {pending.session_id} failed", pending.session_id)
+                self._check()
+                left_s = None if deadline is None else deadline - time.monotonic()
+                if left_s is not None and left_s <= 0:
+                    return
+                if self._leading:
+                    self._changed.wait(left_s)
+                else:
+                    self._lead(left_s)
+
+    def _lead(self, timeout_s: float | None) -> None:
+        self._leading = True
+        self._lock.release()
+        try:
+            self._poll.poll(None if timeout_s is None else int(timeout_s * 1000) + 1)
+        finally:
+            self._lock.acquire()
+            self._leading = False
+            self._changed.notify_all()
+        if not self._control.socket.closed:
+            self._clear_wake_up()
+
+    def _wake_others(self) -> None:
+        self._changed.notify_all()
+        if self._leading:
+            os.eventfd_write(self._wake_fd, 1)
+
+    def _clear_wake_up(self) -> None:
+        try:
+            os.eventfd_read(self._wake_fd)
+        except BlockingIOError:
+            return
+
+    def _forget(self, pending: Pending, tell: bool) -> None:
+        with self._lock:
+            if self._pending.pop(pending.number, None) is None or not tell or self._lost is not None:
+                return
+            try:
+                self._send(encode(CancelWait(pending.number), self._header))
+            except RainException as error:
+                _log.debug("a wait could not be taken back: %s", error)
+
+    # -- with the lock held
+    # ------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise SessionException("A client can not be used in a forked process; make a new Client there")
+        if self._lost is not None:
+            raise SessionException(f"The connection to the server at {self._where} has ended: {self._lost}")
+
+    def _send(self, frame: bytes) -> None:
+        self._check()
+        self._control.send([frame])
+        self._last_sent_s = time.monotonic()
+        self._take_in()
+        self._check()
+
+    def _lose(self, reason: str) -> None:
+        if self._lost is None:
+            self._lost = reason
+            self._wake_others()
+
+    def _take_in(self) -> None:
+        """Everything that has come."""
+        took = False
+        while frames_of_messages := self._control.receive(0):
+            took = True
+            self._last_heard_s = time.monotonic()
+            for frames in frames_of_messages:
+                self._take_frame(frames)
+        if self._control.disconnected():
+            self._lose("the server closed it, or it broke")
+        if took:
+            self._wake_others()
+
+    def _take_frame(self, frames: list[bytes]) -> None:
+        try:
+            header, message = decode(frames[0], CONVERSATION, "server")
+        except ProtocolError as error:
+            self._bad_frames += 1
+            _log.warning("the server sent a bad message, which is dropped: %s", error)
+            if self._bad_frames >= _MAX_BAD_FRAMES:
+                self._lose(f"the server sent {self._bad_frames} bad messages, the last one: {error}")
+            return
+        if (header.cluster_id, header.server_epoch) != (self._header.cluster_id, self._header.server_epoch):
+            self._lose("the server was started anew")
+            return
+        if isinstance(message, SessionFailed):
+            self.failures.setdefault(message.session_id, message.failure)
+        elif isinstance(message, ClientBye):
+            self._lose(
+                f"the server says goodbye: {message.reason}" if message.reason else "the server has ended"
+            )
+        elif not isinstance(message, (ClientHeartbeat, ClientWelcome, ClientRefused)):
+            self._take_reply(message)
+
+    def _take_reply(self, message: Any) -> None:
+        pending = self._pending.get(message.request)
+        if pending is None:
+            return  # of a request that was given up
+        if isinstance(message, RequestFailed):
+            kind = SessionException if message.code == "session" else RainException
+            pending.error = kind(message.reason)
+        else:
+            pending.parts.append(message)
+            if getattr(message, "more", False):
+                return
+        pending.done = True
+        del self._pending[message.request]
+
+    def _beat(self, interval_s: float, late_s: float) -> None:
+        """Called by the heartbeat thread about every `interval_s`, `late_s` later than it should have
+        been."""
+        assert self.welcome is not None
+        with self._lock:
+            if self._lost is not None or self._control.socket.closed:
+                return
+            self._take_in()
+            now = time.monotonic()
+            if late_s > interval_s:
+                # This process was stopped or starved, so the silence says nothing about the server.
+                self._last_heard_s = now
+            silence_s = now - self._last_heard_s
+            if silence_s > self.welcome.dead_after_s:
+                self._lose(f"nothing was heard from it for {silence_s:.0f} s")
+                return
+            if now - self._last_sent_s >= 0.5 * interval_s and self._lost is None:
+                try:
+                    self._send(encode(ClientHeartbeat(), self._header))
+                except RainException as error:
+                    self._lose(str(error))
+
+
+def _beat(connection_ref: weakref.ref[Connection], stop: threading.Event, interval_s: float) -> None:
+    """The heartbeat thread; ends with the connection object."""
+    while True:
+        before = time.monotonic()
+        if stop.wait(interval_s):
+            return
+        connection = connection_ref()
+        if connection is None:
+            return
+        connection._beat(interval_s, time.monotonic() - before - interval_s)
+        del connection

@@ -1,0 +1,247 @@
+"""Bulk data between a client and the server's relay: uploads of constants and downloads of results.
+
+A DEALER to the relay's ROUTER, connected at its first use. The receiver drives, as everywhere on the data
+plane: it asks from an offset on and grants credit. One transfer at a time; another thread waits for its turn.
+ZeroMQ is not relied
+on: a download without progress is asked for again at the offset it reached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Protocol
+
+from rainzmq.common.errors import RainException
+from rainzmq.common.ids import id_of
+from rainzmq.common.limits import CHUNK_BYTES, CREDIT_BYTES
+from rainzmq.protocol.codec import Header, decode, encode
+from rainzmq.protocol.messages.data import (
+    CONVERSATION,
+    CancelTransfer,
+    Credit,
+    Data,
+    End,
+    FetchData,
+    Offer,
+    Stored,
+    TransferError,
+)
+from rainzmq.protocol.schema import ProtocolError
+
+RETRY_AFTER_S = 5.0
+MAX_TRIES = 3
+GIVE_UP_AFTER_S = 60.0
+"""An upload in which the relay asks for nothing for so long fails."""
+
+_POLL_S = 1.0
+
+
+class Channel(Protocol):
+    """What is needed of `transport.control.ControlClient`."""
+
+    def send(self, frames: list[bytes]) -> None:
+        """Send frames, now or as soon as they are taken."""
+
+    def receive(self, timeout_s: float | None = None) -> list[list[bytes]]:
+        """Messages that are there, after waiting for the first."""
+
+    def disconnected(self) -> bool:
+        """Whether the connection broke."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class DataLink:
+    """A client's connection to the relay, made anew after it broke."""
+
+    def __init__(self, connect: Callable[[], Channel], header: Header, check: Callable[[], None]) -> None:
+        """`connect` gives a connected channel; `check` raises when the client's connection is lost."""
+        self._connect = connect
+        self._header = header
+        self._check = check
+        self._channel: Channel | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        with self._lock:
+            self._drop()
+
+    def upload(self, uid: int, is_directory: bool, source: BinaryIO, size: int) -> None:
+        """Give a constant to the relay; `source` has `size` bytes and can seek.
+
+        Raises:
+            RainException: the relay does not take it, or the server is gone.
+        """
+        with self._lock:
+            try:
+                self._upload(uid, is_directory, source, size)
+            except BaseException:
+                self._drop()
+                raise
+
+    def download(self, uid: int, ticket: bytes, sink: Sink) -> None:
+        """Get an object from the relay into `sink`; its size and digest are checked.
+
+        Raises:
+            RainException: the relay can not give it, or the server is gone.
+        """
+        with self._lock:
+            try:
+                self._download(uid, ticket, sink)
+            except BaseException:
+                self._drop()
+                raise
+
+    def _upload(self, uid: int, is_directory: bool, source: BinaryIO, size: int) -> None:
+        digest = _digest(source)
+        transfer = secrets.randbits(62)
+        self._send(Offer(transfer, uid, is_directory, size))
+        offset, credit, ended = 0, 0, True
+        heard_s = time.monotonic()
+        while True:
+            for message, _ in self._receive(transfer):
+                heard_s = time.monotonic()
+                if isinstance(message, FetchData):
+                    offset, credit, ended = min(message.offset, size), message.credit, False
+                elif isinstance(message, Credit):
+                    credit += message.credit
+                elif isinstance(message, Stored):
+                    return
+                elif isinstance(message, TransferError):
+                    raise RainException(
+                        f"The server can not take the constant {id_of(uid)}: {message.reason}"
+                    )
+            if time.monotonic() - heard_s > GIVE_UP_AFTER_S:
+                raise RainException(
+                    f"The server did not take the constant {id_of(uid)}: nothing was heard of the transfer "
+                    f"for {GIVE_UP_AFTER_S:.0f} s"
+                )
+            while not ended and credit > 0 and offset < size:
+                source.seek(offset)
+                piece = source.read(min(CHUNK_BYTES, credit, size - offset))
+                self._send(Data(transfer, offset), piece)
+                offset += len(piece)
+                credit -= len(piece)
+            if not ended and offset == size:
+                self._send(End(transfer, size, digest))
+                ended = True
+
+    def _download(self, uid: int, ticket: bytes, sink: Sink) -> None:
+        failures = 0
+        why = ""
+        while failures < MAX_TRIES:
+            before = sink.position
+            why = self._try_download(uid, ticket, sink)
+            if not why:
+                return
+            failures = failures + 1 if sink.position <= before else 1
+        raise RainException(f"Data object {id_of(uid)} could not be fetched from the server: {why}")
+
+    def _try_download(self, uid: int, ticket: bytes, sink: Sink) -> str:
+        """One try from where the sink stands; why it did not succeed, "" when it did."""
+        transfer = secrets.randbits(62)
+        self._send(FetchData(transfer, uid, sink.position, CREDIT_BYTES, None, ticket))
+        heard_s = time.monotonic()
+        used = 0
+        while time.monotonic() - heard_s < RETRY_AFTER_S:
+            for message, piece in self._receive(transfer):
+                heard_s = time.monotonic()
+                if isinstance(message, Data):
+                    if message.offset != sink.position:
+                        self._send(CancelTransfer(transfer))
+                        return "a piece of it was lost"
+                    sink.write(piece)
+                    used += len(piece)
+                elif isinstance(message, End):
+                    if sink.is_complete(message.size, message.digest):
+                        return ""
+                    sink.restart()
+                    return "it was damaged on its way"
+                elif isinstance(message, TransferError):
+                    raise RainException(f"Data object {id_of(uid)} could not be fetched: {message.reason}")
+            if used >= CREDIT_BYTES // 4:
+                self._send(Credit(transfer, used))
+                used = 0
+        self._send(CancelTransfer(transfer))
+        return f"nothing came for {RETRY_AFTER_S:.0f} s"
+
+    def _send(self, message: Any, *frames: bytes) -> None:
+        if self._channel is None or self._channel.disconnected():
+            self._drop()
+            self._channel = self._connect()
+        self._channel.send([encode(message, self._header), *frames])
+
+    def _receive(self, transfer: int) -> Iterator[tuple[Any, bytes]]:
+        """Messages about a transfer, each with its bytes; none when none came within a second."""
+        self._check()
+        assert self._channel is not None
+        messages = self._channel.receive(_POLL_S)
+        if not messages and self._channel.disconnected():
+            raise RainException("The data connection to the server broke; try again")
+        for frames in messages:
+            try:
+                _, message = decode(frames[0], CONVERSATION, "server")
+            except ProtocolError as error:
+                raise RainException(f"The server's relay does not speak this protocol: {error}") from None
+            if getattr(message, "transfer", None) == transfer:
+                yield message, frames[1] if len(frames) > 1 else b""
+
+    def _drop(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+
+class Sink:
+    """Takes what is downloaded: into memory, or with `file` into an open binary file.
+
+    Attributes:
+        position: bytes taken so far.
+    """
+
+    def __init__(self, size: int | None = None, file: BinaryIO | None = None) -> None:
+        """`size` is the expected number of bytes in memory."""
+        self.position = 0
+        self._file = file
+        self._data = bytearray(0 if size is None or file is not None else size)
+        self._digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes. OSError when the file can not be written."""
+        if self._file is not None:
+            self._file.write(data)
+        else:
+            # Slices of a bytearray replace, and at its end extend.
+            self._data[self.position : self.position + len(data)] = data
+        self._digest.update(data)
+        self.position += len(data)
+
+    def is_complete(self, size: int, digest: bytes) -> bool:
+        """Whether exactly those bytes came."""
+        return self.position == size and self._digest.digest() == digest
+
+    def restart(self) -> None:
+        """Forget what came."""
+        self.position = 0
+        self._digest = hashlib.sha256()
+        if self._file is not None:
+            self._file.seek(0)
+            self._file.truncate()
+
+    def view(self) -> memoryview:
+        """What came into memory."""
+        return memoryview(self._data)[: self.position].toreadonly()
+
+
+def _digest(source: BinaryIO) -> bytes:
+    digest = hashlib.sha256()
+    source.seek(0)
+    while piece := source.read(CHUNK_BYTES):
+        digest.update(piece)
+    return digest.digest()

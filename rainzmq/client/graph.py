@@ -1,0 +1,95 @@
+"""The graph of a session as Graphviz's DOT, for people."""
+
+from __future__ import annotations
+
+import html
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from rainzmq.common.states import DataType
+
+if TYPE_CHECKING:
+    from rainzmq.client.dataobj import DataObject
+    from rainzmq.client.task import Task
+
+_RENDER_TIMEOUT_S = 20
+
+
+class Graph:
+    """Tasks (boxes) and data objects (ellipses; directories are folders, kept ones have a double line)."""
+
+    def __init__(self, tasks: list[Task], constants: list[DataObject]) -> None:
+        self._tasks = tasks
+        self._constants = constants
+
+    def make_dot(self, name: str) -> str:
+        """The graph in the DOT language, under a name."""
+        lines = [f"digraph {_quote(name)} {{", "  rankdir=TB;"]
+        drawn: set[int] = set()
+        for obj in self._constants:
+            lines.append(_object_line(obj, drawn))
+        for task in self._tasks:
+            title = task.task_type if task.name is None else f"{task.name}\n{task.task_type}"
+            title = _quote(f"{title}\n{task.id}")
+            lines.append(f"  t{task.id.id} [shape=box, label={title}];")
+            for label, obj in task.inputs.items():
+                if obj.id.id not in drawn:
+                    lines.append(_object_line(obj, drawn))
+                lines.append(f"  o{obj.id.id} -> t{task.id.id}{_edge(label)};")
+            for label, obj in task.outputs.items():
+                if obj.id.id not in drawn:
+                    lines.append(_object_line(obj, drawn))
+                lines.append(f"  t{task.id.id} -> o{obj.id.id}{_edge(label)};")
+        lines.append("}")
+        return "\n".join(lines) + "\n"
+
+    def write(self, path: str | os.PathLike[str], name: str = "rainzmq") -> None:
+        """Write the graph as a DOT file; OSError when that can not be done."""
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(self.make_dot(name))
+
+    def _repr_svg_(self) -> str | None:
+        """For notebooks: the drawing, None where Graphviz is not installed or fails."""
+        dot = shutil.which("dot")
+        if dot is None:
+            return None
+        try:
+            done = subprocess.run(
+                [dot, "-Tsvg"],
+                input=self.make_dot("rainzmq").encode(),
+                capture_output=True,
+                timeout=_RENDER_TIMEOUT_S,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.decode()
+
+    def _repr_html_(self) -> str | None:
+        """For notebooks where Graphviz is not installed: the DOT text."""
+        if shutil.which("dot") is not None:
+            return None
+        return f"<pre>{html.escape(self.make_dot('rainzmq'))}</pre>"
+
+    def __repr__(self) -> str:
+        return f"<Graph of {len(self._tasks)} tasks; .write(path) makes a DOT file>"
+
+
+def _object_line(obj: DataObject, drawn: set[int]) -> str:
+    drawn.add(obj.id.id)
+    shape = "folder" if obj.data_type is DataType.DIRECTORY else "ellipse"
+    title = str(obj.id) if obj.label is None else f"{obj.label}\n{obj.id}"
+    style = ", peripheries=2" if obj.is_kept() else ""
+    return f"  o{obj.id.id} [shape={shape}, label={_quote(title)}{style}];"
+
+
+def _edge(label: str | None) -> str:
+    return "" if label is None else f" [label={_quote(label)}]"
+
+
+def _quote(text: str) -> str:
+    """A DOT string; in labels a backslash would begin an escape, so it is doubled."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "").replace("\n", "\\n")
+    return f'"{escaped}"'

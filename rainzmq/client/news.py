@@ -1,0 +1,203 @@
+"""Waiting for tasks and objects, and what is heard of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from rainzmq.client.dataobj import DataObject
+from rainzmq.client.site import warn
+from rainzmq.client.task import Task
+from rainzmq.common.data_instance import DataInstance
+from rainzmq.common.errors import RainException
+from rainzmq.common.specs import ObjectInfo, TaskInfo
+from rainzmq.common.states import DataObjectState, DataType, TaskState
+from rainzmq.protocol.messages.client import AskProgress, Fetch, Fetched, News, Progress, Update, Wait
+
+if TYPE_CHECKING:
+    from rainzmq.client.connection import Connection, Pending
+    from rainzmq.client.session import Session
+
+Items = dict[int, Task | DataObject]
+"""Submitted tasks and objects of one session by id, in the order they were given."""
+
+IDS_PER_MESSAGE = 50_000
+QUIET_S = 5.0
+"""A wait without progress for so long tells why."""
+
+_SHOW_INTERVAL_S = 0.2
+_DONE = (TaskState.FINISHED, TaskState.FAILED, DataObjectState.FINISHED, DataObjectState.REMOVED)
+
+
+def flatten(items: Any) -> Iterator[Any]:
+    """Tasks, data objects and whatever else is in nested sequences, one after the other."""
+    if (
+        isinstance(items, (Task, DataObject))
+        or not isinstance(items, Iterable)
+        or isinstance(items, (str, bytes))
+    ):
+        yield items
+        return
+    for item in items.values() if isinstance(items, dict) else items:
+        if isinstance(item, (Task, DataObject)):
+            yield item
+        else:
+            yield from flatten(item)
+
+
+def wait_for_items(
+    session: Session, items: Items, mode: str, progress: bool
+) -> tuple[list[Task], list[DataObject]]:
+    """Wait for `all` of the items or for `some`, at least one; returns those that are finished."""
+    connection = session._usable_connection()
+    ids = list(items)
+    if mode == "some":
+        ids = ids[:IDS_PER_MESSAGE]
+    for start in range(0, len(ids), IDS_PER_MESSAGE):
+        part = ids[start : start + IDS_PER_MESSAGE]
+        make = _wait_message(session.session_id, part, mode)
+        for news in _wait(session, connection, make, progress):
+            apply_news(news, items)
+    finished = [item for item in items.values() if item.state in _DONE]
+    return (
+        [item for item in finished if isinstance(item, Task)],
+        [item for item in finished if isinstance(item, DataObject)],
+    )
+
+
+def wait_for_session(session: Session, progress: bool) -> None:
+    """Wait for every task submitted so far."""
+    connection = session._usable_connection()
+    _wait(session, connection, _wait_message(session.session_id, [], "session"), progress)
+
+
+def update_items(session: Session, items: Items) -> None:
+    """Ask for states and infos."""
+    connection = session._usable_connection()
+    ids = list(items)
+    for start in range(0, len(ids), IDS_PER_MESSAGE):
+        make = _update_message(session.session_id, ids[start : start + IDS_PER_MESSAGE])
+        for news in _wait(session, connection, make, False):
+            apply_news(news, items)
+
+
+def fetch_object(session: Session, obj: DataObject, path: str | os.PathLike[str] | None) -> DataInstance:
+    """The content of a kept, submitted object; streamed to `path` when one is given."""
+    connection = session._usable_connection()
+    target = None if path is None else os.fspath(path)
+    replies = _wait(session, connection, lambda number: Fetch(number, session.session_id, obj._num), False)
+    fetched: Fetched = replies[0]
+    meta = fetched.meta
+    is_directory = obj.data_type is DataType.DIRECTORY
+    info = ObjectInfo(
+        meta.size,
+        obj._declared_type if is_directory else meta.content_type,
+        fetched.worker,
+        _user(meta.info_user),
+    )
+    obj._info = info
+    obj._state = DataObjectState.FINISHED
+    if fetched.data is None:
+        assert session.client is not None
+        return session.client._download(obj, fetched.ticket, target)
+    instance = DataInstance(fetched.data, spec=obj.spec, info=info)
+    if target is None:
+        return instance
+    instance.write(target)
+    return DataInstance(path=target, spec=obj.spec, info=info)
+
+
+def apply_news(news: News, items: Items) -> None:
+    """Put states and infos where they belong."""
+    for num, state, start_time, duration, worker, user, debug in news.tasks:
+        task = items.get(num)
+        if isinstance(task, Task):
+            task._state = TaskState(state)
+            task._info = TaskInfo(None, start_time, duration, worker, _user(user), debug)
+    for num, state, size, content_type, worker, user in news.objects:
+        obj = items.get(num)
+        if isinstance(obj, DataObject):
+            obj._state = DataObjectState(state)
+            if obj.data_type is DataType.DIRECTORY:
+                content_type = obj._declared_type
+            obj._info = ObjectInfo(size, content_type, worker, _user(user))
+
+
+def _user(data: bytes) -> dict[str, Any]:
+    """`info.user` from JSON that a task wrote; {} when it is none."""
+    if not data:
+        return {}
+    try:
+        user = json.loads(data)
+    except ValueError:
+        return {}
+    return user if isinstance(user, dict) else {}
+
+
+def _wait_message(session_id: int, ids: list[int], mode: str) -> Callable[[int], Wait]:
+    return lambda number: Wait(number, session_id, ids, mode)
+
+
+def _update_message(session_id: int, ids: list[int]) -> Callable[[int], Update]:
+    return lambda number: Update(number, session_id, ids)
+
+
+def _wait(session: Session, connection: Connection, make: Callable[[int], Any], progress: bool) -> list[Any]:
+    """Send a request and wait for its answer as long as it takes. Shows progress when asked to, and after a
+    while without any the reasons that the server gives. An interrupted wait is taken back."""
+    pending = connection.request(make, session.session_id)
+    try:
+        return _follow(session, connection, pending, progress)
+    except RainException:
+        session._raise_failure(connection)
+        raise
+    finally:
+        pending.cancel()
+
+
+def _follow(session: Session, connection: Connection, pending: Pending, progress: bool) -> list[Any]:
+    if not progress:
+        replies = pending.wait(QUIET_S)
+        return _watch(session, connection, pending, None) if replies is None else replies
+    from tqdm.auto import tqdm
+
+    with closing(tqdm(unit="task", desc=session.name, leave=True)) as meter:
+        return _watch(session, connection, pending, meter)
+
+
+def _watch(session: Session, connection: Connection, pending: Pending, meter: Any) -> list[Any]:
+    interval = QUIET_S if meter is None else _SHOW_INTERVAL_S
+    told: set[str] = set()
+    finished, quiet_s = -1, 0.0
+    while True:
+        progress: Progress = connection.ask(
+            lambda number: AskProgress(number, session.session_id), session.session_id
+        )
+        if meter is not None:
+            _show(meter, progress)
+        quiet_s = quiet_s + interval if progress.finished == finished else 0.0
+        finished = progress.finished
+        if quiet_s >= QUIET_S or (meter is None and progress.finished == 0):
+            for reason in progress.reasons:
+                if reason not in told:
+                    told.add(reason)
+                    warn(f"Session {session.session_id} waits: {reason}")
+        replies = pending.wait(interval)
+        if replies is not None:
+            if meter is not None:
+                _show(
+                    meter,
+                    connection.ask(
+                        lambda number: AskProgress(number, session.session_id), session.session_id
+                    ),
+                )
+            return replies
+
+
+def _show(meter: Any, progress: Progress) -> None:
+    meter.total = progress.total
+    meter.n = progress.finished
+    meter.set_postfix(running=progress.running)

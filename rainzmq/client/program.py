@@ -1,0 +1,413 @@
+"""External programs as tasks: `Execute`, and `Program` as a reusable pattern of it.
+
+Both are compiled to the same thing. Data objects and files among the arguments get relative paths, and the
+paths take their places, so that a worker sees nothing but strings. What all tasks of a program share is one
+body, which travels once.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rainzmq.client.active import get_active_session
+from rainzmq.client.checks import check_cpus, check_name, check_relative_path
+from rainzmq.client.dataobj import DataObject
+from rainzmq.client.inputs import Input
+from rainzmq.client.outputs import Output, OutputDir, check_labels
+from rainzmq.client.task import Body, Task, as_object, input_object
+from rainzmq.common.errors import RainException
+from rainzmq.common.labeled_list import LabeledList
+from rainzmq.common.limits import CONFIG_LIMIT_BYTES
+from rainzmq.common.states import DataType
+from rainzmq.protocol.codec import pack
+
+if TYPE_CHECKING:
+    from rainzmq.client.session import Session
+
+TASK_TYPE = "builtin/execute"
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One input: a data object, an `Input` with one, or a hole."""
+
+    source: DataObject | Task | Input
+    path: str | None  # None: not mapped to a file
+
+    @property
+    def label(self) -> str | None:
+        return self.source.label if isinstance(self.source, Input) else None
+
+    @property
+    def write(self) -> bool:
+        return isinstance(self.source, Input) and self.source.write
+
+    @property
+    def is_hole(self) -> bool:
+        return isinstance(self.source, Input) and self.source.dataobj is None
+
+
+class Pattern:
+    """A program's arguments, checked and compiled.
+
+    Attributes:
+        slots: the inputs, in order: stdin, those among the arguments, input_paths.
+        outputs: the outputs, in order: stdout, those among the arguments, output_paths.
+        config: what the worker is told.
+        packed: the same as the configuration of a body.
+    """
+
+    def __init__(
+        self, args: Any, stdout: Any, stdin: Any, input_paths: Any, output_paths: Any, shell: bool
+    ) -> None:
+        """RainException when something is wrong with an argument."""
+        self.slots: list[_Slot] = []
+        self.outputs: list[Output] = []
+        self._explicit = {item.path or item.label for item in _files(args, input_paths, output_paths)}
+        self._add_stdout(stdout)
+        stdin_index = self._add_stdin(stdin)
+        words = [self._word(word, position, shell) for position, word in enumerate(_split(args, shell))]
+        self._add_paths(input_paths, output_paths)
+        check_labels([slot.label for slot in self.slots], "inputs")
+        check_labels([output.label for output in self.outputs], "outputs")
+        self._check_paths()
+        self.config: dict[str, Any] = {
+            "args": [" ".join(words)] if shell else words,
+            "stdin": stdin_index,
+            "stdout": 0 if self.outputs and self.outputs[0].path is None else None,
+            "shell": bool(shell),
+            "inputs": [[slot.path, slot.write] for slot in self.slots],
+            "outputs": [output.path for output in self.outputs],
+        }
+        self.packed = _pack(self.config)
+
+    def body(self, cpus: int, name: str | None) -> Body:
+        """What all tasks of this pattern share."""
+        outputs = tuple(output.template() for output in self.outputs)
+        return Body(
+            TASK_TYPE, check_cpus(cpus), None if name is None else check_name(name), self.packed, outputs
+        )
+
+    def inputs(self, session: Session, fillings: Mapping[str, Any]) -> LabeledList[DataObject]:
+        """The data objects of a task in `session`, holes filled; RainException for one that does not fit."""
+        objects: LabeledList[DataObject] = LabeledList()
+        for position, slot in enumerate(self.slots):
+            source, label = slot.source, slot.label
+            what = f"input {position if label is None else label!r}"
+            if isinstance(source, Input):
+                if source.dataobj is None and label is not None and label in fillings:
+                    source = source.with_object(fillings[label])
+                objects.append(input_object(source, session, what), label)
+            else:
+                objects.append(as_object(source, session, what))
+        return objects
+
+    def _add_stdout(self, stdout: Any) -> None:
+        if stdout is None or stdout is False:
+            return
+        output = Output("stdout") if stdout is True else Output(stdout) if isinstance(stdout, str) else stdout
+        if not isinstance(output, Output) or output.data_type is not DataType.BLOB:
+            raise RainException(f"stdout is True, a label or an Output, not {stdout!r}")
+        if output.path is not None:
+            raise RainException("stdout is not written to a file, so its Output has no path")
+        self.outputs.append(_plain_output(output))
+
+    def _add_stdin(self, stdin: Any) -> int | None:
+        if stdin is None:
+            return None
+        _check_input(stdin, "stdin")
+        if isinstance(stdin, Input) and (stdin.data_type is not DataType.BLOB or stdin.write):
+            raise RainException(f"stdin is a blob that is read, not {stdin!r}")
+        self.slots.append(_Slot(stdin, stdin.path if isinstance(stdin, Input) else None))
+        return 0
+
+    def _word(self, word: Any, position: int, shell: bool) -> str:
+        """What stands in an argument's place."""
+        what = f"argument {position}"
+        if isinstance(word, str):
+            return _check_text(word, what)
+        if isinstance(word, Output):
+            path = word.path or word.label or self._free_name("output")
+            word = _plain_output(word, check_relative_path(path, what))
+            self.outputs.append(word)
+            path = word.path or ""
+        elif isinstance(word, (DataObject, Task, Input)):
+            path = self._mapped(word, what)
+        elif isinstance(word, os.PathLike):
+            return _check_text(os.fspath(word), what)
+        else:
+            raise RainException(
+                f"{what} is {word!r:.80} of type {type(word).__qualname__}; arguments are str, data objects, "
+                "tasks, Input and Output; use str(...) for numbers"
+            )
+        if position == 0 or path.startswith("-"):
+            path = f"./{path}"
+        return shlex.quote(path) if shell else path
+
+    def _mapped(self, source: DataObject | Task | Input, what: str) -> str:
+        """The path that an input of this kind is mapped to; the same one when it was met before."""
+        for slot in self.slots:
+            if slot.path is not None and _same(slot.source, source):
+                return slot.path
+        _check_input(source, what)
+        path = (source.path or source.label) if isinstance(source, Input) else None
+        slot = _Slot(source, check_relative_path(path or self._free_name("input"), what))
+        self.slots.append(slot)
+        assert slot.path is not None
+        return slot.path
+
+    def _add_paths(self, input_paths: Any, output_paths: Any) -> None:
+        for item in _sequence(input_paths, "input_paths"):
+            if not isinstance(item, Input) or not (item.path or item.label):
+                raise RainException(f"input_paths holds Inputs with a path or a label, not {item!r:.80}")
+            self._mapped(item, f"input_paths, {item!r}")
+        for item in _sequence(output_paths, "output_paths"):
+            output = Output(item) if isinstance(item, str) else item
+            if not isinstance(output, Output) or not (output.path or output.label):
+                raise RainException(
+                    f"output_paths holds paths and Outputs with a path or a label, not {item!r:.80}"
+                )
+            path = check_relative_path(output.path or output.label, f"output_paths, {output!r}")
+            self.outputs.append(_plain_output(output, path))
+
+    def _free_name(self, kind: str) -> str:
+        used = {slot.path for slot in self.slots} | {output.path for output in self.outputs} | self._explicit
+        number = 1
+        while f"{kind}_{number}" in used:
+            number += 1
+        return f"{kind}_{number}"
+
+    def _check_paths(self) -> None:
+        """No two inputs at one path, no two outputs, and nothing inside of a file or a read-only directory.
+        An output may be what an input with write=True became, or stand in such a directory."""
+        inputs = {slot.path: slot for slot in self.slots if slot.path is not None}
+        paths = [slot.path for slot in self.slots if slot.path is not None]
+        outputs = [output.path for output in self.outputs if output.path is not None]
+        for group in (paths, outputs):
+            path, count = Counter(group).most_common(1)[0] if group else ("", 0)
+            if count > 1:
+                raise RainException(f"Two files of the program have the path {path!r}")
+        everything = {*paths, *outputs}
+        for path in outputs:
+            slot = inputs.get(path)
+            if slot is not None and not slot.write:
+                raise RainException(
+                    f"The path {path!r} is an input and an output; map the input with write=True, "
+                    "or choose another path"
+                )
+        for path in (*paths, *outputs):
+            parent = os.path.dirname(path)
+            while parent:
+                if parent in everything and not (
+                    path not in inputs and parent in inputs and inputs[parent].write
+                ):
+                    raise RainException(
+                        f"The path {path!r} is inside of {parent!r}, which is another file of the program"
+                    )
+                parent = os.path.dirname(parent)
+
+
+class Execute(Task):
+    """A task that runs a program in a fresh directory."""
+
+    TASK_TYPE = TASK_TYPE
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        args: Any,
+        stdout: Any = None,
+        stdin: Any = None,
+        input_paths: Any = (),
+        output_paths: Any = (),
+        shell: bool = False,
+        cpus: int = 1,
+        *,
+        name: str | None = None,
+        session: Session | None = None,
+    ) -> None:
+        """`args` is a string, split as a shell does, or a sequence of str, data objects, tasks, `Input`s
+        (mapped to a file, whose path takes its place) and `Output`s (that file becomes an output). `stdout`
+        is True (label "stdout"), a label, or an `Output`; `stdin` an object or `Input`. `input_paths` and
+        `output_paths` map more files. With `shell` the arguments, joined by spaces, are a command of
+        `/bin/sh`.
+
+        Inputs are in the order stdin, arguments, input_paths; outputs in the order stdout, arguments,
+        output_paths.
+
+        Raises:
+            RainException: something is wrong with an argument; no active session.
+        """
+        pattern = Pattern(args, stdout, stdin, input_paths, output_paths, shell)
+        for slot in pattern.slots:
+            if slot.is_hole:
+                raise RainException(f"{slot.source!r} has no data object; give it one with dataobj=")
+        session = get_active_session() if session is None else session
+        body = pattern.body(cpus, name)
+        self._setup(
+            session, body, pattern.inputs(session, {}), tuple(pattern.outputs), spec_config=pattern.config
+        )
+
+
+class Program:
+    """A reusable pattern of `Execute` with `Input("label")` holes; called with them filled it makes a task.
+
+    Attributes:
+        name: the default name of its tasks, None for none.
+    """
+
+    def __init__(
+        self,
+        args: Any,
+        stdout: Any = None,
+        stdin: Any = None,
+        input_paths: Any = (),
+        output_paths: Any = (),
+        shell: bool = False,
+        name: str | None = None,
+        cpus: int = 1,
+    ) -> None:
+        """The arguments mean what they mean for `Execute`, but `Input`s without a data object are holes.
+
+        Raises:
+            RainException: something is wrong with an argument; a hole without a label.
+        """
+        self._pattern = Pattern(args, stdout, stdin, input_paths, output_paths, shell)
+        self._holes: dict[str, None] = {}
+        for slot in self._pattern.slots:
+            if slot.is_hole:
+                if slot.label is None:
+                    raise RainException(f"The hole {slot.source!r} has no label")
+                self._holes[slot.label] = None
+        self._body = self._pattern.body(cpus, name)
+        self.name = name
+
+    def __call__(self, **fillings: Any) -> Task:
+        """A task of the active session. Keywords are the labels of the holes, values data objects or tasks;
+        `name` is the task's name unless it is a hole.
+
+        Raises:
+            TypeError: a hole is not filled, or a keyword is no hole.
+            RainException: an object does not fit; no active session.
+        """
+        name = None
+        if "name" not in self._holes:
+            name = fillings.pop("name", None)
+        missing = [label for label in self._holes if label not in fillings]
+        unknown = [label for label in fillings if label not in self._holes]
+        if missing:
+            raise TypeError(f"{self._title()} is called without its input {', '.join(map(repr, missing))}")
+        if unknown:
+            has = ", ".join(map(repr, self._holes)) or "none"
+            raise TypeError(
+                f"{self._title()} has no input {', '.join(map(repr, unknown))}; its inputs: {has}"
+            )
+        session = get_active_session()
+        objects = self._pattern.inputs(session, fillings)
+        task = Execute.__new__(Execute)
+        task._setup(
+            session,
+            self._body,
+            objects,
+            tuple(self._pattern.outputs),
+            name=None if name is None else check_name(name),
+            spec_config=self._pattern.config,
+        )
+        return task
+
+    def _title(self) -> str:
+        return "The program" if self.name is None else f"The program {self.name!r}"
+
+    def __repr__(self) -> str:
+        name = "" if self.name is None else f" {self.name!r}"
+        return f"<Program{name} {self._pattern.config['args']!r:.80}, inputs: {list(self._holes)}>"
+
+
+def _split(args: Any, shell: bool) -> Sequence[Any]:
+    if isinstance(args, str):
+        _check_text(args, "args")
+        if shell:
+            words: Sequence[Any] = [args] if args.strip() else []
+        else:
+            try:
+                words = shlex.split(args)
+            except ValueError as error:
+                raise RainException(f"args {args!r:.80} can not be split into words: {error}") from None
+    else:
+        words = _sequence(args, "args")
+    if not words or words[0] == "":
+        raise RainException("args names no program")
+    if isinstance(words[0], Output):
+        raise RainException(f"args begins with {words[0]!r}, which is no program")
+    return words
+
+
+def _sequence(items: Any, what: str) -> list[Any]:
+    if isinstance(items, (str, bytes, Mapping, DataObject, Task)) or not isinstance(items, Iterable):
+        raise RainException(f"{what} is a sequence, not {items!r:.80} of type {type(items).__qualname__}")
+    return list(items)
+
+
+def _files(*groups: Any) -> Iterable[Input | Output]:
+    for group in groups:
+        if isinstance(group, Iterable) and not isinstance(group, (str, bytes)):
+            for item in group if isinstance(group, (list, tuple)) else ():
+                if isinstance(item, (Input, Output)):
+                    yield item
+
+
+def _check_input(source: Any, what: str) -> None:
+    if not isinstance(source, (DataObject, Task, Input)):
+        hint = "; make one of it with blob()" if isinstance(source, (str, bytes)) else ""
+        raise RainException(f"{what} is a data object, a task or an Input, not {source!r:.80}{hint}")
+    if isinstance(source, Input) and source.load:
+        raise RainException(f"{what}: {source!r}: load=True is for Python functions, a program gets a file")
+
+
+def _check_text(text: str, what: str) -> str:
+    if "\0" in text:
+        raise RainException(f"{what} holds a NUL character, which no program can be given: {text!r:.80}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RainException(f"{what} is not valid Unicode: {text!r:.80}") from None
+    return text
+
+
+def _plain_output(output: Output, path: str | None = None) -> Output:
+    """The output at its final path; RainException when it can not be one of a program."""
+    if output.encode is not None:
+        raise RainException(
+            f"{output!r}: encode is for Python functions; what a program writes is taken as it is"
+        )
+    if output.data_type is DataType.DIRECTORY:
+        return OutputDir(output.label, size_hint=output.size_hint, path=path)
+    return Output(output.label, size_hint=output.size_hint, content_type=output.content_type, path=path)
+
+
+def _same(first: DataObject | Task | Input, second: DataObject | Task | Input) -> bool:
+    """Whether two inputs are one: the same object, or holes of one label that say the same."""
+    if first is second:
+        return True
+    if not isinstance(first, Input) or not isinstance(second, Input) or first.label is None:
+        return False
+    return type(first) is type(second) and all(
+        getattr(first, field) == getattr(second, field)
+        for field in ("label", "path", "dataobj", "content_type", "write")
+    )
+
+
+def _pack(config: dict[str, Any]) -> bytes:
+    packed = pack(config)
+    if len(packed) > CONFIG_LIMIT_BYTES:
+        raise RainException(
+            f"The arguments and paths of a program take {len(packed)} bytes, the limit is "
+            f"{CONFIG_LIMIT_BYTES}; pass them in a file, or the files in a directory"
+        )
+    return packed

@@ -1,0 +1,381 @@
+"""Sessions: containers of one graph each, submitted in one or more steps."""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rainzmq.client import active
+from rainzmq.client.active import get_active_session
+from rainzmq.client.checks import check_name
+from rainzmq.client.dataobj import DataObject, Snapshot
+from rainzmq.client.failure import failure_error
+from rainzmq.client.graph import Graph
+from rainzmq.client.news import (
+    IDS_PER_MESSAGE,
+    fetch_object,
+    flatten,
+    update_items,
+    wait_for_items,
+    wait_for_session,
+)
+from rainzmq.client.site import Site
+from rainzmq.client.submit import BodyKey, build_submission
+from rainzmq.client.task import Task
+from rainzmq.common.errors import RainException, SessionException
+from rainzmq.common.ids import MAX_ID, local_of
+from rainzmq.common.states import DataType
+from rainzmq.protocol.messages.client import AskProgress, CloseSession, Unkeep
+from rainzmq.protocol.messages.shared import Failure
+
+if TYPE_CHECKING:
+    from rainzmq.client.client import Client
+    from rainzmq.client.connection import Connection
+    from rainzmq.common.data_instance import DataInstance
+
+__all__ = ["Session", "get_active_session"]
+
+_MESSAGES_AT_ONCE = 32
+
+
+class Session:
+    """A graph of tasks and data objects, and what became of it on the server.
+
+    Holds tasks and objects only until they are submitted; after that it knows no more of a task than where it
+    was made, so that a program may drop the tasks of a large graph.
+
+    Attributes:
+        client: the client it belongs to; None for a session that only builds and checks graphs.
+        session_id: its number on the server.
+        name: for people.
+    """
+
+    def __init__(self, client: Client | None, session_id: int, name: str = "Unnamed Session") -> None:
+        """Users of a server call `Client.new_session`; `Session(None, 1)` builds and checks graphs
+        offline."""
+        self.client = client
+        self.session_id = session_id
+        self.name = check_name(name, "session name")
+        self._closed = False
+        self._entered = 0
+        self._lock = threading.Lock()
+        self._next_id = 1
+        self._tasks: list[Task] = []
+        self._constants: list[DataObject] = []
+        self._hidden: list[DataObject] = []  # constants that the user does not know of
+        self._bodies: dict[BodyKey, int] = {}
+        self._functions: dict[Any, Any] = {}  # pickled functions, by `Remote`
+        self._batch = 0
+        self._finished_batch = 0
+        self._failure: Failure | None = None
+        self._submitted_ids = array("I")
+        self._submitted_sites = array("I")
+        self._sites: dict[Site | None, int] = {}
+
+    # -- life
+    # --------------------------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> bool:
+        """Whether it is open: not closed, and its client still connected. A failed session is open until
+        closed."""
+        return not self._closed and (self.client is None or self.client.connected)
+
+    def __enter__(self) -> Session:
+        """Make it the active session until the end of the block, and close it at the end of the outermost
+        block.
+
+        Raises:
+            RainException: it is closed.
+        """
+        self._check_open()
+        active.push(self)
+        self._entered += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        active.pop(self)
+        self._entered -= 1
+        if not self._entered:
+            self.close()
+
+    @contextmanager
+    def bind_only(self) -> Iterator[Session]:
+        """Make it the active session for a block, without closing it. RainException when it is closed."""
+        self._check_open()
+        active.push(self)
+        try:
+            yield self
+        finally:
+            active.pop(self)
+
+    def set_as_default(self) -> None:
+        """Use it when no session is entered, until it is closed. RainException when it is closed."""
+        self._check_open()
+        active.set_default(self)
+
+    def close(self) -> None:
+        """Stop its running tasks and free its objects. A closed session can only be closed again."""
+        if self._closed:
+            return
+        connection = None if self.client is None or not self.client.connected else self._connection()
+        self._closed = True
+        active.clear_default(self)
+        for kept in (self._tasks, self._constants, self._hidden, self._functions):
+            kept.clear()
+        if connection is not None:
+            with connection.suppress_loss():
+                connection.ask(lambda number: CloseSession(number, self.session_id))
+
+    # -- building
+    # ----------------------------------------------------------------------------------------------
+
+    @property
+    def task_count(self) -> int:
+        """Unsubmitted tasks."""
+        return len(self._tasks)
+
+    @property
+    def dataobj_count(self) -> int:
+        """Unsubmitted data objects: constants, and outputs of unsubmitted tasks."""
+        return len(self._constants) + sum(len(task.outputs) for task in self._tasks)
+
+    def keep_all(self) -> None:
+        """Keep all unsubmitted data objects."""
+        for obj in self._unsubmitted_objects():
+            obj._keep = True
+
+    def make_graph(self) -> Graph:
+        """The unsubmitted part of the graph, to be looked at."""
+        return Graph(list(self._tasks), list(self._constants))
+
+    def submit(self) -> None:
+        """Send the unsubmitted part of the graph to the server, which starts to work on it.
+
+        Raises:
+            RainException: something is wrong with the graph, such as a cycle; nothing was sent then. Or the
+                session has no client.
+            SessionException: the session is closed or failed, or the connection is lost.
+        """
+        self._check_open()
+        everything = [*self._constants, *self._hidden]
+        submission = build_submission(self.session_id, self._tasks, everything, self._bodies)
+        if self.client is None:
+            raise RainException("A session without a client can build and check a graph, but not submit it")
+        connection = self._connection()
+        self._raise_failure(connection)
+        if not self._tasks and not everything:
+            return
+        for obj in submission.uploads:
+            assert obj._payload is not None
+            self.client._upload(obj.id.uid, obj._payload)
+        for position, message in enumerate(submission.messages):
+            connection.send(message)
+            if position % _MESSAGES_AT_ONCE == _MESSAGES_AT_ONCE - 1:
+                # An answer shows that the server has taken in what was sent before, so nothing piles up.
+                self._ask(connection, lambda number: AskProgress(number, self.session_id))
+        self._bodies.update(submission.bodies)
+        self._mark_submitted(everything)
+
+    def _mark_submitted(self, constants: list[DataObject]) -> None:
+        self._batch += 1
+        for obj in constants:
+            obj._batch = self._batch
+            obj._payload = None
+        for task in sorted(self._tasks, key=lambda task: task._num):
+            task._batch = self._batch
+            task._config = b""
+            task._hidden = ()
+            for obj in task.outputs:
+                obj._batch = self._batch
+            self._submitted_ids.append(task._num)
+            self._submitted_sites.append(self._sites.setdefault(task._site, len(self._sites)))
+        self._tasks, self._constants, self._hidden = [], [], []
+
+    # -- results
+    # -----------------------------------------------------------------------------------------------
+
+    def wait(self, items: Any, progress: bool = False) -> None:
+        """Wait until these tasks and data objects (also in nested sequences) are finished; their states and
+        infos are updated. `progress` shows a progress bar.
+
+        Raises:
+            RainException: one was not submitted, or is of another session.
+            TaskException: a task of the session failed.
+            SessionException: the session is closed, or the server is gone.
+        """
+        wait_for_items(self, self._submitted(items), "all", progress)
+
+    def wait_some(self, items: Any) -> tuple[list[Task], list[DataObject]]:
+        """Wait until at least one of these is finished; returns the finished tasks and the finished objects,
+        in the order given. Without items, two empty lists. Raises what `wait` raises."""
+        return wait_for_items(self, self._submitted(items), "some", False)
+
+    def wait_all(self, progress: bool = False) -> None:
+        """Wait until everything submitted so far is finished. Raises what `wait` raises."""
+        batch = self._batch
+        wait_for_session(self, progress)
+        self._finished_batch = max(self._finished_batch, batch)
+
+    def fetch(self, obj: DataObject | Task, path: str | os.PathLike[str] | None = None) -> DataInstance:
+        """The content of a kept object, once it is finished. With `path` it is streamed to that file or
+        directory and not held in memory.
+
+        Raises:
+            RainException: it is not kept or was not submitted.
+            TaskException: a task of the session failed.
+            SessionException: the session is closed, or the server is gone.
+        """
+        target = obj.output if isinstance(obj, Task) else obj
+        if not isinstance(target, DataObject):
+            raise RainException(f"Only data objects and tasks can be fetched, not {obj!r:.80}")
+        if target._batch and not target._keep:
+            raise RainException(f"{target.describe()} is not kept; call keep() on it before submit()")
+        self._submitted([target])
+        return fetch_object(self, target, path)
+
+    def update(self, items: Any) -> None:
+        """Ask the server for the states and infos of these tasks and data objects. Raises what `wait`
+        raises."""
+        update_items(self, self._submitted(items))
+
+    def unkeep(self, objs: Any) -> None:
+        """Undo `keep()` of these objects; they are removed as soon as no task needs them.
+
+        Raises:
+            RainException: one is not kept, and then none is changed, or is of another session.
+            TaskException: a task of the session failed.
+            SessionException: the session is closed, or the server is gone.
+        """
+        targets = [item.output if isinstance(item, Task) else item for item in flatten(objs)]
+        for obj in targets:
+            self._check_own(obj)
+            if not obj._keep:
+                raise RainException(f"{obj.describe()} is not kept")
+        submitted = [obj for obj in targets if obj._batch]
+        if submitted:
+            connection = self._usable_connection()
+            ids = [obj._num for obj in submitted]
+            for start in range(0, len(ids), IDS_PER_MESSAGE):
+                part = ids[start : start + IDS_PER_MESSAGE]
+                self._ask(connection, lambda number, part=part: Unkeep(number, self.session_id, part))
+        for obj in targets:
+            obj._state = obj.state
+            obj._keep = False
+
+    # -- for the package
+    # ---------------------------------------------------------------------------------------
+
+    @property
+    def error(self) -> SessionException | None:
+        """The error that ended the session, as far as it was heard of; None while there is none."""
+        if self._failure is None and self.client is not None and self.client.connected:
+            self._failure = self._connection().failures.get(self.session_id)
+        return None if self._failure is None else self._failure_exception(self._failure)
+
+    def _take_ids(self, count: int) -> int:
+        """The first of `count` consecutive new ids."""
+        with self._lock:
+            first = self._next_id
+            if self._closed:
+                raise SessionException(f"Session {self.session_id} is closed", self.session_id)
+            if first + count > MAX_ID:
+                raise RainException(
+                    f"Session {self.session_id} has used up its {MAX_ID} ids; open another session"
+                )
+            self._next_id = first + count
+        return first
+
+    def _add_task(self, task: Task) -> None:
+        self._tasks.append(task)
+
+    def _new_constant(
+        self, label: str, data_type: DataType, content_type: str | None, payload: bytes | Snapshot
+    ) -> DataObject:
+        obj = DataObject(self, self._take_ids(1), label, data_type, content_type, None, payload)
+        self._constants.append(obj)
+        return obj
+
+    def _new_hidden_constant(self, payload: bytes) -> DataObject:
+        """A constant that the user does not see, for what is too large for a task's configuration."""
+        obj = DataObject(self, self._take_ids(1), None, DataType.BLOB, None, None, payload)
+        self._hidden.append(obj)
+        return obj
+
+    def _unsubmitted_objects(self) -> Iterator[DataObject]:
+        yield from self._constants
+        for task in self._tasks:
+            yield from task.outputs
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SessionException(f"Session {self.session_id} is closed", self.session_id)
+
+    def _check_own(self, item: Any) -> None:
+        if not isinstance(item, (Task, DataObject)):
+            raise RainException(f"Tasks and data objects are due here, not {item!r:.80}")
+        if item.session is not self:
+            raise RainException(
+                f"{item.describe()} belongs to session {item.session.session_id}, "
+                f"not to session {self.session_id}"
+            )
+
+    def _submitted(self, items: Any) -> dict[int, Task | DataObject]:
+        """The given items by id, once each, in order; RainException for one that was not submitted."""
+        result: dict[int, Task | DataObject] = {}
+        for item in flatten(items):
+            self._check_own(item)
+            if not item._batch:
+                raise RainException(f"{item.describe()} was not submitted; call submit() first")
+            result[item._num] = item
+        return result
+
+    def _connection(self) -> Connection:
+        if self.client is None:
+            raise RainException("The session has no client")
+        return self.client._connection
+
+    def _usable_connection(self) -> Connection:
+        """The connection, when neither it nor the session has ended."""
+        self._check_open()
+        connection = self._connection()
+        self._raise_failure(connection)
+        return connection
+
+    def _raise_failure(self, connection: Connection) -> None:
+        if self._failure is None:
+            self._failure = connection.failure_of(self.session_id)
+        if self._failure is not None:
+            raise self._failure_exception(self._failure) from None
+
+    def _failure_exception(self, failure: Failure) -> SessionException:
+        # A new one each time: an exception that is raised again and again collects tracebacks.
+        return failure_error(failure, self.session_id, self._site_of(local_of(failure.task)))
+
+    def _ask(self, connection: Connection, make: Any) -> Any:
+        """A request and its answer; the session's failure is raised in place of what came of it."""
+        try:
+            return connection.ask(make, self.session_id)
+        except RainException:
+            self._raise_failure(connection)
+            raise
+
+    def _error_of(self, num: int) -> str | None:
+        """The error text of a task that is known to have failed."""
+        failure = self._failure
+        return failure.message if failure is not None and local_of(failure.task) == num else None
+
+    def _site_of(self, num: int) -> Site | None:
+        index = bisect_left(self._submitted_ids, num)
+        if index == len(self._submitted_ids) or self._submitted_ids[index] != num:
+            return None
+        return list(self._sites)[self._submitted_sites[index]]
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "failed" if self._failure is not None else "open"
+        return f"<Session {self.session_id} {self.name!r} {state}, {self.task_count} unsubmitted tasks>"
