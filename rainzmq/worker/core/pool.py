@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 from rainzmq.worker.core.jobs import Job
 
@@ -126,6 +127,9 @@ class Subworker:
         killed: uids of jobs that it dies for.
         bodies: task bodies it was sent.
         began: when the first job of the queue began, as far as is known.
+        expected_s: mean durations of the jobs in the queue together, infinite when one is not known; None
+            when it
+            must be computed again.
     """
 
     number: int
@@ -138,6 +142,7 @@ class Subworker:
     killed: set[int] = field(default_factory=set)
     bodies: set[BodyKey] = field(default_factory=set)
     began: float = 0.0
+    expected_s: float | None = None
 
 
 class PoolCore:
@@ -167,13 +172,9 @@ class PoolCore:
         queue = subworker.queue
         if len(queue) >= AHEAD_JOBS or now - subworker.began >= AHEAD_S:
             return 0
-        expected = 0.0
-        for job in queue:
-            queued = self.mean_duration(job.session_id, job.body.key)
-            if queued is None:
-                return 0
-            expected += queued
-        room = AHEAD_S - expected
+        if subworker.expected_s is None:
+            subworker.expected_s = sum(map(self._expect, queue))
+        room = AHEAD_S - subworker.expected_s
         return min(AHEAD_JOBS - len(queue), int(room / mean) if mean > 0 else AHEAD_JOBS) if room > 0 else 0
 
     def mean_duration(self, session_id: int, body_key: int) -> float | None:
@@ -186,6 +187,8 @@ class PoolCore:
         busy = self._busy_on.get(job.cpus)
         if busy is not None and busy.kind == job.kind and job.cpus:
             busy.queue.append(job)
+            if busy.expected_s is not None:
+                busy.expected_s += self._expect(job)
             self._home[job.uid] = busy
             return [Run(busy.number, [job])]
         return self._place([job], now)
@@ -271,6 +274,7 @@ class PoolCore:
         if job is None or job.uid != uid or job.attempt != attempt:
             return None, []
         subworker.queue.popleft()
+        subworker.expected_s = None
         self._forget_job(uid)
         subworker.began = now
         effects: list[Effect] = [] if subworker.queue or subworker.dying else self._release(subworker, now)
@@ -373,6 +377,7 @@ class PoolCore:
             self._busy_on[subworker.cpus] = subworker
             self._last_on[subworker.cpus] = subworker.number
         subworker.queue.extend(jobs)
+        subworker.expected_s = None
         for job in jobs:
             self._home[job.uid] = subworker
         return [Run(subworker.number, jobs)]
@@ -384,6 +389,7 @@ class PoolCore:
             return []
         if jobs:
             subworker.queue.extend(jobs)
+            subworker.expected_s = None
             return [Run(subworker.number, jobs)]
         return [] if subworker.queue else self._release(subworker, now)
 
@@ -403,6 +409,7 @@ class PoolCore:
             return []
         jobs = [job for job in subworker.queue if job.uid in out]
         subworker.queue = deque(job for job in subworker.queue if job.uid not in out)
+        subworker.expected_s = None
         return jobs
 
     def _kill(self, subworker: Subworker) -> list[Effect]:
@@ -457,6 +464,10 @@ class PoolCore:
 
     def _refill(self, kind: str) -> list[Effect]:
         return self.prestart(kind, SPARES) if kind == PYTHON and self._keep_spare else []
+
+    def _expect(self, job: Job) -> float:
+        mean = self.mean_duration(job.session_id, job.body.key)
+        return inf if mean is None else mean
 
     def _measure(self, key: BodyKey, duration_s: float) -> None:
         """Moving mean; one very long job counts as `_SAMPLE_LIMIT_S`, so that it is forgotten soon."""
