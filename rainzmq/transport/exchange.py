@@ -43,6 +43,12 @@ SMALL_BYTES = 256 << 10
 """The digest of an object up to this size is computed on the spot."""
 
 CHECK_INTERVAL_S = 1.0
+_RATE_WINDOW = 10
+"""Checks over which the rate of all that arrives is taken."""
+
+_REST_CHECKS = 5
+"""Checks in a row that see nothing new mean that nothing moves: just under `STALL_S`."""
+
 _MAX_REASON = 1000
 
 Done = Callable[[str | None], None]
@@ -102,6 +108,7 @@ class Exchange:
         self._turns: deque[int] = deque()
         self._blocked: set[Peer] = set()
         self._sender_ended: dict[int, Callable[[bool], None]] = {}
+        self._history: deque[int] = deque([0], maxlen=_RATE_WINDOW + 1)
         self.received_bytes = 0
         self.sent_bytes = 0
 
@@ -247,9 +254,7 @@ class Exchange:
         """Judge silence. Call it every `CHECK_INTERVAL_S` while `busy`."""
         now = self._now()
         receivers = [(item, item.receiver) for item in self._receivers.values() if item.receiver is not None]
-        active = sum([now - receiver.last_progress < STALL_S for _, receiver in receivers])
-        # On a slow line all transfers take turns, so each may seem to rest for as long as the others take.
-        limit_s = STALL_S * max(1, active)
+        limit_s = self._patience_s(sum([receiver.outstanding for _, receiver in receivers]))
         for incoming, receiver in receivers:
             if now - receiver.last_progress >= limit_s:
                 self._follow(incoming, receiver.on_stalled(now))
@@ -270,6 +275,15 @@ class Exchange:
         self._senders.clear()
         self._requests.clear()
         self._turns.clear()
+
+    def _patience_s(self, outstanding: int) -> float:
+        """How long a transfer may rest: `STALL_S`, on a slow line as long as all that is under way takes."""
+        history = self._history
+        history.append(self.received_bytes)
+        if history[-1] == history[max(0, len(history) - _REST_CHECKS)]:
+            return STALL_S  # nothing moves at all, so nobody holds it up
+        rate = (history[-1] - history[0]) / (CHECK_INTERVAL_S * _RATE_WINDOW)
+        return max(STALL_S, outstanding / rate)
 
     def _start(self, incoming: _Incoming) -> None:
         if self._store.has(incoming.uid):

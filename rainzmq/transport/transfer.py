@@ -94,6 +94,7 @@ class Receiver:
         done: it ended, one way or the other.
         error: why it ended without the object; None when it has it, or is not done.
         size: size of the object in the store once it is there.
+        outstanding: bytes that may be under way to here.
         last_progress: when it was started or asked, or bytes came, on the caller's clock.
     """
 
@@ -126,7 +127,7 @@ class Receiver:
         self._ticket = ticket
         self._size_limit = size_limit
         self._sink: Sink | None = None
-        self._outstanding = 0
+        self.outstanding = 0
         self._tries = 0
         self._damaged = 0
         self._reasons: list[str] = []
@@ -154,8 +155,8 @@ class Receiver:
         self.last_progress = now
         if offset < self._sink.position or not len(data):
             return []
-        self._outstanding -= len(data)
-        if self._outstanding < 0:
+        self.outstanding -= len(data)
+        if self.outstanding < 0:
             return self._next_holder("it sent more than was asked for", now)
         if self._size_limit is not None and self._sink.position + len(data) > self._size_limit:
             return self._fail(f"it is larger than the {self._size_limit} bytes that were announced")
@@ -198,10 +199,10 @@ class Receiver:
         return [] if self.done else self._fail(reason)
 
     def _grant(self) -> Outgoing:
-        if self._outstanding > self._credit // 2:
+        if self.outstanding > self._credit // 2:
             return []
-        more = self._credit - self._outstanding
-        self._outstanding = self._credit
+        more = self._credit - self.outstanding
+        self.outstanding = self._credit
         return [(self._holders[0], Credit(self.transfer, more))]
 
     def _reopen(self, now: float) -> Outgoing:
@@ -216,7 +217,7 @@ class Receiver:
     def _ask(self, now: float) -> Outgoing:
         self.transfer = self._new_transfer()
         self.last_progress = now
-        self._outstanding = self._credit
+        self.outstanding = self._credit
         message = FetchData(
             self.transfer, self.uid, self.position, self._credit, self._reply_to, self._ticket
         )
