@@ -26,6 +26,7 @@ from rainzmq.common.limits import (
     HEARTBEAT_INTERVAL_S,
     SUSPECT_AFTER_S,
 )
+from rainzmq.common.ready import write_ready
 from rainzmq.protocol.codec import Header, encode
 from rainzmq.protocol.messages.client import ClientBye, ClientRefused, ClientWelcome
 from rainzmq.protocol.messages.worker import WorkerBye, WorkerRefused, WorkerWelcome
@@ -262,13 +263,6 @@ class Server:
             self.loop.call_threadsafe(lambda: self._handle(event_type(*args)))
 
         return hand_over
-
-
-def write_ready(path: Path) -> None:
-    """Write `ready` to a file, atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("ready")
-    temporary.replace(path)
 
 
 def run_server(options: ServerOptions) -> int:

@@ -1,8 +1,8 @@
 """The real cores of a server and its workers, run together in virtual time without processes.
 
-Messages go through the real codec and through links that are ordered, as TCP is, but as slow as a seeded random
-generator says. Jobs "run" for a random time and produce a digest of their inputs, so that the result of a graph tells
-whether every task got the right inputs. `kill_worker` and `add_worker` make faults.
+Messages go through the real codec and through links that are ordered, as TCP is, but as slow as a seeded
+random generator says. Jobs "run" for a random time and produce a digest of their inputs, so that the result
+of a graph tells whether every task got the right inputs. `kill_worker` and `add_worker` make faults.
 """
 
 from __future__ import annotations
@@ -189,7 +189,9 @@ class SimulatedCluster:
         self._server(ClientSaid(CLIENT, self.server.state.clients[CLIENT].epoch, message))
 
     def run_until(self, done: Callable[[], bool], limit_s: float = 600.0) -> None:
-        """Let virtual time pass until `done`; AssertionError when nothing happens any more or it takes too long."""
+        """Let virtual time pass until `done`; AssertionError when nothing happens any more or it takes too
+        long.
+        """
         while not done():
             assert self._queue, "nothing happens any more"
             at, _, action = heapq.heappop(self._queue)

@@ -1,9 +1,10 @@
 """The worker's connection to its server: hello, epochs, heartbeats, silence.
 
-    connecting --Welcome--> registered --8 s of silence, Fenced--> lost --a message of the server--> connecting
+    connecting --Welcome--> registered --8 s of silence, Fenced--> lost --a message of the server-->
+    connecting
 
-While lost the tasks are stopped; ZeroMQ reconnects by itself, and whatever the server then says to a worker that it
-does not know any more (`Fenced`) makes the worker say hello anew.
+While lost the tasks are stopped; ZeroMQ reconnects by itself, and whatever the server then says to a worker
+that it does not know any more (`Fenced`) makes the worker say hello anew.
 """
 
 from __future__ import annotations
@@ -119,9 +120,7 @@ class ServerLink:
             if message.again:
                 _log.warning("the server refused this worker for now: %s", message.reason)
             else:
-                self._on_end(
-                    f"the server (rainzmq {message.software}) refused this worker: {message.reason}"
-                )
+                self._on_end(f"the server (rainzmq {message.software}) refused this worker: {message.reason}")
         elif isinstance(message, m.Fenced):
             if self.registered or self._loop.now() - self._hello_sent > CONNECT_TIMEOUT_S:
                 self._lose(f"the server fenced this worker: {message.reason}")
@@ -165,5 +164,3 @@ class ServerLink:
     def _lose(self, reason: str) -> None:
         _log.warning("%s; its tasks are stopped", reason)
         self._on_lost(reason)
-
-

@@ -1,6 +1,7 @@
 """The worker process: one loop around the core; the store, transfers and runners are its hands.
 
-    DEALER --message--> WorkerEngine --StartJob--> runner --Outcome--> store --JobEnded--> WorkerEngine --Report--> DEALER
+DEALER --message--> WorkerEngine --StartJob--> runner --Outcome--> store --JobEnded--> WorkerEngine
+--Report--> DEALER
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -22,10 +22,12 @@ from rainzmq import __version__
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import id_of
 from rainzmq.common.limits import INLINE_OBJECT_BYTES
+from rainzmq.common.ready import write_ready
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import Endpoint
-from rainzmq.store import ObjectStore, StoreFull, default_workdir
-from rainzmq.transport.access import find_access
+from rainzmq.store.objects import ObjectStore, StoreFull
+from rainzmq.store.workdir import default_workdir, private_workdir, release_workdir
+from rainzmq.transport.access import Access, find_access
 from rainzmq.transport.control import ControlClient
 from rainzmq.transport.data import DataPort
 from rainzmq.transport.keys import KeyPair
@@ -59,10 +61,14 @@ from rainzmq.worker.core.events import (
 from rainzmq.worker.core.jobs import Job, Outcome
 from rainzmq.worker.cpus import claim_cpus
 from rainzmq.worker.link import ServerLink
+from rainzmq.worker.namespace import protect, unprotect
 from rainzmq.worker.programs import ProgramRunner
 from rainzmq.worker.subworkers import SubworkerPool
 
 _log = logging.getLogger(__name__)
+
+PRESTARTED = 2
+"""Python subworkers that are started before the first task asks for one, unless there are fewer cpus."""
 
 _GC_THRESHOLDS = (50_000, 50, 100)
 
@@ -110,50 +116,98 @@ class Worker:
 
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
-        self.loop = Loop()
         self.exit_reason: str | None = None
-        self._context = zmq.Context()
-        self._cleanups: list[Callable[[], object]] = [self.loop.close, self._context.term]
         self._ready_written = False
-        access = find_access(options.server, None, options.access_file)
-        self._control = ControlClient(self._context, access, "worker")
-        self._cleanups.append(self._control.close)
-        self._control.connect()
         self._hostname = socket.gethostname()
+        self._cleanups: list[Callable[[], object]] = []
+        try:
+            self._open(options)
+        except BaseException:
+            self.close()
+            raise
 
-        workdir = options.workdir or default_workdir()
-        self._place = WorkPlace(workdir)
-        self._cleanups.append(self._place.close)
-        self.store = ObjectStore(self._place.store)
-        self._cleanups.append(self.store.close)
-        indices, pinned, self._claims = claim_cpus(options.cpus)
-        self._pinned = pinned
-
-        auth = Authenticator(self._context, self.loop)
-        self._cleanups.append(auth.close)
-        peer_keys = access.key("worker")
-        auth.allow("data", peer_keys.public, "worker")
-        auth.allow("data", access.server_public, "server")
-        keys = KeyPair.new()
-        self._data = DataPort(self._context, self.loop, self.store, keys, peer_keys, "data")
-        self._cleanups.append(self._data.close)
-        host = options.host or local_address_towards(access.address, access.port)
-        port = self._data.bind(host, options.port)
-        self._endpoint = Endpoint(host, port, keys.public)
+    def _open(self, options: WorkerOptions) -> None:
+        access = find_access(options.server, None, options.access_file)
+        scratch, copy_inputs = self._open_store(options)
+        self.loop = Loop()
+        self._cleanups.append(self.loop.close)
+        context = zmq.Context()
+        self._cleanups.append(context.term)
+        control = ControlClient(context, access, "worker")
+        self._cleanups.append(control.close)
+        control.connect()
+        self._open_data(context, access, options)
 
         processes.become_subreaper()
-        self._subworkers = self._make_runners(options, indices)
+        indices, pinned, claims = claim_cpus(options.cpus)
+        self._cleanups.extend(claim.close for claim in claims)
+        self._builtin = BuiltinRunner(self.loop, self.store, scratch / "builtin", self._on_outcome)
+        self._cleanups.append(self._builtin.close)
+        self._programs = ProgramRunner(
+            self.loop,
+            self.store,
+            scratch / "programs",
+            self._on_outcome,
+            copy_inputs=copy_inputs,
+            pinned=pinned,
+        )
+        self._cleanups.append(self._programs.close)
+        self._subworkers = SubworkerPool(
+            self.loop,
+            self.store,
+            scratch / "subworkers",
+            self._on_outcome,
+            self._on_given_back,
+            kinds={name: entry["command"] for name, entry in options.config.get("subworkers", {}).items()},
+            logdir=options.logdir or scratch,
+            pin_cpus=pinned,
+        )
+        self._cleanups.append(self._subworkers.close)
         self.engine = WorkerEngine(indices, self._subworkers.accepts_more)
         self._link = ServerLink(
             self.loop,
-            self._control,
+            control,
             self._make_hello,
             dies_with_server=options.dies_with_server,
-            on_message=lambda message: self._handle(Told(message)),
+            on_message=self._on_message,
             on_welcome=self._on_welcome,
-            on_lost=lambda reason: self._handle(Reset()),
+            on_lost=self._on_lost,
             on_end=self._on_end,
         )
+        self._cleanups.append(lambda: self._link.close("it was stopped"))
+
+    def _open_store(self, options: WorkerOptions) -> tuple[Path, bool]:
+        """Make the working directory and the store; (directory for running tasks, whether inputs are
+        copied).
+        """
+        workdir = private_workdir(options.workdir) if options.workdir else default_workdir()
+        self._cleanups.append(lambda: release_workdir(workdir))
+        self.store = ObjectStore(workdir / "store")
+        self._cleanups.append(self.store.close)
+        # Before the first thread: the namespace is a thread's, and later ones inherit it.
+        reason = protect(self.store)
+        self._cleanups.append(lambda: unprotect(self.store))
+        if reason is not None:
+            _log.info("inputs of programs are copied instead of linked: %s", reason)
+        scratch = workdir / "tasks"
+        scratch.mkdir(mode=0o700)
+        return scratch, reason is not None
+
+    def _open_data(
+        self, context: zmq.Context[zmq.Socket[bytes]], access: Access, options: WorkerOptions
+    ) -> None:
+        auth = Authenticator(context, self.loop)
+        self._cleanups.append(auth.close)
+        own = access.key("worker")
+        auth.allow("data", own.public, "worker")
+        auth.allow("data", access.server_public, "server")
+        keys = KeyPair.new()
+        self._data = DataPort(context, self.loop, self.store, keys, own, "data")
+        self._cleanups.append(self._data.close)
+        host = options.host or local_address_towards(access.address, access.port)
+        self._data.bind(host, options.port)
+        assert self._data.endpoint is not None, "it is bound"
+        self._endpoint: Endpoint = self._data.endpoint
 
     def run(self) -> None:
         """Say hello and work until `stop`, the server's goodbye, or a reason to end (`exit_reason`)."""
@@ -221,9 +275,7 @@ class Worker:
 
     def _take_outputs(self, job: Job, event: JobEnded) -> None:
         store = self.store
-        for index, (made, declared) in enumerate(
-            zip(event.outcome.outputs, job.body.outputs, strict=True)
-        ):
+        for index, (made, declared) in enumerate(zip(event.outcome.outputs, job.body.outputs, strict=True)):
             uid = job.uid + 1 + index
             # An earlier attempt may have left one that the server has not told us to remove yet.
             if store.has(uid):
@@ -294,6 +346,12 @@ class Worker:
             ["builtin", *self._subworkers.kinds],
             previous_epoch,
         )
+
+    def _on_message(self, message: Any) -> None:
+        self._handle(Told(message))
+
+    def _on_lost(self, reason: str) -> None:
+        self._handle(Reset())
 
     def _on_welcome(self, welcome: m.WorkerWelcome) -> None:
         _log.info("worker %s:%d registered", self._endpoint.host, self._endpoint.port)

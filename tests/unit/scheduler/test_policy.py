@@ -1,0 +1,161 @@
+"""Where tasks go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rainzmq.scheduler import policy
+from rainzmq.scheduler.ready import ReadyQueues
+
+
+@dataclass
+class Body:
+    request: tuple[int, str] = (1, "python")
+    mean_s: float | None = None
+
+
+@dataclass
+class Item:
+    size: int
+    holders: tuple[Any, ...] = ()
+    expected: tuple[Any, ...] = ()
+
+
+@dataclass(eq=False)
+class Task:
+    uid: int
+    body: Body = field(default_factory=Body)
+    inputs: tuple[Item, ...] = ()
+    blevel: int = 0
+    state: str = "ready"
+    retracting: bool = False
+    expected_s: float = 0.0
+
+
+@dataclass(eq=False)
+class Worker:
+    name: str
+    cpus: int = 1
+    kinds: frozenset[str] = frozenset({"python"})
+    load: int = 0
+    backlog_s: float = 0.0
+    tasks: dict[int, Task] = field(default_factory=dict)
+
+
+def place(tasks: list[Task], workers: list[Worker]) -> dict[int, str]:
+    """Run the policy to its end; where each task went."""
+    ready = ReadyQueues()
+    for task in tasks:
+        ready.push(task)
+    placed = {}
+    for task, worker in policy.assign(ready, workers):
+        task.state = "assigned"
+        task.expected_s = policy.expected_s(task)
+        worker.load += task.body.request[0]
+        worker.backlog_s += task.expected_s
+        worker.tasks[task.uid] = task
+        placed[task.uid] = worker.name
+    return placed
+
+
+def test_unmeasured_tasks_fill_each_cpu_twice_and_no_more():
+    workers = [Worker("a", cpus=2), Worker("b", cpus=1)]
+    placed = place([Task(uid) for uid in range(20)], workers)
+    assert sorted(placed.values()) == ["a"] * 4 + ["b"] * 2
+
+
+def test_short_tasks_are_queued_ahead_up_to_a_bounded_time():
+    worker = Worker("a")
+    placed = place([Task(uid, Body(mean_s=1 / 1024)) for uid in range(200)], [worker])
+    assert len(placed) == int(policy.AHEAD_S * 1024)
+
+
+def test_tasks_with_long_paths_behind_them_go_first():
+    tasks = [Task(1), Task(2, blevel=5), Task(3, blevel=1), Task(4, blevel=5)]
+    assert list(place(tasks, [Worker("a", cpus=2)])) == [2, 4, 3, 1]
+
+
+def test_a_task_goes_where_its_biggest_input_is():
+    near, far = Worker("near"), Worker("far")
+    task = Task(1, inputs=(Item(1000, holders=(far,)), Item(50_000_000, holders=(near,))))
+    assert place([task], [far, near]) == {1: "near"}
+
+
+def test_a_task_does_not_wait_long_for_a_holder_of_a_small_input():
+    busy, idle = Worker("busy", load=1, backlog_s=10.0), Worker("idle")
+    task = Task(1, inputs=(Item(1000, holders=(busy,)),))
+    assert place([task], [busy, idle]) == {1: "idle"}
+
+
+def test_an_input_on_its_way_counts_as_there():
+    one, two = Worker("one"), Worker("two")
+    task = Task(1, inputs=(Item(50_000_000, holders=(), expected=(two,)),))
+    assert place([task], [one, two]) == {1: "two"}
+
+
+def test_tasks_only_go_where_they_fit_and_their_kind_is_offered():
+    small, large = Worker("small", cpus=1), Worker("large", cpus=4)
+    other = Worker("other", cpus=8, kinds=frozenset({"builtin"}))
+    placed = place([Task(1, Body((4, "python"))), Task(2, Body((16, "python")))], [small, large, other])
+    assert placed == {1: "large"}
+
+
+def test_a_wide_task_is_not_starved_by_narrow_ones():
+    worker = Worker("a", cpus=4, load=7, backlog_s=1.0)
+    other = Worker("b", cpus=1)
+    tasks = [Task(1, Body((4, "python"))), *[Task(uid) for uid in range(2, 10)]]
+    placed = place(tasks, [worker, other])
+    assert 1 not in placed
+    assert set(placed.values()) == {"b"}, "the only worker that fits the wide task is reserved for it"
+
+
+def test_tasks_that_left_the_ready_state_are_skipped():
+    ready = ReadyQueues()
+    gone, there = Task(1), Task(2)
+    ready.push(gone)
+    ready.push(there)
+    gone.state = "cancelled"
+    assert [task.uid for task, _ in _once(ready, [Worker("a")])] == [2]
+
+
+def _once(ready: ReadyQueues, workers: list[Worker]) -> list[Any]:
+    result = []
+    for task, worker in policy.assign(ready, workers):
+        task.state = "assigned"
+        result.append((task, worker))
+    return result
+
+
+def queued(worker: Worker, count: int, mean_s: float = 1.0) -> list[Task]:
+    tasks = [Task(uid, Body(mean_s=mean_s), state="assigned", expected_s=mean_s) for uid in range(count)]
+    worker.tasks = {task.uid: task for task in tasks}
+    worker.load = count
+    worker.backlog_s = count * mean_s
+    return tasks
+
+
+def test_an_idle_worker_gets_the_newest_queued_tasks_of_the_fullest():
+    full, idle = Worker("full"), Worker("idle")
+    tasks = queued(full, 4)
+    tasks[0].state = "running"
+    asked = list(policy.retractions([full, idle], ReadyQueues()))
+    assert [task.uid for task in asked] == [3, 2]
+
+
+def test_nothing_is_retracted_while_tasks_are_ready_or_for_little():
+    full, idle = Worker("full"), Worker("idle")
+    queued(full, 4)
+    ready = ReadyQueues()
+    ready.push(Task(99))
+    assert list(policy.retractions([full, idle], ready)) == []
+    queued(full, 4, mean_s=0.001)
+    assert list(policy.retractions([full, idle], ReadyQueues())) == []
+
+
+def test_running_tasks_and_tasks_that_do_not_fit_stay():
+    full, idle = Worker("full", cpus=4), Worker("idle")
+    for task in queued(full, 6):
+        task.body = Body((2, "python"), 1.0)
+    full.load = 12
+    assert list(policy.retractions([full, idle], ReadyQueues())) == []

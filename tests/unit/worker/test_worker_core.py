@@ -1,0 +1,306 @@
+"""The worker's core: what it fetches, starts, and reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rainzmq.common.ids import make_uid
+from rainzmq.protocol.messages import worker as m
+from rainzmq.protocol.messages.shared import Endpoint, ObjectMeta, TaskBody
+from rainzmq.testing.server_core import body
+from rainzmq.worker.core import jobs, states
+from rainzmq.worker.core import events as e
+from rainzmq.worker.core.engine import WorkerEngine
+from rainzmq.worker.core.jobs import Job, Outcome, Produced
+
+PEER = Endpoint("peer", 1, b"P" * 40)
+
+
+def meta(uid: int, size: int = 3) -> ObjectMeta:
+    return ObjectMeta(uid, None, False, None, size, b"", b"")
+
+
+def assign(
+    tasks: dict[int, list[int]],
+    *,
+    bodies: list[TaskBody] | None = None,
+    body_of: dict[int, int] | None = None,
+    priorities: dict[int, int] | None = None,
+    objects: dict[int, bytes | None] | None = None,
+    inline: tuple[int, ...] = (),
+) -> m.Assign:
+    """An Assign of tasks {uid: input uids}; `objects` not known before, with content or None for a fetch."""
+    known = objects or {}
+    return m.Assign(
+        [(uid_body[0], uid_body[1]) for uid_body in ((1, item) for item in (bodies or [body()]))],
+        list(tasks),
+        [0] * len(tasks),
+        [(body_of or {}).get(uid, 1) for uid in tasks],
+        [b""] * len(tasks),
+        [(priorities or {}).get(uid, 0) for uid in tasks],
+        [len(inputs) for inputs in tasks.values()],
+        [uid for inputs in tasks.values() for uid in inputs],
+        [],
+        [],
+        list(inline),
+        [meta(uid) for uid in known],
+        list(known.values()),
+        [[0] if data is None else [] for data in known.values()],
+        [PEER],
+    )
+
+
+T = [make_uid(1, number) for number in range(0, 100, 10)]
+"""Uids of tasks; their outputs follow each."""
+
+
+class Worker:
+    """A core under test."""
+
+    def __init__(self, cpus: int = 1, pipeline: Any = None) -> None:
+        self.engine = WorkerEngine(list(range(cpus)), pipeline or (lambda cpus, session, body: 0))
+
+    def told(self, message: Any) -> list[e.Effect]:
+        return self.engine.handle(e.Told(message))
+
+    def turn(self) -> tuple[list[Job], m.Report | None]:
+        """Jobs that are started at the end of the turn, and the report."""
+        started = self.engine.handle(e.StartReady())
+        sent = self.engine.handle(e.TurnEnded())
+        messages = [message for effect in sent if isinstance(effect, e.TellServer) for message in effect.messages]
+        assert len(messages) <= 1
+        return [effect.job for effect in started if isinstance(effect, e.StartJob)], (
+            messages[0] if messages else None
+        )
+
+    def ends(self, job: Job, kind: str = jobs.FINISHED, **more: Any) -> list[e.Effect]:
+        outcome = Outcome(job.uid, job.attempt, kind, start_time=1.0, duration_us=5, **more)
+        sizes = []
+        if kind == jobs.FINISHED:
+            outcome.outputs = outcome.outputs or [Produced(data=b"abc") for _ in job.body.outputs]
+            sizes = [3] * len(job.body.outputs)
+        return self.engine.handle(e.JobEnded(outcome, sizes))
+
+
+def test_a_task_without_inputs_starts_at_once_and_is_reported():
+    worker = Worker()
+    worker.told(assign({T[1]: []}))
+    (job,), report = worker.turn()
+    assert (job.uid, job.cpus, job.kind, job.method) == (T[1], (0,), "python", "call")
+    assert report.started == [(T[1], 0)]
+    worker.ends(job)
+    jobs_started, report = worker.turn()
+    assert jobs_started == []
+    assert report.finished == [T[1]]
+    assert (report.attempts, report.durations_us, report.output_counts, report.sizes) == ([0], [5], [1], [3])
+    assert worker.turn() == ([], None), "nothing to say, nothing sent"
+
+
+def test_a_job_that_ends_within_its_turn_is_only_reported_as_finished():
+    worker = Worker()
+    worker.told(assign({T[1]: []}))
+    (effect,) = worker.engine.handle(e.StartReady())
+    worker.ends(effect.job)
+    _, report = worker.turn()
+    assert (report.started, report.finished) == ([], [T[1]])
+
+
+def test_inputs_are_fetched_once_and_tasks_wait_for_them():
+    worker = Worker(cpus=2)
+    effects = worker.told(assign({T[1]: [7], T[2]: [7, 8]}, objects={7: None, 8: b"abc"}))
+    assert effects == [e.FetchObject(7, False, [PEER]), e.StoreObject(8, b"abc")]
+    assert worker.turn() == ([], None)
+    worker.engine.handle(e.ObjectArrived(7))
+    started, report = worker.turn()
+    assert [job.uid for job in started] == [T[1], T[2]]
+    assert [item.uid for item in started[1].inputs] == [7, 8]
+    assert report.fetched == [7]
+
+
+def test_outputs_are_inputs_of_later_tasks_without_a_fetch():
+    worker = Worker()
+    worker.told(assign({T[1]: []}))
+    (job,), _ = worker.turn()
+    worker.ends(job)
+    assert worker.told(assign({T[2]: [T[1] + 1]})) == []
+    (job,), _ = worker.turn()
+    assert job.inputs[0].size == 3
+
+
+def test_higher_priority_starts_first_then_arrival():
+    worker = Worker()
+    worker.told(assign({T[1]: [], T[2]: [], T[3]: []}, priorities={T[2]: 5}))
+    order = []
+    for _ in range(3):
+        (job,), _ = worker.turn()
+        order.append(job.uid)
+        worker.ends(job)
+    assert order == [T[2], T[1], T[3]]
+
+
+def test_cpus_are_never_given_out_twice_and_a_wide_task_is_not_overtaken():
+    worker = Worker(cpus=3)
+    two, three = body(2, cpus=2), body(3, cpus=3)
+    worker.told(
+        assign({T[1]: [], T[2]: [], T[3]: []}, bodies=[body(), two, three], body_of={T[1]: 2, T[2]: 3})
+    )
+    (job,), _ = worker.turn()
+    assert job.cpus == (0, 1)
+    assert worker.turn()[0] == [], "one cpu is free, but the task in front needs three"
+    worker.ends(job)
+    (wide,), _ = worker.turn()
+    assert wide.cpus == (0, 1, 2)
+    worker.ends(wide)
+    (last,), _ = worker.turn()
+    assert last.uid == T[3]
+    worker.ends(last)
+    assert worker.engine.cpus.free == 3
+
+
+def test_short_jobs_are_queued_behind_a_running_one_as_far_as_the_runner_takes_them():
+    room = {(0,): 2}
+
+    def pipeline(cpus: tuple[int, ...], session: int, key: int) -> int:
+        room[cpus] -= 1
+        return room[cpus] + 1
+
+    worker = Worker(pipeline=pipeline)
+    worker.told(assign({uid: [] for uid in T[1:6]}))
+    started, _ = worker.turn()
+    assert [job.uid for job in started] == T[1:4]
+    assert {job.cpus for job in started} == {(0,)}
+    for job in started:
+        assert worker.engine.cpus.free == 0
+        worker.ends(job)
+    assert worker.engine.cpus.free == 1
+
+
+def test_a_job_given_back_by_its_runner_starts_again_with_other_cpus():
+    worker = Worker(cpus=1, pipeline=lambda cpus, session, key: 1)
+    worker.told(assign({T[1]: [], T[2]: []}))
+    first, second = worker.turn()[0]
+    worker.engine._pipeline = lambda cpus, session, key: 0
+    worker.engine.handle(e.JobGivenBack(second.uid))
+    assert worker.turn()[0] == []
+    worker.ends(first)
+    (again,), _ = worker.turn()
+    assert again.uid == second.uid
+
+
+def test_tasks_that_have_not_started_are_given_back_on_request():
+    worker = Worker()
+    worker.told(assign({T[1]: [], T[2]: [], T[3]: [7]}, objects={7: None}))
+    worker.turn()
+    worker.told(m.Retract([T[1], T[2], T[3], T[9]]))
+    _, report = worker.turn()
+    assert report.retracted == [(T[2], 0), (T[3], 0)], "the first one runs, the last is unknown"
+
+
+def test_failures_and_crashes_are_told_apart():
+    worker = Worker(cpus=2)
+    worker.told(assign({T[1]: [], T[2]: []}))
+    one, two = worker.turn()[0]
+    worker.ends(one, jobs.FAILED, error="boom", debug="d")
+    worker.ends(two, jobs.CRASHED, error="signal 11")
+    _, report = worker.turn()
+    assert report.failed == [(T[1], 0, 1.0, 5, "boom", "d")]
+    assert report.crashed == [(T[2], 0, "signal 11")]
+
+
+def test_an_input_that_can_not_be_fetched_is_reported_and_its_readers_wait_to_be_asked_back():
+    worker = Worker()
+    worker.told(assign({T[1]: [7]}, objects={7: None}))
+    worker.engine.handle(e.FetchFailed(7, "nobody has it"))
+    started, report = worker.turn()
+    assert started == []
+    assert report.missing == [(7, "nobody has it")]
+    worker.told(m.Retract([T[1]]))
+    assert worker.turn()[1].retracted == [(T[1], 0)]
+
+
+def test_removed_objects_are_confirmed_and_a_late_arrival_is_deleted():
+    worker = Worker()
+    worker.told(assign({T[1]: [7]}, objects={7: None}))
+    worker.told(m.Retract([T[1]]))
+    assert worker.told(m.Remove([7])) == [e.RemoveObjects([7])]
+    assert worker.turn()[1].removed == [7]
+    assert worker.engine.handle(e.ObjectArrived(7)) == [e.RemoveObjects([7])]
+
+
+def test_the_end_of_a_session_kills_its_jobs_and_holds_their_cpus_until_they_are_gone():
+    worker = Worker()
+    worker.told(assign({T[1]: [], T[2]: []}))
+    (job,), _ = worker.turn()
+    effects = worker.told(m.EndSessions([1]))
+    assert e.KillJob(job) in effects
+    assert worker.engine.tasks == {}
+    assert worker.engine.cpus.free == 0
+    assert worker.turn()[1].ended_sessions == [1]
+    worker.ends(job, jobs.CANCELLED)
+    assert worker.engine.cpus.free == 1
+    assert worker.turn() == ([], None), "nobody wants to hear of it"
+
+
+def test_a_result_that_nobody_wants_is_deleted():
+    worker = Worker()
+    worker.told(assign({T[1]: []}))
+    (job,), _ = worker.turn()
+    worker.told(m.EndSessions([1]))
+    worker.turn()
+    assert worker.ends(job) == [e.RemoveObjects([T[1] + 1])]
+
+
+def test_a_reset_drops_everything_and_reports_nothing():
+    worker = Worker()
+    worker.told(assign({T[1]: [], T[2]: [7]}, objects={7: b"abc"}))
+    (job,), _ = worker.turn()
+    effects = worker.engine.handle(e.Reset())
+    assert effects == [e.KillJob(job), e.RemoveObjects([7]), e.ForgetSessions([0, 1])]
+    assert worker.turn() == ([], None)
+    worker.ends(job, jobs.CANCELLED)
+    assert worker.turn() == ([], None)
+    assert worker.engine.cpus.free == 1
+
+
+def test_a_damaged_object_is_lost_and_its_readers_go_back():
+    worker = Worker()
+    worker.told(assign({T[1]: [], T[2]: [7]}, objects={7: b"abc"}))
+    worker.turn()
+    assert worker.engine.handle(e.ObjectDamaged(7)) == [e.RemoveObjects([7])]
+    _, report = worker.turn()
+    assert report.lost == [7]
+    assert report.retracted == [(T[2], 0)]
+
+
+def test_reports_are_split_before_they_are_too_large_for_a_frame():
+    worker = Worker(cpus=200)
+    worker.told(assign({make_uid(1, 10 * n): [] for n in range(1, 201)}))
+    for job in worker.turn()[0]:
+        outcome = Outcome(job.uid, 0, jobs.FINISHED, outputs=[Produced(data=b"")])
+        worker.engine.handle(e.JobEnded(outcome, [4096], [(job.uid + 1, bytes(4096))]))
+    (effect,) = worker.engine.handle(e.TurnEnded())
+    assert len(effect.messages) > 1
+    assert sum(len(report.finished) for report in effect.messages) == 200
+    assert all(sum(len(data) for _, data in report.inline) < 300_000 for report in effect.messages)
+
+
+def test_content_types_and_users_of_outputs_are_reported_when_they_say_something_new():
+    worker = Worker()
+    worker.told(assign({T[1]: []}, bodies=[body(outputs=2)]))
+    (job,), _ = worker.turn()
+    made = [Produced(data=b"", content_type="text", user=b"{}"), Produced(data=b"")]
+    worker.ends(job, outputs=made, user=b"[1]", debug="line")
+    _, report = worker.turn()
+    assert report.content_types == [(T[1] + 1, "text")]
+    assert report.users == [(T[1], b"[1]"), (T[1] + 1, b"{}")]
+    assert report.debugs == [(T[1], "line")]
+
+
+def test_illegal_transitions_are_bugs():
+    worker = Worker()
+    worker.told(assign({T[1]: []}))
+    task = worker.engine.tasks[T[1]]
+    with pytest.raises(states.IllegalTransition, match="assigned task 1/10: ready -> fetching"):
+        task.to(states.FETCHING)
