@@ -89,14 +89,13 @@ class ServerUnderTest:
             self.turn()
 
     def take(self, peer: bytes, kind: type | None = None) -> list[Any]:
-        """What was sent to a peer since the last call; only messages of `kind` if given (the others are
-        dropped).
-        """
+        """What was sent to a peer since the last call; only messages of `kind` if given: the others go."""
         messages = self.sent.pop(peer, [])
         return [message for message in messages if kind is None or isinstance(message, kind)]
 
-    def worker(self, name: bytes, cpus: int = 1, kinds: tuple[str, ...] = ("builtin", "python")) ->
-    WorkerRecord:
+    def worker(
+        self, name: bytes, cpus: int = 1, kinds: tuple[str, ...] = ("builtin", "python")
+    ) -> WorkerRecord:
         """Let a worker join."""
         endpoint = Endpoint("127.0.0.1", next(self._ports), b"W" * 40)
         self.event(WorkerJoined(name, w.WorkerHello("test", "host", 2, cpus, endpoint, list(kinds), 0)))
