@@ -183,7 +183,7 @@ def seal_tree(path: str | os.PathLike[str]) -> list[Entry]:
         os.chmod(full, sealed)
         if sealed | 0o200 != entry.mode:
             kept[entry.name] = entry.mode
-    with open(modes_file(root), "w", encoding="ascii") as file:
+    with open(modes_file(root), "w", encoding="utf-8") as file:
         json.dump(kept, file)
     os.chmod(root, 0o555)
     return entries

@@ -182,6 +182,18 @@ class ObjectStore:
         except OSError:
             return False
 
+    def looks_unchanged(self, uid: int) -> bool:
+        """Whether stored files have the inodes, sizes and times they were stored with. True in the view of
+        `use_view`, through which nothing can be changed, and when the object is not here any more.
+        """
+        content = self._contents.get(uid)
+        if content is None or content.data is not None or self._view != self.objects_dir:
+            return True
+        try:
+            return signature_of(self._path_of(content), content.is_directory) == content.signature
+        except OSError:
+            return False
+
     def open_source(self, uid: int) -> Source:
         """The object as a stream. Raises `OSError`."""
         content = self._contents[uid]

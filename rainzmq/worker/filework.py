@@ -244,7 +244,7 @@ def _absolute_path(job: Job, must_exist: bool = True) -> str:
 
 def _config_paths(job: Job) -> list[str]:
     try:
-        paths = msgpack.unpackb(job.config)
+        paths = msgpack.unpackb(job.config, unicode_errors="surrogateescape")
     except ValueError:
         paths = None
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):

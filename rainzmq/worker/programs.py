@@ -1,0 +1,321 @@
+"""Runs external programs: jobs of type `builtin/execute`.
+
+    start -> sandbox prepared -> process spawned ~~~> its exit -> outputs taken -> outcome -> sandbox removed
+
+All of that is a few system calls in the loop's thread; only large copies and the removal of large sandboxes
+go to a thread. Standard output and error go to files without names (standard output to a named one when it is
+an output), so that a program that writes much needs no reader and nothing is left when the worker dies.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import IO, Protocol
+
+from rainzmq.common.archive import ArchiveError
+from rainzmq.common.ids import id_of
+from rainzmq.common.limits import MEMORY_OBJECT_BYTES
+from rainzmq.common.trees import TreeCancelled, remove_tree
+from rainzmq.store import ObjectStore
+from rainzmq.worker.core.jobs import CRASHED, FAILED, Job, Outcome, Produced
+from rainzmq.worker.faults import Attempt, TaskFault, describe
+from rainzmq.worker.processes import Process, ProcessLoop, end, kill_tree, spawn
+from rainzmq.worker.sandbox import ProgramPlan, Sandbox, plan_of
+
+_log = logging.getLogger(__name__)
+
+_TAIL_BYTES = 8 << 10
+_THREADS = 2
+
+
+class ProgramLoop(ProcessLoop, Protocol):
+    """What is needed of `transport.loop.Loop`."""
+
+    def call_soon(self, callback: Callable[[], None], /) -> None:
+        """Call `callback` in this turn of the loop."""
+
+
+class _Run:
+    """A job from its start to its outcome."""
+
+    def __init__(self, job: Job, plan: ProgramPlan, sandbox: Sandbox) -> None:
+        self.job = job
+        self.plan = plan
+        self.sandbox = sandbox
+        self.attempt = Attempt(job)
+        self.process: Process | None = None
+        self.files = ExitStack()
+        self.stdout: IO[bytes] | None = None
+        self.stdout_path = sandbox.path + ".out"
+        self.stderr: IO[bytes] | None = None
+
+
+class ProgramRunner:
+    """Runs programs, any number at once.
+
+    `scratch` is a directory of its own, best in the store's file system.
+    """
+
+    def __init__(
+        self,
+        loop: ProgramLoop,
+        store: ObjectStore,
+        scratch: Path,
+        done: Callable[[Outcome], None],
+        *,
+        copy_inputs: bool = False,
+        pinned: bool = True,
+    ) -> None:
+        """`copy_inputs`: links into the store are not safe here, map copies. `pinned`: the cpus of jobs are
+        cpus of this host that their programs are bound to.
+        """
+        self._loop = loop
+        self._store = store
+        self._scratch = scratch
+        self._done = done
+        self._copy_inputs = copy_inputs
+        self._pinned = pinned
+        self._environment = dict(os.environ)
+        self._runs: dict[int, _Run] = {}
+        self._numbers = count(1)
+        self._pool: ThreadPoolExecutor | None = None
+        self._closed = False
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def start(self, job: Job) -> None:
+        """Run a job; its outcome may come before this returns, when it can not be started."""
+        attempt = Attempt(job)
+        try:
+            plan = plan_of(job)
+        except TaskFault as error:
+            self._done(attempt.failed(str(error)))
+            return
+        path = str(self._scratch / str(next(self._numbers)))
+        sandbox = Sandbox(path, job, plan, self._store, self._copy_inputs)
+        run = self._runs[job.uid] = _Run(job, plan, sandbox)
+        if sandbox.is_quick_to_prepare():
+            self._prepared(run, _prepare(run))
+        else:
+            self._in_thread(lambda: self._loop.call_threadsafe(partial(self._prepared, run, _prepare(run))))
+
+    def kill(self, uid: int) -> None:
+        """Kill a program with all its processes; its outcome CANCELLED comes soon after.
+
+        No error when it has ended.
+        """
+        run = self._runs.get(uid)
+        if run is not None:
+            run.attempt.cancelled = True
+            if run.process is not None:
+                kill_tree(run.process)
+
+    def close(self) -> None:
+        """Kill all programs without outcomes and remove all sandboxes."""
+        self._closed = True
+        for run in self._runs.values():
+            run.attempt.cancelled = True
+        end([run.process for run in self._runs.values() if run.process is not None])
+        if self._pool is not None:
+            self._pool.shutdown()
+        for run in self._runs.values():
+            run.files.close()
+        remove_tree(self._scratch)
+
+    def _prepared(self, run: _Run, problem: str | None) -> None:
+        if self._closed:
+            return
+        if problem is None and not run.attempt.cancelled:
+            try:
+                self._spawn(run)
+                return
+            except (TaskFault, OSError) as error:
+                problem = describe(error)
+        if run.attempt.cancelled:
+            self._finish(run, run.attempt.cancelled_outcome())
+        else:
+            self._finish(run, run.attempt.failed(problem or ""))
+
+    def _spawn(self, run: _Run) -> None:
+        plan, job = run.plan, run.job
+        with ExitStack() as opened:
+            stdin = None
+            if plan.stdin is not None:
+                stdin = opened.enter_context(self._open_input(job, plan.stdin)).fileno()
+            if plan.stdout is None:
+                run.stdout = run.files.enter_context(self._nameless())
+            else:
+                run.stdout = run.files.enter_context(open(run.stdout_path, "x+b", buffering=0))
+            run.stderr = run.files.enter_context(self._nameless())
+            args = ["/bin/sh", "-c", plan.args[0]] if plan.shell else plan.args
+            try:
+                run.process = spawn(
+                    self._loop,
+                    args,
+                    cwd=run.sandbox.path,
+                    env={**self._environment, **_task_variables(job)},
+                    on_exit=lambda process: self._on_exit(run, process),
+                    cpus=job.cpus if self._pinned and job.cpus else None,
+                    stdin=stdin,
+                    stdout=run.stdout.fileno(),
+                    stderr=run.stderr.fileno(),
+                )
+            except (OSError, ValueError) as error:
+                raise TaskFault(_why_not_started(args[0], run.sandbox.path, error)) from None
+
+    def _open_input(self, job: Job, index: int) -> IO[bytes]:
+        item = job.inputs[index]
+        if item.is_directory:
+            raise TaskFault("the standard input is a directory; it must be a blob")
+        path = self._store.path(item.uid)
+        if path is not None:
+            return open(path, "rb", buffering=0)
+        file = self._nameless()
+        file.write(self._store.read(item.uid))
+        file.seek(0)
+        return file
+
+    def _nameless(self) -> IO[bytes]:
+        return tempfile.TemporaryFile(dir=self._scratch, buffering=0)
+
+    def _on_exit(self, run: _Run, process: Process) -> None:
+        if self._closed:
+            return
+        changed, damaged = run.sandbox.changed_inputs()
+        attempt = run.attempt
+        if attempt.cancelled:
+            outcome = attempt.cancelled_outcome()
+            outcome.damaged = damaged
+        else:
+            outcome = self._judge(run, process.returncode or 0, changed, damaged)
+        self._finish(run, outcome)
+
+    def _judge(self, run: _Run, returncode: int, changed: list[str], damaged: list[int]) -> Outcome:
+        """The outcome of a program that ended by itself."""
+        kind, error = FAILED, ""
+        name = "the command" if run.plan.shell else f"the program {run.plan.args[0]!r}"
+        if returncode == -signal.SIGKILL:
+            kind = CRASHED
+            error = f"{name} was killed by SIGKILL, not by rainzmq: was the machine out of memory?"
+        elif returncode < 0:
+            error = f"{name} was killed by signal {_signal_name(-returncode)}"
+        elif returncode > 0:
+            error = f"{name} ended with exit code {returncode}"
+        elif changed:
+            error = (
+                f"{name} changed what it was given to read: {', '.join(changed)}; "
+                "map it with write=True to get a copy that may be changed"
+            )
+        else:
+            try:
+                return run.attempt.finished(run.sandbox.collect(partial(_stdout_of, run)))
+            except (TaskFault, ArchiveError, OSError) as fault:
+                error = f"{name} ended, but {describe(fault)}"
+        return run.attempt.failed(error + _tails(run), kind, damaged)
+
+    def _finish(self, run: _Run, outcome: Outcome) -> None:
+        """Give the outcome, from within which outputs are taken over; then remove the rest."""
+        run.files.close()
+        del self._runs[run.job.uid]
+        self._done(outcome)
+        if run.plan.stdout is not None and os.path.lexists(run.stdout_path):
+            os.unlink(run.stdout_path)
+        if not _removed_quickly(run.sandbox):
+            self._in_thread(partial(_remove, run.sandbox))
+
+    def _in_thread(self, work: Callable[[], None]) -> None:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_THREADS, "rainzmq-sandboxes")
+        self._pool.submit(work)
+
+
+def _prepare(run: _Run) -> str | None:
+    """Prepare the sandbox; why it can not be, or None. Maybe in a thread."""
+    try:
+        run.sandbox.prepare(run.attempt.is_cancelled)
+    except TreeCancelled:
+        return "killed"
+    except (TaskFault, ArchiveError, OSError) as error:
+        return describe(error, sum(item.size for item in run.job.inputs))
+    return None
+
+
+def _removed_quickly(sandbox: Sandbox) -> bool:
+    try:
+        return sandbox.remove_quickly()
+    except OSError:
+        return False
+
+
+def _remove(sandbox: Sandbox) -> None:
+    try:
+        sandbox.remove()
+    except OSError as error:
+        _log.warning("the directory of a program can not be removed: %s", error)
+
+
+def _task_variables(job: Job) -> dict[str, str]:
+    """The environment variables that tell a program what it is."""
+    return {
+        "RAINZMQ_TASK_ID": str(id_of(job.uid)),
+        "RAINZMQ_ATTEMPT": str(job.attempt),
+        "RAINZMQ_SESSION_ID": str(job.session_id),
+        "RAINZMQ_CPUS": ",".join(map(str, job.cpus)),
+    }
+
+
+def _why_not_started(program: str, directory: str, error: OSError | ValueError) -> str:
+    if isinstance(error, ValueError):  # of subprocess, which says "embedded null byte"
+        return f"the program {program!r} can not be started: an argument has a NUL in it"
+    if isinstance(error, FileNotFoundError):
+        if "/" not in program:
+            return f"there is no program {program!r} on the worker's PATH ({os.environ.get('PATH', '')})"
+        if os.path.exists(os.path.join(directory, program)):
+            return f"the program {program!r} can not be started: the interpreter in its first line is missing"
+        return f"there is no program {program!r} on the worker's host"
+    if isinstance(error, PermissionError):
+        return f"the program {program!r} can not be started: it is not executable"
+    return f"the program {program!r} can not be started: {error.strerror}"
+
+
+def _stdout_of(run: _Run) -> Produced:
+    """The standard output as an output."""
+    assert run.stdout is not None
+    size = os.fstat(run.stdout.fileno()).st_size
+    if size <= MEMORY_OBJECT_BYTES:
+        return Produced(data=os.pread(run.stdout.fileno(), size, 0))
+    return Produced(path=run.stdout_path)
+
+
+def _tails(run: _Run) -> str:
+    """What the program wrote last to its standard error, or to its standard output when that was all."""
+    for file, name, kept in (
+        (run.stderr, "error", False),
+        (run.stdout, "output", run.plan.stdout is not None),
+    ):
+        if file is None or kept:
+            continue
+        size = os.fstat(file.fileno()).st_size
+        tail = (
+            os.pread(file.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+            .decode("utf-8", "replace")
+            .rstrip()
+        )
+        if tail:
+            return f"\nStandard {name}{' (its end)' if size > _TAIL_BYTES else ''}:\n{tail}"
+    return "\nIt wrote nothing to its standard error."
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)

@@ -1,0 +1,296 @@
+"""The directory a program runs in: its inputs are mapped before, its outputs taken after.
+
+An input that lives in a file is mapped as a symlink into the store, where nobody can write
+(`worker.namespace`), or copied where that can not be had; one that lives in memory is written to a fresh
+file. With `write` it is always a writable copy. A mapped input that was not given for writing must be there
+afterwards as it was: the task fails if not, for what it computed does not follow from its declared inputs.
+Deleting or replacing one counts as a change.
+
+Fresh files get a modification time of a second ago, so that every later write shows, however soon it comes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import msgpack
+
+from rainzmq.common.limits import MEMORY_OBJECT_BYTES
+from rainzmq.common.trees import check_tree, copy_file, copy_tree, is_inside, remove_tree
+from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate
+from rainzmq.store import ObjectStore
+from rainzmq.worker.core.jobs import Job, Produced
+from rainzmq.worker.faults import TaskFault, split_inner_path
+from rainzmq.worker.filework import make_parents
+
+_NAMES_SHOWN = 20
+_FEW_ENTRIES = 64
+_INLINE_COPY_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class ProgramPlan:
+    """How to run a program: the shared configuration of an `Execute`.
+
+    Attributes:
+        args: the program and its arguments; with `shell` one command.
+        stdin: index of the input that is its standard input, None for nothing.
+        stdout: index of the output that its standard output becomes, None when it is not kept.
+        shell: run through /bin/sh.
+        inputs: per input of the task its path, None when it is not mapped, and whether it may be written.
+        outputs: per output of the task its path, None for the standard output.
+    """
+
+    args: list[str]
+    stdin: int | None
+    stdout: int | None
+    shell: bool
+    inputs: list[tuple[str | None, bool]]
+    outputs: list[str | None]
+
+
+def plan_of(job: Job) -> ProgramPlan:
+    """Read the configuration of a job. Raises `TaskFault` when it is malformed or does not fit the task."""
+    try:
+        config = msgpack.unpackb(job.body.config, unicode_errors="surrogateescape")
+        plan = ProgramPlan(
+            args=[str(arg) for arg in config["args"]],
+            stdin=config["stdin"],
+            stdout=config["stdout"],
+            shell=bool(config["shell"]),
+            inputs=[(path, bool(write)) for path, write in config["inputs"]],
+            outputs=list(config["outputs"]),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise TaskFault(f"the configuration of the program can not be read: {error!r}") from None
+    if len(plan.inputs) != len(job.inputs) or len(plan.outputs) != len(job.body.outputs):
+        raise TaskFault("the configuration of the program does not fit the task's inputs and outputs")
+    for index, bound in ((plan.stdin, len(plan.inputs)), (plan.stdout, len(plan.outputs))):
+        if index is not None and not (isinstance(index, int) and 0 <= index < bound):
+            raise TaskFault(f"the configuration of the program names {index!r}, which is not there")
+    if not plan.args or not plan.args[0]:
+        raise TaskFault("there is no program to run: the arguments are empty")
+    return plan
+
+
+@dataclass(slots=True)
+class _Mapped:
+    """An input at its path.
+
+    `link` is where a symlink must point; else `state` is what a file or tree must be like.
+    """
+
+    index: int
+    item: ObjectMeta
+    path: str
+    link: str | None = None
+    state: object = None
+
+
+class Sandbox:
+    """The private directory of one attempt. `path` is a path that nothing is at."""
+
+    def __init__(self, path: str, job: Job, plan: ProgramPlan, store: ObjectStore, copy_inputs: bool) -> None:
+        self.path = path
+        self._job = job
+        self._plan = plan
+        self._store = store
+        self._copy_inputs = copy_inputs
+        self._watched: list[_Mapped] = []
+
+    def is_quick_to_prepare(self) -> bool:
+        """Whether `prepare` copies so little that it need not be done in a thread."""
+        total = 0
+        for item, (path, write) in zip(self._job.inputs, self._plan.inputs, strict=True):
+            if path is not None and (write or self._copy_inputs) and self._store.path(item.uid) is not None:
+                if item.is_directory:
+                    return False
+                total += item.size
+        return total <= _INLINE_COPY_BYTES
+
+    def prepare(self, cancelled: Callable[[], bool]) -> None:
+        """Make the directory, map the inputs, make the directories of outputs.
+
+        Raises `TaskFault` for a bad path, `TreeCancelled` when `cancelled()` was true, `ArchiveError`,
+        `OSError`.
+        """
+        os.mkdir(self.path, 0o700)
+        for index, (path, write) in enumerate(self._plan.inputs):
+            if path is not None:
+                self._map(index, path, write, cancelled)
+        for path in self._plan.outputs:
+            if path is not None:
+                make_parents(self.path, _parts_of(path)[:-1], path)
+
+    def _map(self, index: int, path: str, write: bool, cancelled: Callable[[], bool]) -> None:
+        item = self._job.inputs[index]
+        parts = _parts_of(path)
+        make_parents(self.path, parts[:-1], path)
+        target = os.path.join(self.path, *parts)
+        if os.path.lexists(target):
+            raise TaskFault(f"two inputs are mapped to {path!r}")
+        mapped = _Mapped(index, item, target)
+        source = self._store.path(item.uid)
+        if source is not None and not write and not self._copy_inputs:
+            os.symlink(source, target)
+            mapped.link = source
+        elif source is None:
+            _write_file(target, self._store.read(item.uid), 0o644 if write else 0o444)
+        elif item.is_directory:
+            copy_tree(source, target, writable=write, cancelled=cancelled)
+        else:
+            copy_file(source, target, 0o644 if write else 0o444, cancelled=cancelled)
+        if not write:
+            if mapped.link is None:
+                mapped.state = _age(target)
+            self._watched.append(mapped)
+
+    def changed_inputs(self) -> tuple[list[str], list[int]]:
+        """What the program changed, described, and the uids of stored objects it may have harmed."""
+        changed: list[str] = []
+        damaged: list[int] = []
+        for mapped in self._watched:
+            unharmed = mapped.link is None or self._store.looks_unchanged(mapped.item.uid)
+            if not unharmed:
+                damaged.append(mapped.item.uid)
+            if not (unharmed and _is_as_before(mapped)):
+                changed.append(self._describe(mapped))
+        return changed, damaged
+
+    def _describe(self, mapped: _Mapped) -> str:
+        label = self._job.input_label(mapped.index)
+        name = f"input {mapped.index}" if label is None else f"input {label!r}"
+        return f"{name} (mapped to {os.path.relpath(mapped.path, self.path)!r})"
+
+    def collect(self, stdout: Callable[[], Produced]) -> list[Produced]:
+        """The outputs, still in the sandbox if they are not small. `stdout` gives that of the standard
+        output.
+
+        Raises `TaskFault` naming an output that is missing, leaves the sandbox, or is not what was declared;
+        `ArchiveError`, `OSError`.
+        """
+        outputs = self._job.body.outputs
+        return [
+            stdout() if path is None else self._collect(path, declared)
+            for path, declared in zip(self._plan.outputs, outputs, strict=True)
+        ]
+
+    def _collect(self, path: str, declared: OutputTemplate) -> Produced:
+        parts = _parts_of(path)
+        full = os.path.join(self.path, *parts)
+        if not os.path.lexists(full):
+            raise TaskFault(f"the output {path!r} is missing; {self._listing()}")
+        if os.path.islink(full) or len(parts) > 1:
+            if not is_inside(full, self.path):
+                raise TaskFault(f"the output {path!r} is a symlink that leaves the task's directory")
+            if not os.path.exists(full):
+                raise TaskFault(f"the output {path!r} is a symlink to nothing")
+            full = self._materialized(full)
+        info = os.lstat(full)
+        if declared.is_directory:
+            if not stat.S_ISDIR(info.st_mode):
+                raise TaskFault(
+                    f"the output {path!r} is declared as a directory, but the program made a file"
+                )
+            check_tree(full)
+            return Produced(path=full)
+        if stat.S_ISDIR(info.st_mode):
+            raise TaskFault(f"the output {path!r} is declared as a blob, but the program made a directory")
+        if not stat.S_ISREG(info.st_mode):
+            raise TaskFault(f"the output {path!r} is neither a file nor a directory")
+        if info.st_size <= MEMORY_OBJECT_BYTES:
+            with open(full, "rb", buffering=0) as file:
+                return Produced(data=file.read())
+        return Produced(path=full)
+
+    def _materialized(self, full: str) -> str:
+        """A file or directory with what a link inside the sandbox points to; others may point there too."""
+        if not os.path.islink(full):
+            return full
+        target = os.path.realpath(full)
+        os.unlink(full)
+        if os.path.isdir(target):
+            copy_tree(target, full)
+        else:
+            copy_file(target, full)
+        return full
+
+    def _listing(self) -> str:
+        names = sorted(os.listdir(self.path))
+        shown = ", ".join(map(repr, names[:_NAMES_SHOWN])) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        return f"the task's directory has {shown}" if names else "the task's directory is empty"
+
+    def remove_quickly(self) -> bool:
+        """Remove the directory if that takes few steps; whether it is gone. Else `remove` it in a thread."""
+        try:
+            os.rmdir(self.path)
+            return True
+        except FileNotFoundError:
+            return True
+        except OSError:
+            pass
+        with os.scandir(self.path) as listing:
+            items = [(item.path, item.is_dir(follow_symlinks=False)) for item in listing]
+        if len(items) > _FEW_ENTRIES or any(is_directory for _, is_directory in items):
+            return False
+        for path, _ in items:
+            os.unlink(path)
+        os.rmdir(self.path)
+        return True
+
+    def remove(self) -> None:
+        """Remove the directory with all that is in it, whatever its modes."""
+        remove_tree(self.path)
+
+
+def _parts_of(path: str) -> list[str]:
+    parts = split_inner_path(path)
+    if not parts:
+        raise TaskFault(f"the path {path!r} is the task's directory itself; give a name in it")
+    return parts
+
+
+def _write_file(path: str, data: bytes | memoryview, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def _age(path: str) -> object:
+    """Make all files of a fresh copy a second old; returns what `_state_of` says then."""
+    then = time.time_ns() - 1_000_000_000
+    for directory, _, names in os.walk(path):
+        for name in names:
+            os.utime(os.path.join(directory, name), ns=(then, then), follow_symlinks=False)
+    os.utime(path, ns=(then, then))
+    return _state_of(path)
+
+
+def _state_of(path: str) -> object:
+    """What changes when a file is written or replaced, or anything is in a tree."""
+    info = os.lstat(path)
+    if not stat.S_ISDIR(info.st_mode):
+        return stat.S_IFMT(info.st_mode), info.st_ino, info.st_size, info.st_mtime_ns
+    states = set()
+    for directory, directories, names in os.walk(path):
+        for name in directories + names:
+            full = os.path.join(directory, name)
+            found = os.lstat(full)
+            times = 0 if stat.S_ISDIR(found.st_mode) else found.st_mtime_ns
+            states.add((full, found.st_mode, found.st_ino, times))
+    return states
+
+
+def _is_as_before(mapped: _Mapped) -> bool:
+    with suppress(OSError):
+        if mapped.link is not None:
+            return os.readlink(mapped.path) == mapped.link
+        return _state_of(mapped.path) == mapped.state
+    return False
