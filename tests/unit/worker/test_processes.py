@@ -87,7 +87,10 @@ def test_only_chosen_descriptors_reach_a_program(loop: Loop, tmp_path: Path) -> 
         open("/dev/null", "rb") as other,
     ):
         os.set_inheritable(other.fileno(), True)
-        script = f"test -e /dev/fd/{given.fileno()} && echo given; test -e /dev/fd/{other.fileno()} && echo other; true"
+        looks = (
+            f"test -e /dev/fd/{f.fileno()} && echo {name}" for f, name in ((given, "given"), (other, "other"))
+        )
+        script = "; ".join([*looks, "true"])
         _, exits = run(loop, tmp_path, "sh", "-c", script, stdout=out.fileno(), pass_fds=(given.fileno(),))
     exits.wait()
     assert (tmp_path / "out").read_text() == "given\n"
