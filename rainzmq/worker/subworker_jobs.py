@@ -17,7 +17,7 @@ from rainzmq.protocol.messages.subworker import (
     SubworkerTask,
     TaskResult,
 )
-from rainzmq.store import ObjectStore
+from rainzmq.store.objects import ObjectStore
 from rainzmq.worker.core.jobs import FAILED, FINISHED, Job, Outcome, Produced
 
 

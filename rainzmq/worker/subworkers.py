@@ -24,7 +24,7 @@ from rainzmq.common.limits import MESSAGE_TARGET_BYTES
 from rainzmq.common.trees import remove_tree
 from rainzmq.protocol.messages.shared import TaskBody
 from rainzmq.protocol.messages.subworker import DropSessions, SubworkerTask, TaskResult
-from rainzmq.store import ObjectStore
+from rainzmq.store.objects import ObjectStore
 from rainzmq.transport.loop import Loop, Timer
 from rainzmq.worker import processes
 from rainzmq.worker.core import pool
@@ -72,6 +72,8 @@ class SubworkerPool:
         self.kinds: dict[str, list[str]] = {pool.PYTHON: list(PYTHON_COMMAND)}
         for kind, command in kinds.items():
             self.kinds[kind] = shlex.split(command) if isinstance(command, str) else list(command)
+        for directory in (scratch, logdir):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._loop = loop
         self._store = store
         self._scratch = scratch
