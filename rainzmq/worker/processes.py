@@ -4,12 +4,14 @@ A process is started in a session and process group of its own, with a token of 
 (`RAINZMQ_RUN`), which its descendants inherit. Its exit is noticed through a pidfd in the loop; no thread and
 no signal handler is involved. What it leaves behind must go too:
 
-- The rest of its group is killed while the leader is still a zombie, so that the group's number is still its
-own.
+- The rest of its group is killed while the leader is still a zombie, so that the group's number is still
+  its own.
 - A descendant that left the group (setsid, double fork) becomes a child of the worker when its parent ends,
   because the worker is a *subreaper* (`become_subreaper`). Soon after an exit the worker looks at children it
   did not start: each belongs to the process whose token it has, and is killed when that one is gone. One that
-  cleared its environment is killed when no process is left that could have started it.
+  cleared its environment is known by a limit that is inherited as well and means nothing (`RLIMIT_RTTIME`,
+  set to tens of thousands of years). One without either is killed when no process is left that could have
+  started it.
 
 So killing a tree needs no loop that hopes to win a race against a forking program: whatever a kill misses is
 found when its parent dies. Finding such children means reading all of /proc, so it is done once for many
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import secrets
 import signal
 import subprocess
@@ -35,7 +38,8 @@ RUN_VARIABLE = "RAINZMQ_RUN"
 """Environment variable that tells which process something descends from: `<worker's token>.<number>`."""
 
 _PR_SET_CHILD_SUBREAPER = 36
-_WORKER_TOKEN = secrets.token_hex(8)
+_WORKER_NUMBER = secrets.randbits(24) | 1 << 28
+_WORKER_TOKEN = f"{_WORKER_NUMBER:x}"
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _END_TIMEOUT_S = 3.0
 _SWEEP_DELAY_S = 0.1
@@ -143,6 +147,8 @@ def spawn(
     finally:
         if before is not None:
             os.sched_setaffinity(0, before)
+    with suppress(OSError, ValueError):  # the administrator has set a limit: the environment has to do
+        resource.prlimit(popen.pid, resource.RLIMIT_RTTIME, (_limit_of(token), resource.RLIM_INFINITY))
     process = Process(popen, table, token, time.clock_gettime(time.CLOCK_BOOTTIME), on_exit)
     table.watch(process)
     return process
@@ -321,17 +327,22 @@ def _stat_of(pid: int) -> list[bytes]:
         return []
 
 
+def _limit_of(token: str) -> int:
+    """The limit, in microseconds, that tells the same as a token of ours."""
+    return _WORKER_NUMBER << 32 | int(token.partition(".")[2])
+
+
 def _token_of(pid: int) -> str | None:
-    """The token in a process's environment; None without one, or when it can not be read."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            environment = file.read()
-    except OSError:
-        return None
+    """The token in a process's environment or limits; None without one, or when they can not be read."""
     prefix = RUN_VARIABLE.encode() + b"="
-    for item in environment.split(b"\0"):
-        if item.startswith(prefix):
-            return item[len(prefix) :].decode("ascii", "replace")
+    with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
+        for item in file.read().split(b"\0"):
+            if item.startswith(prefix):
+                return item[len(prefix) :].decode("ascii", "replace")
+    with suppress(OSError):
+        limit_us = resource.prlimit(pid, resource.RLIMIT_RTTIME)[0]
+        if limit_us >> 32 == _WORKER_NUMBER:
+            return f"{_WORKER_TOKEN}.{limit_us & 0xFFFFFFFF}"
     return None
 
 

@@ -180,6 +180,20 @@ def test_a_daemon_that_outlives_its_program_is_killed_even_with_a_cleared_enviro
     assert as_subreaper(script) == "False 0"
 
 
+def test_a_cleared_environment_does_not_hide_behind_another_running_program() -> None:
+    script = """
+    other = start("sleep 100")
+    process = start("(setsid env -i sleep 6543 &) ; sleep 100")
+    time.sleep(0.2)
+    assert alive()
+    kill_tree(process)
+    loop.run()
+    print(alive(), other.returncode)
+    end([other])
+    """
+    assert as_subreaper(script) == "False None"
+
+
 def test_a_daemon_of_a_running_program_is_left_alone() -> None:
     script = """
     other = start("(setsid sleep 6543 &); sleep 100")
