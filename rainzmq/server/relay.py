@@ -46,6 +46,8 @@ TICKET_S = 60.0
 SIGN_OF_LIFE_S = 2.0
 """A client that waits for an object which is still on its way to the relay hears so this often."""
 
+_NOT_NEEDED = "the object is not needed any more"
+
 MAX_OFFERS = 10_000
 """Uploads that wait or run at a time."""
 
@@ -253,7 +255,7 @@ class Relay:
         self._clients.exchange.serve(peer, request, lambda complete: self._give_back(uid, borrowed))
 
     def _give_back(self, uid: int, borrowed: _Borrowed | None) -> None:
-        """One user less; the last one takes the object along, unless it was dropped and is another one by now."""
+        """One user less. The last one takes the object along, unless it was dropped meanwhile."""
         if borrowed is None or self._borrowed.get(uid) is not borrowed:
             return
         borrowed.users -= 1
@@ -305,12 +307,12 @@ class Relay:
         self._clients.exchange.cancel(uid)
         for transfer in [key for key, (_, offered) in self._offers.items() if offered == uid]:
             peer, _ = self._offers.pop(transfer)
-            self._tell(peer, TransferError(transfer, "the object is not needed any more"))
+            self._tell(peer, TransferError(transfer, _NOT_NEEDED))
         waiting = self._waiting.pop(uid, None)
         if waiting is not None:
             self._workers.cancel(uid)
             for peer, request in waiting.requests:
-                self._tell(peer, TransferError(request.transfer, "the object is not needed any more"))
+                self._tell(peer, TransferError(request.transfer, _NOT_NEEDED))
 
     def _tell(self, peer: ClientPeer, message: Stored | TransferError) -> None:
         try:

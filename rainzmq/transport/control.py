@@ -34,6 +34,7 @@ from rainzmq.transport.sockets import (
     make_curve_client,
     make_curve_server,
     set_common,
+    use_family_of,
 )
 
 _log = logging.getLogger(__name__)
@@ -254,6 +255,7 @@ class ControlClient:
         """
         deadline = time.monotonic() + timeout_s
         address = probe(self._access.address, self._access.port, min(timeout_s, _PROBE_TIMEOUT_S))
+        use_family_of(self.socket, address)
         self.socket.connect(f"tcp://{format_address(address, self._access.port)}")
         cuts = 0
         while not self._connected:

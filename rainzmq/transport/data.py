@@ -33,6 +33,7 @@ from rainzmq.transport.sockets import (
     make_curve_client,
     make_curve_server,
     set_common,
+    use_family_of,
 )
 from rainzmq.transport.transfer import Peer, Store
 
@@ -227,6 +228,7 @@ class DataPort(Port):
         set_common(socket, frame_limit=CHUNK_BYTES, linger_ms=0, high_water=HIGH_WATER)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
         make_curve_client(socket, self._peer_keys, peer.public_key)
+        use_family_of(socket, peer.host)
         socket.connect(f"tcp://{peer}")
         return socket
 

@@ -54,7 +54,11 @@ def set_common(socket: Socket, *, frame_limit: int, linger_ms: int, high_water: 
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_LIMIT_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-    socket.setsockopt(zmq.IPV6, 1)
+
+
+def use_family_of(socket: Socket, host: str) -> None:
+    """Speak IPv6 for an IPv6 address only: such a socket gives IPv4 addresses as mapped ones otherwise."""
+    socket.setsockopt(zmq.IPV6, int(":" in host))
 
 
 def make_curve_server(socket: Socket, keys: KeyPair, domain: str) -> None:
@@ -84,6 +88,7 @@ def bind_tcp(socket: Socket, host: str, port: int) -> int:
         allowed.
     """
     address = "0.0.0.0" if host == "*" else resolve(host)[0]
+    use_family_of(socket, address)
     try:
         socket.bind(f"tcp://{format_address(address, port)}")
     except zmq.ZMQError as error:
