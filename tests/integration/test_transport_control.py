@@ -294,7 +294,7 @@ def test_what_a_slow_peer_did_not_take_at_once_arrives_later_in_order(cluster: C
         count = 20_000
 
         def flood() -> bool:
-            return all(server.control.send(peer, [b"%d" % number, b"x" * 1000]) for number in range(count)])
+            return all(server.control.send(peer, [b"%d" % number, b"x" * 1000]) for number in range(count))
 
         assert server.call(flood)
         received: list[bytes] = []
