@@ -362,15 +362,16 @@ class Connection:
             took = True
             self._last_heard_s = time.monotonic()
             for frames in frames_of_messages:
-                self._take_frame(frames)
+                for frame in frames:
+                    self._take_frame(frame)
         if self._control.disconnected():
             self._lose("the server closed it, or it broke")
         if took:
             self._wake_others()
 
-    def _take_frame(self, frames: list[bytes]) -> None:
+    def _take_frame(self, frame: bytes) -> None:
         try:
-            header, message = decode(frames[0], CONVERSATION, "server")
+            header, message = decode(frame, CONVERSATION, "server")
         except ProtocolError as error:
             self._bad_frames += 1
             _log.warning("the server sent a bad message, which is dropped: %s", error)
