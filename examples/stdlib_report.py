@@ -84,8 +84,8 @@ def report(ctx, metrics, frequent):
         length, name = row["longest"]
         share = f"{100 * row['comments'] / max(row['lines'], 1):.1f} %"
         text.append(
-            f"{package:<18}{row['files']:>7}{row['lines']:>9}{row['functions']:>11}{share:>10}"
-            f"   {name} ({length} lines)"
+            f"{package[:17]:<18}{row['files']:>7}{row['lines']:>9}{row['functions']:>11}{share:>10}"
+            f"   {f'{name} ({length} lines)' if length else '-'}"
         )
     total = {column: sum(row[column] for _, row in rows) for column in ("files", "lines", "functions")}
     text.append(f"{f'all {len(rows)}':<18}{total['files']:>7}{total['lines']:>9}{total['functions']:>11}")
