@@ -56,9 +56,9 @@ if TYPE_CHECKING:
         directory,
         get_active_session,
         pickled,
-        remote,
         tasks,
     )
+    from rainzmq.client.remote import remote
     from rainzmq.deploy.local import LocalCluster
 
 

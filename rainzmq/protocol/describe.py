@@ -1,4 +1,6 @@
-"""The declared messages as Markdown: `python -m rainzmq.protocol.describe` prints the tables of `docs/protocol.md`."""
+"""The declared messages as Markdown: `python -m rainzmq.protocol.describe` prints the tables of
+`docs/protocol.md`.
+"""
 
 from __future__ import annotations
 

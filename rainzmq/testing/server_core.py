@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -47,16 +48,9 @@ class ServerUnderTest:
 
     def __init__(self, **options: Any) -> None:
         numbers = count(1000)
-        defaults = {
-            "random_id": lambda: next(numbers),
-            "software": "test",
-            "heartbeat_interval_s": 2.0,
-            "suspect_after_s": 6.0,
-            "dead_after_s": 10.0,
-            "crash_limit": 3,
-        }
+        defaults = CoreOptions(lambda: next(numbers), "test", 2.0, 6.0, 10.0, 3)
         self.now = 0.0
-        self.engine = Engine(CoreOptions(**(defaults | options)), RELAY, 2, 0.0)
+        self.engine = Engine(replace(defaults, **options), RELAY, 2, 0.0)
         self.effects: list[Effect] = []
         self.sent: dict[bytes, list[Any]] = {}
         self._requests = count(1)

@@ -1,7 +1,7 @@
 """The worker process: one loop around the core; the store, transfers and runners are its hands.
 
-DEALER --message--> WorkerEngine --StartJob--> runner --Outcome--> store --JobEnded--> WorkerEngine
---Report--> DEALER
+    DEALER --message--> WorkerEngine --StartJob--> runner --Outcome--> store
+    DEALER <--Report--- WorkerEngine <------------JobEnded-------------- store
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import zmq
 
 from rainzmq import __version__
+from rainzmq.common.archive import ArchiveError
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import id_of
 from rainzmq.common.limits import INLINE_OBJECT_BYTES
@@ -258,7 +259,7 @@ class Worker:
         if outcome.kind == jobs.FINISHED:
             try:
                 self._take_outputs(job, event)
-            except (StoreFull, OSError) as error:
+            except (StoreFull, OSError, ArchiveError, ValueError) as error:
                 self._drop_outputs(job)
                 event = JobEnded(
                     Outcome(

@@ -181,8 +181,8 @@ def _discard_stale(state: ServerState, worker: WorkerRecord, uid: int, outputs: 
 def _on_missing(state: ServerState, worker: WorkerRecord, uid: int, why: str) -> None:
     """A worker has not got an input, and no holder gave it. Its readers there are asked back.
 
-    Replicas that nobody reads where they are count as lost, so that the object is made again elsewhere; after a few
-    times a reader fails.
+    Replicas that nobody reads where they are count as lost, so that the object is made again elsewhere;
+    after a few times a reader fails.
     """
     item, session = state.object(uid), state.session_of(uid)
     if item is None or session is None:

@@ -47,7 +47,9 @@ def inner_hint(cls: type, name: str) -> Any:
     return typing.get_type_hints(cls)[name]
 
 
-@pytest.mark.parametrize("cls", list(MESSAGES), ids=lambda cls: f"{MESSAGES[cls].conversation}-{cls.__name__}")
+@pytest.mark.parametrize(
+    "cls", list(MESSAGES), ids=lambda cls: f"{MESSAGES[cls].conversation}-{cls.__name__}"
+)
 def test_every_message_survives_the_wire(cls):
     declaration = MESSAGES[cls]
     message = cls(*[sample(inner_hint(cls, field.name)) for field in declaration.fields])

@@ -7,7 +7,15 @@ import pytest
 from rainzmq.protocol.messages import client as c
 from rainzmq.protocol.messages import worker as w
 from rainzmq.server.core import states
-from rainzmq.server.core.events import ClientJoined, DropUploads, OfferTicket, PeerGone, Uploaded, WorkerJoined, WorkerSaid
+from rainzmq.server.core.events import (
+    ClientJoined,
+    DropUploads,
+    OfferTicket,
+    PeerGone,
+    Uploaded,
+    WorkerJoined,
+    WorkerSaid,
+)
 from rainzmq.testing.server_core import RELAY, ServerUnderTest, body, report
 
 
@@ -454,9 +462,7 @@ def test_a_worker_that_says_hello_anew_with_its_old_epoch_replaces_itself(server
     one = server.worker(b"one")
     session = server.session()
     server.submit(session, {1: []})
-    server.event(
-        WorkerJoined(b"new", w.WorkerHello("test", "h", 3, 1, one.endpoint, ["python"], one.epoch))
-    )
+    server.event(WorkerJoined(b"new", w.WorkerHello("test", "h", 3, 1, one.endpoint, ["python"], one.epoch)))
     server.turn()
     assert [type(item) for item in server.take(b"new")] == [w.WorkerWelcome, w.Assign]
     assert list(server.engine.state.workers) == [b"new"]

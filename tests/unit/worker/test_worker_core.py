@@ -69,7 +69,9 @@ class Worker:
         """Jobs that are started at the end of the turn, and the report."""
         started = self.engine.handle(e.StartReady())
         sent = self.engine.handle(e.TurnEnded())
-        messages = [message for effect in sent if isinstance(effect, e.TellServer) for message in effect.messages]
+        messages = [
+            message for effect in sent if isinstance(effect, e.TellServer) for message in effect.messages
+        ]
         assert len(messages) <= 1
         return [effect.job for effect in started if isinstance(effect, e.StartJob)], (
             messages[0] if messages else None

@@ -1,0 +1,84 @@
+"""The pages say what the code says: no message, field, state or option is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from rainzmq.cli.main import cli
+from rainzmq.protocol.messages import client, data, subworker, worker
+from rainzmq.protocol.schema import declared
+from rainzmq.server.core import states as server_states
+from rainzmq.worker.core import states as worker_states
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+
+
+def test_generated_parts_are_up_to_date():
+    spec = importlib.util.spec_from_file_location("make_docs", ROOT / "scripts" / "make_docs.py")
+    make_docs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_docs)
+    for path, generated in make_docs.pages().items():
+        assert path.read_text().endswith(generated), f"{path}: run python scripts/make_docs.py"
+
+
+CONVERSATIONS = (client, data, subworker, worker)
+"""Importing them declares their messages."""
+
+
+@pytest.mark.parametrize("declaration", list(declared()), ids=lambda item: f"{item.conversation}-{item.tag}")
+def test_every_message_and_field_is_in_the_protocol_page(declaration):
+    page = (DOCS / "protocol.md").read_text()
+    heading = f"### `{declaration.tag}` {declaration.cls.__name__}\n"
+    assert heading in page
+    section = page.split(heading, 1)[1].split("\n### ", 1)[0]
+    for field in declaration.fields:
+        assert f"| {field.name} |" in section
+
+
+@pytest.mark.parametrize("module", [server_states, worker_states], ids=["server", "worker"])
+def test_every_state_is_in_the_state_machines_page(module):
+    page = (DOCS / "state_machines.md").read_text()
+    for entity, transitions in module.TABLES.items():
+        for state in transitions:
+            assert f"| {entity} | {state} |" in page, f"{entity} {state}"
+
+
+def commands(command: click.Command, name: str) -> list[tuple[str, click.Command]]:
+    found = [(name, command)]
+    if isinstance(command, click.Group):
+        for sub in command.list_commands(click.Context(command)):
+            inner = command.get_command(click.Context(command), sub)
+            found += commands(inner, f"{name} {sub}")
+    return found
+
+
+COMMANDS = commands(cli, "rainzmq")
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
+def test_every_command_and_option_is_in_the_command_line_page(name, command):
+    page = (DOCS / "command_line.md").read_text()
+    assert f"`{name}" in page
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            for option in parameter.opts:
+                assert f"`{option}" in page, f"{name} {option}"
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in [*DOCS.glob("*.md"), ROOT / "README.md"]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_words_of_the_field_are_in_the_glossary():
+    glossary = (DOCS / "glossary.md").read_text()
+    for word in ("task", "data object", "replica", "worker", "subworker", "assign", "retract", "attempt"):
+        assert f"| {word} |" in glossary
