@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -69,19 +71,19 @@ def cluster(home: Path) -> Iterator[LocalCluster]:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After an integration test: no new process, no new file in shared memory, no new file descriptor."""
+    """After an integration test: no new process, no new working directory, no new file descriptor."""
     if not request.path.is_relative_to(_INTEGRATION):
         yield
         return
     if "client" in request.fixturenames or "shared_cluster" in request.fixturenames:
         request.getfixturevalue("shared_cluster")  # of the module, so it is not this test's
     _warm_up_zmq()
-    files, descriptors, before = _shared_memory(), _descriptors(), _processes()
+    files, descriptors, before = _abandoned_workdirs(), _descriptors(), _processes()
     yield
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         processes = {p.pid: _command_line(p) for p in _processes() - _with_descendants(before)}
-        new_files = _shared_memory() - files
+        new_files = _abandoned_workdirs() - files
         new_descriptors = {fd: to for fd, to in _descriptors().items() if fd not in descriptors}
         if not (processes or new_files or new_descriptors):
             return
@@ -127,8 +129,18 @@ def _with_descendants(processes: set[psutil.Process]) -> set[psutil.Process]:
     return found
 
 
-def _shared_memory() -> set[str]:
-    return {str(path) for path in Path("/dev/shm").glob("rainzmq*")}
+def _abandoned_workdirs() -> set[str]:
+    """Working directories without a live process; those of other test runs on this machine have one."""
+    found = set()
+    for base in ("/dev/shm", tempfile.gettempdir()):
+        for lock in Path(base).glob("rainzmq-*/*/lock"):
+            with contextlib.suppress(FileNotFoundError), open(lock) as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                found.add(str(lock.parent))
+    return found
 
 
 def _descriptors() -> dict[int, str]:

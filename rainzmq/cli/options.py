@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,3 +137,23 @@ def check_file_place(path: Path | None, option: str) -> Path | None:
         raise RainException(f"{option}: {path} is a directory, not a file")
     writable_directory(path.absolute().parent, option)
     return path.absolute()
+
+
+@contextlib.contextmanager
+def ready_place(path: Path | None) -> Iterator[Path | None]:
+    """The ready file's path, absolute, while a process runs; None stays None.
+
+    What an earlier process left there is removed before, what this one writes there after.
+
+    Raises:
+        RainException: a file can not be put there.
+    """
+    path = check_file_place(path, "--ready-file")
+    if path is None:
+        yield None
+        return
+    path.unlink(missing_ok=True)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)

@@ -52,13 +52,14 @@ def server(
         _log.warning("--http-listen %s:%s: the dashboard is not part of this version", *http_listen)
     from rainzmq.server.server import ServerOptions, run_server
 
-    return run_server(
-        ServerOptions(
-            host=listen[0],
-            port=listen[1],
-            logdir=logdir,
-            ready_file=check_file_place(ready_file, "--ready-file"),
-            access_file=check_file_place(access_file, "--access-file"),
-            lifeline_fd=lifeline_fd,
+    with ready_place(ready_file) as ready:
+        return run_server(
+            ServerOptions(
+                host=listen[0],
+                port=listen[1],
+                logdir=logdir,
+                ready_file=ready,
+                access_file=check_file_place(access_file, "--access-file"),
+                lifeline_fd=lifeline_fd,
+            )
         )
-    )

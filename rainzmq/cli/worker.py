@@ -10,7 +10,6 @@ import click
 from rainzmq.cli.config import read_config
 from rainzmq.cli.logs import start_logging
 from rainzmq.cli.options import (
-    check_file_place,
     cpu_count,
     listen_address,
     process_options,
@@ -76,21 +75,22 @@ def worker(
         # Imports come first: they take their time while the server does the same.
         server = _read_line(lifeline_fd)
     host, port = listen if listen is not None else (None, 0)
-    return run_worker(
-        WorkerOptions(
-            server=server,
-            cpus=cpus,
-            host=host,
-            port=port,
-            workdir=None if workdir is None else writable_directory(workdir, "--workdir"),
-            logdir=logdir,
-            ready_file=check_file_place(ready_file, "--ready-file"),
-            config=parsed,
-            access_file=None if access_file is None else str(access_file),
-            lifeline_fd=lifeline_fd,
-            dies_with_server=die_with_server,
+    with ready_place(ready_file) as ready:
+        return run_worker(
+            WorkerOptions(
+                server=server,
+                cpus=cpus,
+                host=host,
+                port=port,
+                workdir=None if workdir is None else writable_directory(workdir, "--workdir"),
+                logdir=logdir,
+                ready_file=ready,
+                config=parsed,
+                access_file=None if access_file is None else str(access_file),
+                lifeline_fd=lifeline_fd,
+                dies_with_server=die_with_server,
+            )
         )
-    )
 
 
 def _read_line(lifeline_fd: int) -> str:

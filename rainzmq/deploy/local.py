@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import logging
 import os
 import socket
 import time
@@ -17,11 +18,14 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.limits import DEFAULT_PORT
 from rainzmq.deploy.cpus import share_cpus
 from rainzmq.deploy.process import ChildProcess
+from rainzmq.store import default_workdir, release_workdir
 from rainzmq.transport.access import home, read_access
 from rainzmq.transport.net import format_address
 
 if TYPE_CHECKING:
     from rainzmq.client import Client
+
+_log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 30.0
@@ -72,7 +76,8 @@ class LocalCluster:
         self._workers: list[ChildProcess] = []
         self._worker_numbers = itertools.count(1)
         self._closed = False
-        name = f"local-{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
+        # With the time, because process ids come again and logs are kept.
+        name = f"local-{socket.gethostname()}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_numbers)}"
         self.logdir = home() / "logs" / name
         self.access_file = home() / "servers" / f"{name}.json"
         _open_clusters.add(self)
@@ -84,9 +89,15 @@ class LocalCluster:
             raise
 
     def _start(self, counts: list[int], port: int | None) -> None:
+        try:
+            self.logdir.parent.mkdir(mode=0o700, exist_ok=True)
+            self.logdir.mkdir(mode=0o700)
+        except OSError as error:
+            raise RainException(f"can not log to {self.logdir}: {error.strerror}") from error
         wanted = port if port is not None else DEFAULT_PORT if _port_is_free(DEFAULT_PORT) else 0
         self._server = self._start_server(wanted)
-        self._workers = [self._start_worker(count) for count in counts]
+        for count in counts:
+            self._workers.append(self._start_worker(count))
         try:
             self._server.wait_ready(START_TIMEOUT_S)
         except RainException:
@@ -175,6 +186,8 @@ class LocalCluster:
             self._server.stop(time.monotonic() + _SERVER_STOP_S)
         _open_clusters.discard(self)
         atexit.unregister(self.close)
+        if any(worker.was_killed() for worker in self._workers):
+            _sweep_workdirs()
 
     def __enter__(self) -> Self:
         return self
@@ -207,6 +220,14 @@ def _abandon_all() -> None:
 
 # A forked child that outlives this process must not hold the lifelines of its clusters.
 os.register_at_fork(after_in_child=_abandon_all)
+
+
+def _sweep_workdirs() -> None:
+    """Removes the data of killed workers, as making a working directory anew does."""
+    try:
+        release_workdir(default_workdir())
+    except RainException as error:
+        _log.warning("the data of a killed worker may be left: %s", error)
 
 
 def _port_is_free(port: int) -> bool:

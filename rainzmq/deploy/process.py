@@ -87,6 +87,10 @@ class ChildProcess:
         """Whether the process is gone (and reaped)."""
         return self._popen.poll() is not None
 
+    def was_killed(self) -> bool:
+        """Whether a signal ended it, so that it could not tidy up."""
+        return (self._popen.poll() or 0) < 0
+
     def wait_ready(self, timeout_s: float) -> None:
         """Returns when the child accepts work.
 

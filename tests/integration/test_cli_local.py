@@ -40,7 +40,10 @@ def started(home: Path) -> Iterator[list[subprocess.Popen[str]]]:
     for process in processes:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+            process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 def _read_until(process: subprocess.Popen[str], text: str) -> str:
@@ -221,6 +224,7 @@ def test_server_and_worker_by_hand(home: Path, tmp_path: Path, started: list[sub
     assert (logs / "server.log").stat().st_size > 0
     assert (logs / "worker.log").stat().st_size > 0
     assert not access.exists()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == []
     assert not list((tmp_path / "work").rglob("*"))
 
 

@@ -199,6 +199,17 @@ def test_forked_child_neither_ends_the_cluster_nor_keeps_it_alive(home: Path) ->
         os.kill(orphan, signal.SIGKILL)
 
 
+def test_data_of_a_killed_worker_go_with_the_cluster(home: Path) -> None:
+    with LocalCluster(workers=[1, 1]) as cluster, cluster.client() as client:
+        victim = client.get_server_info()["workers"][0]["pid"]
+        os.kill(victim, signal.SIGKILL)
+        _wait_gone([victim])
+
+        assert len(cluster.failures()) == 1
+        assert "killed by signal SIGKILL" in cluster.failures()[0]
+        assert cluster.is_usable()
+
+
 def test_files_of_the_current_directory_do_not_stand_in_for_modules(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,7 +227,7 @@ def test_logs_and_access_file_are_for_their_owner_only(home: Path) -> None:
         with LocalCluster(cpus=1) as cluster:
             assert read_access(cluster.access_file).port > 0
             assert cluster.access_file.stat().st_mode & 0o777 == 0o600
-            for path in cluster.logdir.rglob("*"):
+            for path in [cluster.logdir, *cluster.logdir.rglob("*.log"), *cluster.logdir.rglob("*.txt")]:
                 assert path.stat().st_mode & 0o077 == 0, path
     finally:
         os.umask(old_mask)

@@ -13,6 +13,7 @@ from rainzmq.cli.options import (
     cpu_count,
     cpu_list,
     listen_address,
+    ready_place,
     writable_directory,
 )
 from rainzmq.common.errors import RainException
@@ -101,3 +102,16 @@ def test_a_directory_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
         check_file_place(tmp_path, "--ready-file")
     assert check_file_place(tmp_path / "ready", "--ready-file") == tmp_path / "ready"
     assert check_file_place(None, "--ready-file") is None
+
+
+def test_ready_file_is_there_only_while_its_process_says_so(tmp_path: Path) -> None:
+    place = tmp_path / "ready"
+    place.write_text("of an earlier process")
+
+    with ready_place(place) as path:
+        assert path == place
+        assert not place.exists()
+        place.write_text("ready")
+    assert not place.exists()
+    with ready_place(None) as path:
+        assert path is None
