@@ -347,3 +347,46 @@ def test_attached_client_hears_that_the_connection_broke_and_was_made_again(clus
         assert states == [False, True]
         assert messages == [[b"echo", b"again"]]
     loop.close()
+
+
+def test_connection_that_proves_nothing_is_cut_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rainzmq.transport.sockets.HANDSHAKE_LIMIT_MS", 200)
+    cluster = Cluster()
+    try:
+        with socket.create_connection(("127.0.0.1", cluster.server.port), timeout=5) as silent:
+            start = time.monotonic()
+            while silent.recv(1000):
+                continue
+            assert time.monotonic() - start < 2
+    finally:
+        cluster.close()
+
+
+def test_stranger_that_announces_a_huge_frame_is_cut(cluster: Cluster) -> None:
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + bytes(32)
+    with socket.create_connection(("127.0.0.1", cluster.server.port), timeout=5) as stranger:
+        stranger.sendall(greeting)
+        stranger.sendall(b"\x06" + (2 << 30).to_bytes(8, "big") + bytes(1000))
+        start = time.monotonic()
+        try:
+            while stranger.recv(1000):
+                continue
+        except ConnectionResetError:
+            assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 2
+    assert cluster.server.received == []
+
+
+def test_what_is_sent_without_a_connection_does_not_reach_the_next_server(cluster: Cluster) -> None:
+    with cluster.client() as client:
+        client.connect()
+        port = cluster.server.port
+        cluster.server.close()
+        assert client.receive(5) == []
+        for _ in range(10):
+            client.send([b"old"])
+        cluster.server = Server(cluster.keys, cluster.roles, port)
+        wait_until(lambda: client.connected)
+        client.send([b"new"])
+        wait_until(lambda: bool(cluster.server.received))
+    assert [frames for _, frames in cluster.server.received] == [[b"new"]]
