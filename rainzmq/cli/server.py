@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from rainzmq.cli.logs import start_logging
-from rainzmq.cli.options import LOOPBACK, check_file_place, listen_address, process_options
+from rainzmq.cli.options import LOOPBACK, check_file_place, listen_address, process_options, ready_place
 from rainzmq.common.limits import DEFAULT_HTTP_PORT, DEFAULT_PORT
 
 _log = logging.getLogger("rainzmq.cli.server")

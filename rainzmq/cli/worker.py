@@ -13,6 +13,7 @@ from rainzmq.cli.options import (
     cpu_count,
     listen_address,
     process_options,
+    ready_place,
     writable_directory,
 )
 from rainzmq.common.errors import RainException
