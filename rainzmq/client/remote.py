@@ -148,13 +148,16 @@ class Remote:
             self._fewest = sys.maxsize
 
     def _annotation(self, annotation: Any, scope: Mapping[str, Any]) -> Any:
-        """An annotation, evaluated when it is a string; whatever can not be is none of ours."""
-        if not isinstance(annotation, str):
-            return annotation
+        """An annotation, evaluated as long as it is a string; whatever can not be is none of ours."""
         try:
-            return eval(annotation, getattr(self.function, "__globals__", {}), dict(scope))
+            while isinstance(annotation, str):
+                before = annotation
+                annotation = eval(annotation, getattr(self.function, "__globals__", {}), dict(scope))
+                if annotation == before:
+                    return inspect.Parameter.empty
         except Exception:  # names that exist only for type checkers, and anything else
             return inspect.Parameter.empty
+        return annotation
 
     def _set_input(self, parameter: str, item: Any) -> None:
         if not isinstance(item, Input):

@@ -1,0 +1,476 @@
+"""Submitting, waiting, fetching, updating, failing and closing, against a server that is a function."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from client_wire import Wire, failure
+
+import rainzmq.client.news
+from rainzmq import RainException, RainWarning, SessionException, Task, TaskException, blob, directory
+from rainzmq.client.dataobj import Snapshot
+from rainzmq.common import ID, DataObjectState, ObjectInfo, TaskInfo, TaskState
+from rainzmq.common.ids import make_uid
+from rainzmq.protocol.messages.client import (
+    AskProgress,
+    CancelWait,
+    CloseSession,
+    Fetch,
+    Fetched,
+    News,
+    Progress,
+    RequestFailed,
+    Submit,
+    Unkeep,
+    Update,
+    Wait,
+)
+from rainzmq.protocol.messages.shared import ObjectMeta
+
+
+def task(*inputs: Any, outputs: Any = 1, **options: Any) -> Task:
+    return Task(inputs, outputs, task_type="a/b", **options)
+
+
+def row(num: int, state: str = "finished") -> Any:
+    return (num, state, 1.5, 0.5, "h:1", b'{"u": 1}', "line\n")
+
+
+def object_row(num: int, state: str = "finished") -> Any:
+    return (num, state, 3, "text", "h:1", b'{"v": 2}')
+
+
+def news(*rows: Any) -> Any:
+    """Answers every wait and update with these rows."""
+    tasks, objects = [r for r in rows if len(r) == 7], [r for r in rows if len(r) == 6]
+
+    def answer(message: Any) -> Any:
+        if isinstance(message, (Wait, Update)):
+            return News(message.request, False, tasks, objects)
+        return None
+
+    return answer
+
+
+def test_submit_sends_once_and_marks_states(wire: Wire) -> None:
+    obj, made = blob(b""), task()
+    wire.session.submit()
+    wire.session.submit()
+    assert len(wire.control.of(Submit)) == 1
+    assert (wire.session.task_count, wire.session.dataobj_count) == (0, 0)
+    assert (made.state, made.output.state) == (TaskState.NOT_ASSIGNED, DataObjectState.UNFINISHED)
+    assert obj.state is DataObjectState.UNFINISHED
+    assert (made.info, obj.info) == (None, None)
+
+
+def test_submits_follow_each_other(wire: Wire) -> None:
+    made = task()
+    made.output.keep()
+    wire.session.submit()
+    task(made)
+    wire.session.submit()
+    first, second = wire.control.of(Submit)
+    assert (first.task_ids, second.task_ids, second.task_inputs) == ([1], [3], [2])
+    assert second.bodies == []
+
+
+def test_object_of_an_earlier_submit_must_be_kept(wire: Wire) -> None:
+    made = task()
+    wire.session.submit()
+    with pytest.raises(RainException, match=r"submitted before and is not kept.*keep\(\)"):
+        task(made)
+
+
+def test_keep_after_submit_is_an_error(wire: Wire) -> None:
+    made = task()
+    wire.session.submit()
+    with pytest.raises(RainException, match="was submitted already"):
+        made.output.keep()
+
+
+def test_refused_graph_sends_nothing_and_can_be_mended(wire: Wire) -> None:
+    made = task()
+    made.inputs.append(made.output)
+    with pytest.raises(RainException, match="cycle"):
+        wire.session.submit()
+    assert wire.control.of(Submit) == []
+    del made.inputs[0]
+    wire.session.submit()
+    assert len(wire.control.of(Submit)) == 1
+
+
+def test_large_constants_are_uploaded_before_the_submit(wire: Wire, tmp_path: Path) -> None:
+    large, folder = blob(b"x" * 5000), directory(tmp_path)
+    wire.session.submit()
+    assert [uid for uid, _ in wire.uploads] == [large.id.uid, folder.id.uid]
+    assert isinstance(wire.uploads[1][1], Snapshot)
+    assert large._payload is None
+
+
+def test_large_submits_wait_for_the_server_now_and_then(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rainzmq.client.session._MESSAGES_AT_ONCE", 1)
+    wire.answer(lambda m: Progress(m.request, 0, 0, 0, []) if isinstance(m, AskProgress) else None)
+    for _ in range(3000):
+        task(config="x" * 200)
+    wire.session.submit()
+    assert len(wire.control.of(Submit)) == len(wire.control.of(AskProgress)) > 1
+
+
+def test_wait_brings_states_and_infos(wire: Wire) -> None:
+    made = task()
+    wire.session.submit()
+    wire.answer(news(row(1), object_row(2)))
+    wire.session.wait([made, made.output])
+    (wait,) = wire.control.of(Wait)
+    assert (wait.session_id, wait.ids, wait.mode) == (1, [1, 2], "all")
+    assert made.state is TaskState.FINISHED
+    assert made.info == TaskInfo(None, 1.5, 0.5, "h:1", {"u": 1}, "line\n")
+    assert made.output.state is DataObjectState.FINISHED
+    assert made.output.info == ObjectInfo(3, "text", "h:1", {"v": 2})
+    assert made.output.content_type == "text"
+    assert wire.control.of(CancelWait) == []
+
+
+def test_wait_takes_anything_nested_and_repeated(wire: Wire) -> None:
+    one, two = task(), task()
+    wire.session.submit()
+    wire.answer(news())
+    wire.session.wait([one, [two, (one.outputs, {"k": two})], one])
+    assert wire.control.of(Wait)[0].ids == [1, 3, 2]
+    wire.session.wait(one)
+    one.wait()
+    one.output.wait()
+    assert [wait.ids for wait in wire.control.of(Wait)[1:]] == [[1], [1], [2]]
+
+
+def test_waiting_for_nothing_returns_at_once(wire: Wire) -> None:
+    wire.session.wait([])
+    assert wire.session.wait_some([]) == ([], [])
+    assert wire.control.of(Wait) == []
+
+
+def test_wait_for_very_many_is_split(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rainzmq.client.news, "IDS_PER_MESSAGE", 2)
+    made = [task(outputs=0) for _ in range(5)]
+    wire.session.submit()
+    wire.answer(news())
+    wire.session.wait(made)
+    assert [wait.ids for wait in wire.control.of(Wait)] == [[1, 2], [3, 4], [5]]
+
+
+def test_wait_some_returns_what_is_finished_in_the_order_given(wire: Wire) -> None:
+    one, two, three = task(), task(), task()
+    wire.session.submit()
+    wire.answer(news(row(3), row(1, "running"), object_row(6), object_row(2, "unfinished")))
+    assert wire.session.wait_some([one, two, three.output, one.output]) == ([two], [three.output])
+    assert wire.control.of(Wait)[0].mode == "some"
+    assert one.state is TaskState.RUNNING
+
+
+def test_wait_all_marks_everything_submitted(wire: Wire) -> None:
+    made = task(outputs=2)
+    made.outputs[0].keep()
+    wire.session.submit()
+    wire.answer(news())
+    wire.session.wait_all()
+    later = task()
+    wire.session.submit()
+    assert wire.control.of(Wait)[0].mode == "session"
+    assert made.state is TaskState.FINISHED
+    assert [obj.state for obj in made.outputs] == [DataObjectState.FINISHED, DataObjectState.REMOVED]
+    assert made.info is None
+    assert later.state is TaskState.NOT_ASSIGNED
+
+
+def test_update_asks_for_news(wire: Wire) -> None:
+    made = task()
+    wire.session.submit()
+    wire.answer(news(row(1, "running"), object_row(2, "unfinished")))
+    made.update()
+    made.output.update()
+    wire.session.update([made, made.output])
+    assert [update.ids for update in wire.control.of(Update)] == [[1], [2], [1, 2]]
+    assert made.state is TaskState.RUNNING
+    assert made.output.state is DataObjectState.UNFINISHED
+
+
+def fetched(data: bytes | None, content_type: str | None = None) -> Any:
+    meta = ObjectMeta(0, None, False, content_type, 3, b"", b'{"u": 1}')
+    return lambda m: Fetched(m.request, meta, "h:1", data, b"ticket") if isinstance(m, Fetch) else None
+
+
+def test_fetch_of_a_small_object(wire: Wire) -> None:
+    obj = blob(b"abc", label="x").keep()
+    wire.session.submit()
+    wire.answer(fetched(b"[1]", "json"))
+    instance = obj.fetch()
+    assert (instance.load(), instance.spec, instance.info) == ([1], obj.spec, obj.info)
+    assert obj.info == ObjectInfo(3, "json", "h:1", {"u": 1})
+    assert obj.state is DataObjectState.FINISHED
+    assert wire.control.of(Fetch)[0].id == 1
+
+
+def test_fetch_to_a_path(wire: Wire, tmp_path: Path) -> None:
+    obj = blob(b"abc").keep()
+    wire.session.submit()
+    wire.answer(fetched(b"abc"))
+    instance = obj.fetch(path=tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"abc"
+    assert instance.path == str(tmp_path / "x")
+
+
+def test_fetch_of_a_large_object_goes_to_the_relay(wire: Wire, tmp_path: Path) -> None:
+    obj = blob(b"abc").keep()
+    wire.session.submit()
+    wire.answer(fetched(None))
+    wire.session.fetch(obj)
+    wire.session.fetch(obj, tmp_path / "x")
+    assert wire.downloads == [(obj, b"ticket", None), (obj, b"ticket", str(tmp_path / "x"))]
+
+
+def test_fetch_of_a_task_is_that_of_its_output(wire: Wire) -> None:
+    made = task()
+    made.keep_outputs()
+    wire.session.submit()
+    wire.answer(fetched(b"abc"))
+    assert wire.session.fetch(made).get_bytes() == b"abc"
+    assert [instance.get_bytes() for instance in made.fetch_outputs()] == [b"abc"]
+
+
+def test_only_kept_objects_are_fetched(wire: Wire) -> None:
+    obj = blob(b"abc")
+    wire.session.submit()
+    with pytest.raises(RainException, match=r"is not kept; call keep\(\)"):
+        obj.fetch()
+    assert wire.control.of(Fetch) == []
+
+
+def test_unkeep_tells_the_server(wire: Wire) -> None:
+    one, two = blob(b"").keep(), blob(b"").keep()
+    wire.session.submit()
+    wire.answer(news())
+    wire.session.wait_all()
+    wire.session.unkeep([one, two])
+    assert wire.control.of(Unkeep)[0].ids == [1, 2]
+    assert not one.is_kept()
+    assert one.state is DataObjectState.FINISHED
+    with pytest.raises(RainException, match="is not kept"):
+        one.unkeep()
+
+
+def test_unkeep_before_submit_is_a_local_matter(wire: Wire) -> None:
+    obj = blob(b"").keep()
+    obj.unkeep()
+    wire.session.submit()
+    assert wire.control.of(Unkeep) == []
+    assert wire.control.of(Submit)[0].keep == []
+
+
+def fail(wire: Wire, num: int, **changes: Any) -> None:
+    wire.control.push(failure(make_uid(1, num), **changes))
+
+
+def test_failed_task_fails_its_session(wire: Wire) -> None:
+    made, other = task(name="step"), task()
+    made.keep_outputs()
+    line = made._site
+    wire.session.submit()
+    fail(wire, 1, message="Traceback:\n  ZeroDivisionError\n", name="step", debug="one\ntwo\n")
+    for use in (
+        lambda: wire.session.wait(other),
+        lambda: wire.session.wait_some(other),
+        wire.session.wait_all,
+        made.output.fetch,
+        made.update,
+        made.output.unkeep,
+        wire.session.submit,
+    ):
+        with pytest.raises(TaskException) as caught:
+            use()
+        text = str(caught.value)
+        assert "Task 'step' (1/1, a/b) failed on worker h:1" in text
+        assert "Traceback:\n  ZeroDivisionError\n" in text
+        assert f"The task was made at {__file__}:" in text
+        assert "  one\n  two" in text
+    assert line is not None
+    assert f":{line[1]}" in text
+    error = caught.value
+    assert (error.session_id, error.task_id, error.task_name) == (1, ID(1, 1), "step")
+    assert (error.task_type, error.attempt, error.worker) == ("a/b", 0, "h:1")
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert (made.state, made.info and made.info.error) == (
+        TaskState.FAILED,
+        "Traceback:\n  ZeroDivisionError\n",
+    )
+    assert other.state is TaskState.NOT_ASSIGNED
+    assert isinstance(wire.session.error, TaskException)
+
+
+def test_site_is_known_when_the_task_was_dropped(wire: Wire) -> None:
+    for _ in range(5):
+        task()
+    wire.session.submit()
+    fail(wire, 7)
+    with pytest.raises(TaskException, match=rf"made at {__file__}:\d+"):
+        wire.session.wait_all()
+
+
+def test_failure_that_comes_during_a_wait_ends_it(wire: Wire) -> None:
+    made = task()
+    wire.session.submit()
+    timer = threading.Timer(0.02, fail, [wire, 1])
+    timer.start()
+    with pytest.raises(TaskException):
+        made.wait()
+    timer.join()
+
+
+def test_refused_request_of_a_failed_session_is_its_failure(wire: Wire) -> None:
+    made = task()
+    wire.session.submit()
+
+    def answer(message: Any) -> Any:
+        if isinstance(message, Wait):
+            return [RequestFailed(message.request, "session", "closed"), failure(make_uid(1, 1))]
+        return None
+
+    wire.answer(answer)
+    with pytest.raises(TaskException):
+        made.wait()
+
+
+def test_session_may_fail_without_a_task(wire: Wire) -> None:
+    made = task()
+    wire.session.submit()
+    wire.control.push(failure(0, "no worker"), failure(1 << 32, "x"))
+    wire.connection.failures[1] = failure(0, "out of memory").failure
+    with pytest.raises(SessionException, match="Session 1 failed: out of memory") as caught:
+        made.wait()
+    assert not isinstance(caught.value, TaskException)
+
+
+def test_other_sessions_are_untouched_by_a_failure(wire: Wire) -> None:
+    task()
+    wire.session.submit()
+    wire.control.push(failure(make_uid(2, 1)))
+    wire.answer(news())
+    wire.session.wait_all()
+    assert wire.session.error is None
+
+
+def test_failed_session_can_be_closed(wire: Wire) -> None:
+    task()
+    wire.session.submit()
+    fail(wire, 1)
+    with pytest.raises(TaskException):
+        wire.session.wait_all()
+    assert wire.session.active
+    wire.session.close()
+    wire.session.close()
+    assert len(wire.control.of(CloseSession)) == 1
+    assert not wire.session.active
+
+
+def test_closed_session_can_not_be_waited_for(wire: Wire) -> None:
+    made = task()
+    made.keep_outputs()
+    wire.session.submit()
+    wire.session.close()
+    for use in (made.wait, made.update, made.output.fetch, made.output.unkeep, wire.session.wait_all):
+        with pytest.raises(SessionException, match="Session 1 is closed"):
+            use()
+
+
+def test_close_without_a_server_is_no_error(wire: Wire) -> None:
+    wire.control.cut()
+    wire.session.close()
+    assert not wire.session.active
+
+
+def test_lost_server_ends_waiting(wire: Wire) -> None:
+    made = task()
+    wire.session.submit()
+    wire.control.cut()
+    with pytest.raises(SessionException, match="connection to the server"):
+        made.wait()
+
+
+def test_interrupted_wait_leaves_the_connection_usable(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = task()
+    wire.session.submit()
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wire.connection, "_poll", type("Poll", (), {"poll": interrupt})())
+        with pytest.raises(KeyboardInterrupt):
+            made.wait()
+    assert [message.request for message in wire.control.of(CancelWait)] == [
+        message.request for message in wire.control.of(Wait)
+    ]
+    wire.answer(news(row(1)))
+    made.wait()
+    assert made.state is TaskState.FINISHED
+
+
+def slow(wire: Wire, after: int, *progress: Progress) -> None:
+    """Answers waits only after so many questions about progress."""
+    waits: list[Wait] = []
+    asked = iter(progress)
+
+    def answer(message: Any) -> Any:
+        if isinstance(message, Wait):
+            waits.append(message)
+        if isinstance(message, AskProgress):
+            reply = next(asked, progress[-1])
+            reply.request = message.request
+            count = len(wire.control.of(AskProgress))
+            return [reply, News(waits[0].request, False, [], [])] if count >= after else reply
+        return None
+
+    wire.answer(answer)
+
+
+def test_long_wait_tells_why_once(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rainzmq.client.news, "QUIET_S", 0.01)
+    made = task()
+    wire.session.submit()
+    slow(wire, 4, Progress(0, 0, 0, 1, ["no worker has 8 cpus"]))
+    with pytest.warns(RainWarning, match="Session 1 waits: no worker has 8 cpus") as caught:
+        made.wait()
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_long_wait_with_progress_is_silent(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rainzmq.client.news, "QUIET_S", 0.01)
+    made = task()
+    wire.session.submit()
+    slow(wire, 4, *[Progress(0, count, 1, 9, ["for a moment"]) for count in range(1, 9)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made.wait()
+
+
+def test_progress_is_shown(wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
+    task()
+    wire.session.submit()
+    slow(wire, 2, Progress(0, 1, 1, 2, []), Progress(0, 2, 0, 2, []))
+    started = time.monotonic()
+    wire.session.wait_all(progress=True)
+    assert "2/2" in capsys.readouterr().err
+    assert time.monotonic() - started < 2
+
+
+def test_batches_do_not_keep_tasks_alive(wire: Wire) -> None:
+    import weakref
+
+    made = weakref.ref(task())
+    wire.session.submit()
+    assert made() is None
