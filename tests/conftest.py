@@ -32,6 +32,7 @@ def _session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test ever sees or changes the user's own servers."""
     patch = pytest.MonkeyPatch()
     patch.setenv(_MARK, uuid.uuid4().hex)
+    patch.setenv("RAINZMQ_CHECK", "1")  # servers check their invariants after every turn
     patch.setenv("RAINZMQ_HOME", str(tmp_path_factory.mktemp("home")))
     patch.delenv("RAINZMQ_SERVER", raising=False)
     patch.delenv("RAINZMQ_ACCESS", raising=False)

@@ -59,15 +59,15 @@ class Client:
         access = find_access(address, port, None if access_file is None else os.fspath(access_file))
         self._access: Access = access
         self._context = new_context()
-        control = None
+        opened: ControlClient | Connection | None = None
         try:
-            control = ControlClient(self._context, access, _ROLE)
+            opened = control = ControlClient(self._context, access, _ROLE)
             control.connect()
-            connection = Connection(control, format_address(access.address, access.port))
+            opened = connection = Connection(control, format_address(access.address, access.port))
             welcome = connection.greet()
         except BaseException:
-            if control is not None:
-                control.close()
+            if opened is not None:
+                opened.close()
             self._context.destroy(linger=0)
             raise
         self._connection = connection
