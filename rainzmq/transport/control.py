@@ -60,6 +60,7 @@ _RECONNECT_MS = 100
 _RECONNECT_MAX_MS = 1000
 _CUTS_BEFORE_GIVING_UP = 3
 _PROBE_TIMEOUT_S = 5.0
+_LOOK_MS = 100
 
 _EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -306,18 +307,31 @@ class ControlClient:
             self._read_monitor()
         if not self._connected:
             return
-        if not self._outbox.messages:
-            try:
-                self.socket.send_multipart(frames, zmq.DONTWAIT)
-                return
-            except zmq.Again:
-                if self._loop is not None:
-                    self._loop.add_writer(self.socket, self._on_writable)
         self._outbox.add(frames)
+        self._outbox.flush(self._send_now)
+        if not self._outbox.messages:
+            return
+        if self._loop is not None:
+            self._loop.add_writer(self.socket, self._on_writable)
         if self._outbox.size_bytes > MAX_QUEUED_BYTES:
             raise RainException(
                 f"the server at {self._where} takes no messages: {self._outbox.size_bytes} bytes wait"
             )
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was sent is on its way; False when the server did not take it in `timeout_s`
+        seconds.
+
+        Without it, what the server does not take at once goes out with the next call of `send` or `receive`.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self._outbox.messages:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or self.disconnected():
+                return False
+            self.socket.poll(min(int(left_s * 1000) + 1, _LOOK_MS), zmq.POLLOUT)
+            self._outbox.flush(self._send_now)
+        return not self.disconnected()
 
     def receive(self, timeout_s: float | None = None) -> list[list[bytes]]:
         """All messages that are there, in order; waits for the first for up to `timeout_s` seconds (None:

@@ -137,6 +137,16 @@ def test_messages_keep_their_order(cluster: Cluster) -> None:
     assert received == [b"%d" % number for number in range(500)]
 
 
+def test_flush_waits_until_the_server_took_all(cluster: Cluster) -> None:
+    with cluster.client() as client:
+        client.connect()
+        for number in range(5000):
+            client.send([b"%d" % number])
+        assert client.flush(10)
+        wait_until(lambda: len(cluster.server.received) == 5000)
+    assert [frames for _, frames in cluster.server.received] == [[b"%d" % number] for number in range(5000)]
+
+
 def test_receive_returns_empty_when_nothing_came_in_time(cluster: Cluster) -> None:
     with cluster.client() as client:
         client.connect()
