@@ -303,7 +303,7 @@ class SubworkerPool:
             self._catch_up(link)
             # What was just read may show that it is not late at all.
             if number in self._core.late(self._loop.now()):
-                self._perform(self._core.on_withdrawn(number, link.withdraw()))
+                self._perform(self._core.on_withdrawn(number, link.withdraw(), self._loop.now()))
         if self._core.has_queued():
             self._late_timer = self._loop.call_later(pool.LATE_S, self._check_late)
 

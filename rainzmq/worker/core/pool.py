@@ -126,6 +126,7 @@ class Subworker:
         parked: jobs withdrawn from a dying subworker; they move when it is gone.
         killed: uids of jobs that it dies for.
         bodies: task bodies it was sent.
+        warm: task bodies it ran at least once.
         began: when the first job of the queue began, as far as is known.
         expected_s: mean durations of the jobs in the queue together, infinite when one is not known; None
             when it
@@ -141,6 +142,7 @@ class Subworker:
     parked: list[Job] = field(default_factory=list)
     killed: set[int] = field(default_factory=set)
     bodies: set[BodyKey] = field(default_factory=set)
+    warm: set[BodyKey] = field(default_factory=set)
     began: float = 0.0
     expected_s: float | None = None
 
@@ -250,6 +252,7 @@ class PoolCore:
             known = sorted({session for session, _ in subworker.bodies if session in gone})
             if known:
                 subworker.bodies = {key for key in subworker.bodies if key[0] not in gone}
+                subworker.warm &= subworker.bodies
                 effects.append(Forget(subworker.number, known))
         return effects
 
@@ -282,7 +285,7 @@ class PoolCore:
             subworker.killed.discard(uid)
             effects.append(Cancelled(job))
         else:
-            self._measure((job.session_id, job.body.key), duration_s)
+            self._measure(subworker, (job.session_id, job.body.key), duration_s)
         return job, effects
 
     def on_refused(self, number: int, uid: int, now: float) -> list[Effect]:
@@ -304,9 +307,16 @@ class PoolCore:
         """Some job is queued behind a running one, so that `late` must be asked again soon."""
         return any(len(subworker.queue) > 1 for subworker in self._busy_on.values())
 
-    def on_withdrawn(self, number: int, withdrawn: Iterable[int]) -> list[Effect]:
-        """Jobs were withdrawn from a late subworker: they go back to the worker core."""
-        jobs = self._take_out(self.subworkers[number], withdrawn)
+    def on_withdrawn(self, number: int, withdrawn: Iterable[int], now: float) -> list[Effect]:
+        """Jobs were withdrawn from a late subworker: they go back to the worker core.
+
+        When even the first one has not begun, it is the process that had no time; then they are its again.
+        """
+        subworker = self.subworkers[number]
+        jobs = self._take_out(subworker, withdrawn)
+        if not subworker.queue:
+            subworker.began = now
+            return self._put_back(subworker, jobs, now)
         for job in jobs:
             self._forget_job(job.uid)
         return [GiveBack(job) for job in jobs]
@@ -469,8 +479,16 @@ class PoolCore:
         mean = self.mean_duration(job.session_id, job.body.key)
         return inf if mean is None else mean
 
-    def _measure(self, key: BodyKey, duration_s: float) -> None:
-        """Moving mean; one very long job counts as `_SAMPLE_LIMIT_S`, so that it is forgotten soon."""
+    def _measure(self, subworker: Subworker, key: BodyKey, duration_s: float) -> None:
+        """Moving mean; one very long job counts as `_SAMPLE_LIMIT_S`, so that it is forgotten soon.
+
+        The first job of a body in a subworker loads the function and imports modules; what that takes says
+        little of the next one.
+        """
+        if key not in subworker.warm:
+            subworker.warm.add(key)
+            if duration_s >= SHORT_S:
+                return
         sample = min(max(duration_s, 0.0), _SAMPLE_LIMIT_S)
         mean, count = self._means.get(key, (0.0, 0))
         count = min(count + 1, _MEAN_OVER)

@@ -155,6 +155,7 @@ def test_job_of_an_unmeasured_body_is_not_accepted() -> None:
 def test_long_jobs_are_not_accepted() -> None:
     core = make_pool(1)
     measured(core, 0.003)
+    measured(core, 0.003)
     core.start(make_job(1), 0.0)
     assert core.accepts_more((0,), SESSION, 1, 0.0) == 0
 
@@ -194,10 +195,19 @@ def test_nothing_is_accepted_behind_a_job_that_runs_longer_than_it_should() -> N
 
 def test_one_very_long_job_is_forgotten_soon() -> None:
     core = make_pool(1)
+    measured(core, 0.0001)
     measured(core, 60.0)
     for _ in range(40):
         measured(core, 0.0001)
     assert (core.mean_duration(SESSION, 1) or 1.0) < pool.SHORT_S
+
+
+def test_first_job_of_a_body_in_a_subworker_counts_only_when_it_is_short() -> None:
+    core = make_pool(1)
+    measured(core, 0.5)
+    assert core.mean_duration(SESSION, 1) is None
+    measured(core, 0.0001)
+    assert core.mean_duration(SESSION, 1) == 0.0001
 
 
 def test_results_come_in_order_and_the_next_job_is_not_sent_twice() -> None:
@@ -237,11 +247,21 @@ def test_jobs_behind_a_late_one_are_given_back() -> None:
     assert number is not None
     assert core.late(pool.LATE_S) == []
     assert core.late(pool.LATE_S + 0.001) == [number]
-    effects = core.on_withdrawn(number, [2, 3])
+    effects = core.on_withdrawn(number, [2, 3], 1.0)
     assert [effect.job.uid for effect in effects if isinstance(effect, GiveBack)] == [2, 3]
     assert core.where(2) is None
     assert core.where(1) == number
     assert not core.has_queued()
+
+
+def test_jobs_of_a_subworker_that_has_not_begun_any_stay_its_own() -> None:
+    core = pipelined(1, 2)
+    number = core.where(1)
+    assert number is not None
+    (run,) = core.on_withdrawn(number, [1, 2], 1.0)
+    assert run == Run(number, [make_job(1), make_job(2)])
+    assert core.late(1.0) == []
+    assert core.where(1) == core.where(2) == number
 
 
 def test_queued_job_can_be_taken_back_and_the_others_are_sent_again() -> None:
