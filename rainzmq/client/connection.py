@@ -127,8 +127,7 @@ class Connection:
             self._poll.register(descriptor, select.POLLIN)
         self._stop = threading.Event()
 
-    # -- life
-    # --------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
 
     def greet(self, timeout_s: float = CONNECT_TIMEOUT_S) -> ClientWelcome:
         """The handshake; then the heartbeats begin.
@@ -146,7 +145,8 @@ class Connection:
                     f"The server at {self._where} accepted the connection but did not answer in time"
                 )
             for frames in self._control.receive(left_s):
-                self._take_greeting(frames[0])
+                for frame in frames:
+                    self._take_greeting(frame)
             if self.welcome is None and self._control.disconnected():
                 raise RainException(f"The server at {self._where} ended the connection during the handshake")
         self._last_heard_s = time.monotonic()
@@ -187,6 +187,16 @@ class Connection:
         """What stands before every message of this client."""
         return self._header
 
+    def _check_process(self) -> None:
+        """Before the lock, which another thread may have held when this process was forked."""
+        if self.forked:
+            raise SessionException("A client can not be used in a forked process; make a new Client there")
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a copy in a forked process, which must not touch the socket."""
+        return os.getpid() != self._pid
+
     @property
     def connected(self) -> bool:
         """Whether the connection stands, as far as is known."""
@@ -194,17 +204,20 @@ class Connection:
 
     def check(self) -> None:
         """SessionException when the connection is lost; takes in what has come."""
+        self._check_process()
         with self._lock:
             self._take_in()
             self._check()
 
     def close(self, reason: str = "") -> None:
         """Say goodbye and let go of the sockets. Whoever waits gets an error."""
+        if self.forked:
+            return
         self._stop.set()
         with self._lock:
             if self._control.socket.closed:
                 return
-            if self._lost is None and self._pid == os.getpid():
+            if self._lost is None:
                 try:
                     self._control.send([encode(ClientBye(reason), self._header)])
                 except RainException:
@@ -213,11 +226,11 @@ class Connection:
             self._control.close()
             os.close(self._wake_fd)
 
-    # -- asking
-    # ------------------------------------------------------------------------------------------------
+    # -- asking ------------------------------------------------------------------------------------
 
     def send(self, message: Any) -> None:
         """Send a message that has no reply. SessionException when the connection is lost."""
+        self._check_process()
         frame = encode(message, self._header)
         if len(frame) > CONTROL_FRAME_LIMIT_BYTES:
             raise RainException(
@@ -230,6 +243,7 @@ class Connection:
     def request(self, make: Callable[[int], Any], session_id: int | None = None) -> Pending:
         """Send the request that `make(number)` gives. The failure of session `session_id` ends waiting for
         it."""
+        self._check_process()
         with self._lock:
             self._check()
             self._next_number += 1
@@ -263,6 +277,7 @@ class Connection:
         Raises:
             SessionException: the connection is lost, and not after a failure of that session.
         """
+        self._check_process()
         with self._lock:
             if self._lost is None:
                 self._take_in()
@@ -279,8 +294,7 @@ class Connection:
         except RainException as error:
             _log.debug("goodbye was not needed: %s", error)
 
-    # -- waiting
-    # -----------------------------------------------------------------------------------------------
+    # -- waiting -----------------------------------------------------------------------------------
 
     def _wait(self, pending: Pending, timeout_s: float | None) -> None:
         """Until the request is done, its session failed, or the time is over."""
@@ -334,12 +348,9 @@ class Connection:
             except RainException as error:
                 _log.debug("a wait could not be taken back: %s", error)
 
-    # -- with the lock held
-    # ------------------------------------------------------------------------------------
+    # -- with the lock held ------------------------------------------------------------------------
 
     def _check(self) -> None:
-        if os.getpid() != self._pid:
-            raise SessionException("A client can not be used in a forked process; make a new Client there")
         if self._lost is not None:
             raise SessionException(f"The connection to the server at {self._where} has ended: {self._lost}")
 

@@ -77,8 +77,7 @@ class Session:
         self._submitted_sites = array("I")
         self._sites: dict[Site | None, int] = {}
 
-    # -- life
-    # --------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
 
     @property
     def active(self) -> bool:
@@ -132,8 +131,7 @@ class Session:
             with connection.suppress_loss():
                 connection.ask(lambda number: CloseSession(number, self.session_id))
 
-    # -- building
-    # ----------------------------------------------------------------------------------------------
+    # -- building ----------------------------------------------------------------------------------
 
     @property
     def task_count(self) -> int:
@@ -197,8 +195,7 @@ class Session:
             self._submitted_sites.append(self._sites.setdefault(task._site, len(self._sites)))
         self._tasks, self._constants, self._hidden = [], [], []
 
-    # -- results
-    # -----------------------------------------------------------------------------------------------
+    # -- results -----------------------------------------------------------------------------------
 
     def wait(self, items: Any, progress: bool = False) -> None:
         """Wait until these tasks and data objects (also in nested sequences) are finished; their states and
@@ -268,8 +265,7 @@ class Session:
             obj._state = obj.state
             obj._keep = False
 
-    # -- for the package
-    # ---------------------------------------------------------------------------------------
+    # -- for the package ---------------------------------------------------------------------------
 
     @property
     def error(self) -> SessionException | None:
@@ -365,10 +361,10 @@ class Session:
             self._raise_failure(connection)
             raise
 
-    def _error_of(self, num: int) -> str | None:
-        """The error text of a task that is known to have failed."""
+    def _failure_of(self, num: int) -> Failure | None:
+        """Why a task failed, None when it is not known to have."""
         failure = self._failure
-        return failure.message if failure is not None and local_of(failure.task) == num else None
+        return failure if failure is not None and local_of(failure.task) == num else None
 
     def _site_of(self, num: int) -> Site | None:
         index = bisect_left(self._submitted_ids, num)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rainzmq.client.active import get_active_session
@@ -182,11 +183,10 @@ class Task:
     def info(self) -> TaskInfo | None:
         """What was last heard of it, None before anything was."""
         if self._batch:
-            error = self.session._error_of(self._num)
-            if error is not None:
-                if self._info is None:
-                    self._info = TaskInfo()
-                self._info.error = self._info.error or error
+            failure = self.session._failure_of(self._num)
+            if failure is not None and (self._info is None or self._info.error is None):
+                info = TaskInfo() if self._info is None else self._info
+                self._info = replace(info, error=failure.message, worker=failure.worker, debug=failure.debug)
         return self._info
 
     @property
@@ -194,7 +194,7 @@ class Task:
         """None before submit; then as last heard from the server."""
         if not self._batch:
             return None
-        if self.session._error_of(self._num) is not None:
+        if self.session._failure_of(self._num) is not None:
             return TaskState.FAILED
         if self.session._finished_batch >= self._batch:
             return TaskState.FINISHED
