@@ -16,8 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import zmq
-
 from rainzmq import __version__
 from rainzmq.common.limits import (
     CRASH_LIMIT,
@@ -55,6 +53,7 @@ from rainzmq.transport.control import ControlServer
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.loop import Loop
 from rainzmq.transport.net import advertised_host
+from rainzmq.transport.sockets import new_context
 from rainzmq.transport.zap import Authenticator
 
 _log = logging.getLogger(__name__)
@@ -100,8 +99,7 @@ class Server:
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
         self.loop = Loop()
-        self._context = zmq.Context()
-        self._context.set(zmq.MAX_SOCKETS, 65_535)
+        self._context = new_context()
         self._auth = Authenticator(self._context, self.loop)
         keys = KeyPair.new()
         self._roles = {role: KeyPair.new() for role in ROLES}

@@ -1,7 +1,7 @@
 """The worker process: one loop around the core; the store, transfers and runners are its hands.
 
-    DEALER --message--> WorkerEngine --StartJob--> runner --Outcome--> store
-    DEALER <--Report--- WorkerEngine <------------JobEnded-------------- store
+DEALER --message--> WorkerEngine --StartJob--> runner --Outcome--> store
+DEALER <--Report--- WorkerEngine <------------JobEnded-------------- store
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
-
-import zmq
 
 from rainzmq import __version__
 from rainzmq.common.archive import ArchiveError
@@ -34,6 +32,7 @@ from rainzmq.transport.data import DataPort
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.loop import Loop
 from rainzmq.transport.net import local_address_towards
+from rainzmq.transport.sockets import Context, new_context
 from rainzmq.transport.zap import Authenticator
 from rainzmq.worker import processes
 from rainzmq.worker.builtin import BuiltinRunner
@@ -132,7 +131,7 @@ class Worker:
         scratch, copy_inputs = self._open_store(options)
         self.loop = Loop()
         self._cleanups.append(self.loop.close)
-        context = zmq.Context()
+        context = new_context()
         self._cleanups.append(context.term)
         control = ControlClient(context, access, "worker")
         self._cleanups.append(control.close)
@@ -194,9 +193,7 @@ class Worker:
         scratch.mkdir(mode=0o700)
         return scratch, reason is not None
 
-    def _open_data(
-        self, context: zmq.Context[zmq.Socket[bytes]], access: Access, options: WorkerOptions
-    ) -> None:
+    def _open_data(self, context: Context, access: Access, options: WorkerOptions) -> None:
         auth = Authenticator(context, self.loop)
         self._cleanups.append(auth.close)
         own = access.key("worker")
