@@ -7,6 +7,7 @@ import io
 import os
 import secrets
 import tempfile
+import time
 import weakref
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +25,7 @@ from rainzmq.common.archive import unpack_tree
 from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import id_of
+from rainzmq.common.limits import CONNECT_TIMEOUT_S
 from rainzmq.common.states import DataType
 from rainzmq.protocol.messages.client import AskServerInfo, NewSession, ServerInfo, SessionOpened
 from rainzmq.transport.access import Access, find_access
@@ -43,7 +45,7 @@ class Client:
 
     def __init__(
         self,
-        address: str | None = None,
+        address: str | os.PathLike[str] | None = None,
         port: int | None = None,
         *,
         access_file: str | os.PathLike[str] | None = None,
@@ -56,15 +58,16 @@ class Client:
             RainException: within 10 s, saying why: no such server, not reachable, no or a wrong key, another
                 version.
         """
-        access = find_access(address, port, None if access_file is None else os.fspath(access_file))
+        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        access = find_access(address, port, access_file)
         self._access: Access = access
         self._context = new_context()
         opened: ControlClient | Connection | None = None
         try:
             opened = control = ControlClient(self._context, access, _ROLE)
-            control.connect()
+            control.connect(deadline - time.monotonic())
             opened = connection = Connection(control, format_address(access.address, access.port))
-            welcome = connection.greet()
+            welcome = connection.greet(deadline - time.monotonic())
         except BaseException:
             if opened is not None:
                 opened.close()
@@ -93,6 +96,8 @@ class Client:
             return
         self._closed = True
         atexit.unregister(self._at_exit)
+        if self._connection.forked:
+            return
         self._data.close()
         self._connection.close()
         self._context.destroy()

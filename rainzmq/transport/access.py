@@ -24,7 +24,7 @@ import psutil
 from rainzmq.common.errors import RainException
 from rainzmq.common.limits import DEFAULT_PORT
 from rainzmq.transport.keys import KeyPair, is_key
-from rainzmq.transport.net import format_address, is_loopback, is_same_host, parse_address
+from rainzmq.transport.net import format_address, is_loopback, is_same_host, parse_address, resolve
 
 ROLES = ("client", "worker", "viewer")
 
@@ -159,24 +159,29 @@ def read_access(path: Path | str) -> Access:
         raise RainException(f"there is no access file {path}; is the server running?") from None
     except OSError as error:
         raise RainException(f"the access file {path} can not be read: {error.strerror}") from None
+    try:
+        access = _from_json(json.loads(content), path)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RainException(f"{path} is not an access file of rainzmq: {error!s:.100}") from None
+    # Only now: nobody shall be told to change the mode of a file that is none of ours.
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise RainException(
             f"the access file {path} can be read by others (mode {stat.S_IMODE(status.st_mode):03o}), so "
             f"its keys "
             f"are not secret; run `chmod 600 {path}` and restart the server if others may have read it"
         )
-    try:
-        return _from_json(json.loads(content), path)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RainException(f"{path} is not an access file of rainzmq: {error!s:.100}") from None
+    return access
 
 
 def find_access(
-    address: str | None = None, port: int | None = None, access_file: str | None = None
+    address: str | os.PathLike[str] | None = None,
+    port: int | None = None,
+    access_file: str | os.PathLike[str] | None = None,
 ) -> Access:
     """The access to the server that is meant.
 
-    `access_file` is taken as it is; `address` may be "host", "host:port" or the path of an access file.
+    `access_file` is taken as it is; `address` may be "host", "host:port" or the path of an access file, as a
+    str with a "/" or ".json", or as a path object.
     Without both, the environment variables RAINZMQ_SERVER (like `address`) and RAINZMQ_ACCESS (a path)
     decide, and without those the newest server that this user runs on this machine. With an access file, a
     given host and port replace the file's.
@@ -186,11 +191,11 @@ def find_access(
     """
     if address is None and port is None and access_file is None:
         address = os.environ.get("RAINZMQ_SERVER") or None
-    if address is not None and _is_path(address):
+    if isinstance(address, os.PathLike) or (isinstance(address, str) and _is_path(address)):
         access_file, address = access_file or address, None
     target = _target(address, port)
     if access_file is not None:
-        return _directed(read_access(access_file), target)
+        return _directed(read_access(os.fspath(access_file)), target)
     named = os.environ.get("RAINZMQ_ACCESS")
     if named:
         return _from_environment(read_access(named), target)
@@ -210,6 +215,8 @@ def _from_environment(access: Access, target: tuple[str, int] | None) -> Access:
 
 
 def _target(address: str | None, port: int | None) -> tuple[str, int] | None:
+    if address is not None and not isinstance(address, str):
+        raise RainException(f"the address {address!r} is neither a str nor a path")
     if address is None:
         return None if port is None else ("127.0.0.1", _checked_port(port))
     if port is None:
@@ -251,12 +258,12 @@ def _by_address(host: str, port: int) -> Access:
     for access in _known(problems):
         if _matches(access, host, port):
             return access
+    resolve(host)  # A misspelled host is the likeliest reason, and has its own error.
     where = format_address(host, port)
     raise RainException(
-        f"no access file for a server at {where} in {home() / 'servers'}: no server of this user runs there. "
-        f"Start it (`rainzmq server`), or, when it runs on a machine with another home directory, copy "
-        f"its access "
-        f"file and name it with access_file= or RAINZMQ_ACCESS" + _listed(problems)
+        f"no access file for a server at {where} in {home() / 'servers'}: no server of this user is known "
+        f"there. Start it (`rainzmq server`), or, when it runs on a machine with another home directory, "
+        f"copy its access file and name it with access_file= or RAINZMQ_ACCESS" + _listed(problems)
     )
 
 

@@ -28,6 +28,7 @@ from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.loop import DRAIN_LIMIT, Loop, Timer
 from rainzmq.transport.net import format_address, probe
 from rainzmq.transport.sockets import (
+    HANDSHAKE_LIMIT_MS,
     Context,
     Socket,
     bind_tcp,
@@ -256,17 +257,14 @@ class ControlClient:
         """
         deadline = time.monotonic() + timeout_s
         address = probe(self._access.address, self._access.port, min(timeout_s, _PROBE_TIMEOUT_S))
+        started = time.monotonic()
         use_family_of(self.socket, address)
         self.socket.connect(f"tcp://{format_address(address, self._access.port)}")
         cuts = 0
         while not self._connected:
             left_s = deadline - time.monotonic()
             if left_s <= 0 or not self.monitor.poll(int(left_s * 1000)):
-                raise RainException(
-                    f"what listens at {self._where} did not answer within {timeout_s:g} s: it is not a "
-                    f"rainzmq server, "
-                    f"or the server is stopped or overloaded"
-                )
+                raise self._no_answer(timeout_s)
             event = self._next_event()
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 raise RainException(
@@ -277,6 +275,9 @@ class ControlClient:
                 )
             if event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
                 cuts += 1
+            if cuts == _CUTS_BEFORE_GIVING_UP and time.monotonic() - started > HANDSHAKE_LIMIT_MS / 1000:
+                # Then it was our side that cut, because nothing came.
+                raise self._no_answer(time.monotonic() - started)
             if cuts == _CUTS_BEFORE_GIVING_UP:
                 raise RainException(
                     f"what listens at {self._where} is not the rainzmq server that the access file "
@@ -284,6 +285,12 @@ class ControlClient:
                     f"another server "
                     f"took that port, or the server was started anew with other keys"
                 )
+
+    def _no_answer(self, after_s: float) -> RainException:
+        return RainException(
+            f"what listens at {self._where} did not answer within {after_s:.0f} s: the server is stopped or "
+            f"overloaded, or it is not a rainzmq server"
+        )
 
     def attach(
         self, loop: Loop, on_message: Callable[[list[bytes]], None], on_state: Callable[[bool], None]

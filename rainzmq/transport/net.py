@@ -6,12 +6,16 @@ import errno
 import ipaddress
 import socket
 import threading
+import time
 
 import psutil
 
 from rainzmq.common.errors import RainException
 
 RESOLVE_TIMEOUT_S = 5.0
+
+_LEAST_TRY_S = 0.2
+"""Each address of a host gets so long to answer, however long those before it took."""
 
 
 def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]:
@@ -122,13 +126,15 @@ def probe(host: str, port: int, timeout_s: float) -> str:
 
     Raises:
         RainException: the name does not resolve, nothing listens there, or there is no answer in
-        `timeout_s` seconds.
+        `timeout_s` seconds, all addresses of the name together.
     """
     where = format_address(host, port)
     problem: OSError | None = None
+    deadline = time.monotonic() + timeout_s
     for address in resolve(host, timeout_s):
+        left_s = max(deadline - time.monotonic(), _LEAST_TRY_S)
         try:
-            socket.create_connection((address, port), timeout=timeout_s).close()
+            socket.create_connection((address, port), timeout=left_s).close()
             return address
         except OSError as error:
             # A refusal says more than what another address of the same name may answer.
