@@ -61,6 +61,7 @@ _log = logging.getLogger(__name__)
 CHECK_VARIABLE = "RAINZMQ_CHECK"
 """With this set to 1 in the environment, invariants are checked after every turn: slow, for tests."""
 
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _GC_THRESHOLDS = (100_000, 50, 100)
 
 
@@ -269,11 +270,14 @@ def run_server(options: ServerOptions) -> int:
     Raises:
         RainException: the port is in use, the address can not be bound, the access file can not be written.
     """
+    # A signal while the server is made waits until it can end the server in order.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
     server = Server(options)
     try:
-        server.start()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _END_SIGNALS:
             signal.signal(number, lambda *_: server.loop.stop())
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        server.start()
         server.loop.run()
     finally:
         server.close()

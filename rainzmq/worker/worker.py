@@ -70,6 +70,7 @@ _log = logging.getLogger(__name__)
 PRESTARTED = 2
 """Python subworkers that are started before the first task asks for one, unless there are fewer cpus."""
 
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _GC_THRESHOLDS = (50_000, 50, 100)
 
 
@@ -376,10 +377,13 @@ def run_worker(options: WorkerOptions) -> int:
     Raises:
         RainException: the server can not be reached or refuses, the workdir or port can not be used.
     """
+    # A signal while the worker is made waits until it can end the worker in order.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
     worker = Worker(options)
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _END_SIGNALS:
             signal.signal(number, lambda *_: worker.stop())
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         worker.run()
     finally:
         worker.close()
