@@ -134,7 +134,7 @@ class Harness:
         deadline = time.monotonic() + timeout_s
         waker = self._tick()
         while not condition():
-            assert time.monotonic() < deadline, "what was waited for did not happen"
+            assert time.monotonic() < deadline, f"what was waited for did not happen; {self._state()}"
             self.loop._turn()
         waker()
 
@@ -146,6 +146,10 @@ class Harness:
     def value(self, uid: int) -> bytes:
         """The content of an output."""
         return bytes(self.store.read(uid))
+
+    def _state(self) -> str:
+        outcomes = [(uid, outcome.kind, outcome.duration_us) for uid, outcome in self.outcomes.items()]
+        return f"outcomes: {outcomes}; given back: {self.given_back}; pool: {self.pool._core.subworkers}"
 
     def _tick(self) -> Callable[[], None]:
         """Wake the loop now and then, so that a condition of time is noticed."""

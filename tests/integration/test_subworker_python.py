@@ -134,7 +134,8 @@ def test_tasks_behind_a_long_one_are_given_back_and_never_run_there(harness: Har
     assert sorted(harness.given_back) == [job.uid for job in jobs]
     assert long.uid not in harness.outcomes
     again = [Job(job.uid, 1, job.session_id, job.body, job.config, [], (1,)) for job in jobs]
-    harness.run(*again)
+    for job in again:
+        harness.run(job)
     assert long.uid not in harness.outcomes
     harness.wait(long)
     harness.turn_for(0.1)
