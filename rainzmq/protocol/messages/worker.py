@@ -101,6 +101,15 @@ class Retract:
     uids: Annotated[list[int], "tasks"]
 
 
+@message("cancel_fetch", CONVERSATION, _SERVER)
+class CancelFetch:
+    """The holders of these objects are gone: stop asking them. Confirmed in the next `Report`, unless it is
+    here.
+    """
+
+    uids: Annotated[list[int], "objects"]
+
+
 @message("remove", CONVERSATION, _SERVER)
 class Remove:
     """Delete these objects. Confirmed in the next `Report`."""
@@ -143,6 +152,7 @@ class Report:
     ]
     retracted: Annotated[list[tuple[int, int]], "(uid, attempt) of tasks given back"]
     fetched: Annotated[list[int], "objects of which this worker has a replica now"]
+    unfetched: Annotated[list[int], "objects whose transfer was cancelled on request; they are not here"]
     removed: Annotated[list[int], "objects that were deleted on request"]
     ended_sessions: Annotated[list[int], "sessions whose objects and bodies are gone here, as was asked"]
     missing: Annotated[list[tuple[int, str]], "(uid, why) of inputs that no holder could give"]

@@ -44,6 +44,9 @@ def gather(state: ServerState, worker: WorkerRecord) -> list[Any]:
     if worker.to_remove:
         messages.extend(m.Remove(part) for part in _chunks(worker.to_remove))
         worker.to_remove = []
+    if worker.to_cancel:
+        messages.append(m.CancelFetch(worker.to_cancel))
+        worker.to_cancel = []
     if worker.to_assign:
         tasks = [task for task in worker.to_assign if task.worker is worker and task.state == states.ASSIGNED]
         worker.to_assign = []

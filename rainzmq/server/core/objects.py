@@ -75,6 +75,9 @@ def recover(state: ServerState, session: SessionRecord, item: ObjectRecord) -> l
         if producer is None or not needed:
             continue
         lost.to(states.UNFINISHED)
+        for worker in lost.expected:
+            # It asks a holder that is gone: without this it would do so until its transfer has no more tries.
+            worker.to_cancel.append(lost.uid)
         _unfinished_again(state, lost)
         if producer.state == states.FINISHED:
             session.unfinished += 1

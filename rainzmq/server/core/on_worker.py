@@ -97,6 +97,10 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
         item = state.object(uid)
         if item is not None and item.state == states.FINISHED and worker in item.expected:
             item.add_holder(worker)
+    for uid in report.unfetched:
+        item = state.object(uid)
+        if item is not None and worker in item.expected:
+            item.forget(worker)
     for uid, attempt in report.started:
         task, session = state.task(uid), state.session_of(uid)
         if task and session and task.worker is worker and task.attempt == attempt:

@@ -186,7 +186,7 @@ class WorkerRecord:
         objects: what it holds or is getting, by uid.
         deleting: objects that it was told to remove and has not confirmed.
         bodies: (session id, body key) it was sent.
-        to_assign, to_retract, to_remove, to_end: what goes out at the end of the turn.
+        to_assign, to_cancel, to_retract, to_remove, to_end: what goes out at the end of the turn.
         last_heard: when a message of its came, on the engine's clock.
     """
 
@@ -208,6 +208,7 @@ class WorkerRecord:
         "state",
         "tasks",
         "to_assign",
+        "to_cancel",
         "to_end",
         "to_remove",
         "to_retract",
@@ -230,6 +231,7 @@ class WorkerRecord:
         self.deleting: set[int] = set()
         self.bodies: set[tuple[int, int]] = set()
         self.to_assign: list[TaskRecord] = []
+        self.to_cancel: list[int] = []
         self.to_retract: list[int] = []
         self.to_remove: list[int] = []
         self.to_end: list[int] = []

@@ -119,6 +119,7 @@ class WorkerEngine:
         self._told: dict[type, Callable[[Any], None]] = {
             m.Assign: self._on_assign,
             m.Retract: self._on_retract,
+            m.CancelFetch: self._on_cancel_fetch,
             m.Remove: self._on_remove,
             m.EndSessions: self._on_end_sessions,
         }
@@ -211,6 +212,16 @@ class WorkerEngine:
             if task is not None and task.state in (states.FETCHING, states.READY):
                 self._drop(task)
                 self._report.retracted.append((uid, task.attempt))
+                self._dirty = True
+
+    def _on_cancel_fetch(self, message: m.CancelFetch) -> None:
+        for uid in message.uids:
+            replica = self.replicas.get(uid)
+            if replica is not None and replica.state == states.EXPECTED:
+                # Its readers stay as they are until the server asks them back.
+                del self.replicas[uid]
+                self._effects.append(RemoveObjects([uid]))
+                self._report.unfetched.append(uid)
                 self._dirty = True
 
     def _on_remove(self, message: m.Remove) -> None:

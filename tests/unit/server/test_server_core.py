@@ -401,6 +401,31 @@ def test_an_input_that_no_holder_can_give_is_made_again(server):
     assert last.state == states.ASSIGNED
 
 
+def test_a_worker_that_fetches_what_is_lost_is_told_to_stop(server):
+    one, two = server.worker(b"one"), server.worker(b"two")
+    session = server.session()
+    server.submit(session, {1: [], 3: [], 5: [2, 4]}, keep=(6,))
+    tasks = [server.task(session, item) for item in (1, 3)]
+    for task in tasks:
+        server.finishes(task.worker, task, size=1 << 20)
+    last = server.task(session, 5)
+    dead = one if last.worker is two else two
+    lost = next(item for item in last.inputs if item.holders == (dead,))
+    assert lost.expected == (last.worker,)
+    reader = last.worker
+    server.take(reader.peer)
+    server.event(PeerGone(dead.peer, "killed"))
+    server.turn()
+    cancel, assign, retract = server.take(reader.peer)
+    assert cancel == w.CancelFetch([lost.uid])
+    assert assign.uids == [lost.producer.uid]
+    assert retract == w.Retract([last.uid])
+    server.reports(reader, retracted=[(last.uid, 0)], unfetched=[lost.uid])
+    assert lost.expected == ()
+    server.finishes(reader, lost.producer, size=1 << 20)
+    assert last.state == states.ASSIGNED
+
+
 def test_queued_tasks_are_taken_back_for_an_idle_worker(server):
     one = server.worker(b"one")
     session = server.session()

@@ -222,6 +222,16 @@ def test_an_input_that_can_not_be_fetched_is_reported_and_its_readers_wait_to_be
     assert worker.turn()[1].retracted == [(T[1], 0)]
 
 
+def test_a_cancelled_fetch_is_confirmed_unless_the_object_is_here():
+    worker = Worker()
+    worker.told(assign({T[1]: [7, 8]}, objects={7: None, 8: None}))
+    worker.engine.handle(e.ObjectArrived(8))
+    worker.turn()
+    assert worker.told(m.CancelFetch([7, 8, 9])) == [e.RemoveObjects([7])]
+    assert worker.turn()[1].unfetched == [7]
+    assert 8 in worker.engine.replicas
+
+
 def test_removed_objects_are_confirmed_and_a_late_arrival_is_deleted():
     worker = Worker()
     worker.told(assign({T[1]: [7]}, objects={7: None}))
