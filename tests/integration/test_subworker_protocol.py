@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +32,24 @@ def test_foreign_subworker_imports_only_the_standard_library() -> None:
     assert imported == [
         f"import {name}" for name in ["json", "os", "signal", "socket", "struct", "sys", "time"]
     ]
+
+
+def test_subworker_of_the_page_works(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "subworker_protocol.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    script = tmp_path / "subworker.py"
+    script.write_text(program)
+    harness = Harness(tmp_path, {"shout": f"{sys.executable} {script}"})
+    try:
+        small = harness.job("shout/upper", [blob_output()], inputs=[harness.put(b"hello")])
+        large = harness.job("shout/upper", [blob_output()], inputs=[harness.put(b"hello" * 50_000)])
+        harness.run(small, large)
+        assert harness.value(small.output_uid(0)) == b"HELLO"
+        assert harness.value(large.output_uid(0)) == b"HELLO" * 50_000
+        (outcome,) = harness.run(harness.job("shout/lower", []))
+        assert outcome.error == "Subworker 'shout' has no method 'lower'; it has: upper"
+    finally:
+        harness.close()
 
 
 def test_inputs_in_memory_and_in_files_are_concatenated(harness: Harness) -> None:
