@@ -286,6 +286,15 @@ class Connection:
                 self._check()
         return failure
 
+    def end_waits(self, session_id: int) -> None:
+        """The session was closed: whatever other threads still ask about it fails with SessionException."""
+        with self._lock:
+            for pending in [item for item in self._pending.values() if item.session_id == session_id]:
+                pending.error = SessionException(f"Session {session_id} was closed", session_id)
+                pending.done = True
+                del self._pending[pending.number]
+            self._wake_others()
+
     @contextmanager
     def suppress_loss(self) -> Iterator[None]:
         """For goodbyes: that the connection or the session has gone already is no error."""
@@ -415,37 +424,39 @@ class Connection:
         pending.done = True
         del self._pending[message.request]
 
-    def _beat(self, interval_s: float, late_s: float) -> None:
-        """Called by the heartbeat thread about every `interval_s`, `late_s` later than it should have
-        been."""
+    def _beat(self, interval_s: float, late_s: float) -> float:
+        """Called by the heartbeat thread, `late_s` later than it should be; seconds until the next time."""
         assert self.welcome is not None
         with self._lock:
             if self._lost is not None or self._control.socket.closed:
-                return
+                return interval_s
             self._take_in()
             now = time.monotonic()
             if late_s > interval_s:
                 # This process was stopped or starved, so the silence says nothing about the server.
                 self._last_heard_s = now
             silence_s = now - self._last_heard_s
-            if silence_s > self.welcome.dead_after_s:
+            left_s = self.welcome.dead_after_s - silence_s
+            if left_s <= 0:
                 self._lose(f"nothing was heard from it for {silence_s:.0f} s")
-                return
+                return interval_s
             if now - self._last_sent_s >= 0.5 * interval_s and self._lost is None:
                 try:
                     self._send(encode(ClientHeartbeat(), self._header))
                 except RainException as error:
                     self._lose(str(error))
+        return min(interval_s, left_s)
 
 
 def _beat(connection_ref: weakref.ref[Connection], stop: threading.Event, interval_s: float) -> None:
     """The heartbeat thread; ends with the connection object."""
+    pause_s = interval_s
     while True:
         before = time.monotonic()
-        if stop.wait(interval_s):
+        if stop.wait(pause_s):
             return
         connection = connection_ref()
         if connection is None:
             return
-        connection._beat(interval_s, time.monotonic() - before - interval_s)
+        pause_s = connection._beat(interval_s, time.monotonic() - before - pause_s)
         del connection
