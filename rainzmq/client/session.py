@@ -130,6 +130,7 @@ class Session:
         if connection is not None:
             with connection.suppress_loss():
                 connection.ask(lambda number: CloseSession(number, self.session_id))
+            connection.end_waits(self.session_id)
 
     # -- building ----------------------------------------------------------------------------------
 
@@ -231,6 +232,7 @@ class Session:
         target = obj.output if isinstance(obj, Task) else obj
         if not isinstance(target, DataObject):
             raise RainException(f"Only data objects and tasks can be fetched, not {obj!r:.80}")
+        self._check_own(target)
         if target._batch and not target._keep:
             raise RainException(f"{target.describe()} is not kept; call keep() on it before submit()")
         self._submitted([target])
