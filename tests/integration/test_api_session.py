@@ -33,7 +33,7 @@ def until(condition: Callable[[], Any], within_s: float = 5.0) -> Any:
 
 def counted(client: Client, name: str) -> int:
     """A counter of the server."""
-    return client.get_server_info()["counters"][name]
+    return int(client.get_server_info()["counters"][name])
 
 
 def copies(client: Client, column: str = "objects") -> list[ID]:
@@ -268,8 +268,10 @@ def test_client_updates_items_of_several_sessions(client: Client, session: Sessi
         mine, theirs = tasks.Sleep(blob(b"", session=session), 0, session=session), sleeper()
         session.submit()
         other.submit()
-        until(lambda: client.update([mine, [theirs, theirs.output]]) or theirs.state is TaskState.FINISHED)
-        until(lambda: client.update(mine) or mine.state is TaskState.FINISHED)
+        session.wait([mine])
+        other.wait([theirs])
+        client.update([mine.output, [theirs.output, mine]])
+        assert mine.output.state is DataObjectState.REMOVED
         assert theirs.output.state is DataObjectState.REMOVED
 
 
@@ -307,13 +309,15 @@ def test_warning_about_a_wait_points_to_the_users_line(
     monkeypatch.setattr("rainzmq.client.news.QUIET_S", 0.1)
     tasks.Sleep(blob(b""), 0, cpus=64)
     session.submit()
-    with pytest.warns(RainWarning, match=f"Session {session.session_id} waits: ") as caught:
-        # Nothing will ever end this wait but the end of its session, which another thread brings.
-        timer = threading.Timer(0.5, session.close)
-        timer.start()
-        with pytest.raises(SessionException, match="closed"):
-            session.wait_all()
-        timer.join()
+    # Nothing ends this wait but the end of its session, which another thread brings.
+    timer = threading.Timer(0.5, session.close)
+    timer.start()
+    with (
+        pytest.warns(RainWarning, match=f"Session {session.session_id} waits: ") as caught,
+        pytest.raises(SessionException, match="closed"),
+    ):
+        session.wait_all()
+    timer.join()
     assert caught[0].filename == __file__
     assert len(caught) == 1
 

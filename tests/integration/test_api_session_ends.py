@@ -1,4 +1,4 @@
-"""How sessions end: failed by a task, closed with tasks running, left, interrupted; and the active session."""
+"""How sessions end: failed by a task, closed with tasks running, left, interrupted; the active session."""
 
 from __future__ import annotations
 
@@ -318,10 +318,17 @@ def test_closed_session_says_so_at_every_call(client: Client) -> None:
 
 
 def test_session_is_closed_when_its_block_raises(client: Client) -> None:
-    with pytest.raises(ZeroDivisionError), client.new_session("doomed") as session:
-        tasks.Sleep(blob(b""), 60)
-        session.submit()
-        _ = 1 / 0
+    session = client.new_session("doomed")
+
+    def work() -> None:
+        with session:
+            tasks.Sleep(blob(b""), 60)
+            session.submit()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+    assert not session.active
     assert session.session_id not in [item["session_id"] for item in client.get_server_info()["sessions"]]
 
 
