@@ -32,8 +32,21 @@ def check_name(name: Any, what: str = "name") -> str:
 
 
 def check_label(label: Any) -> str:
-    """A label of an input, an output or a constant; RainException otherwise."""
-    return check_name(label, "label")
+    """A label of an input, an output or a constant; RainException otherwise.
+
+    Labels are the paths of files by default, so they may hold whatever file names do, line breaks too.
+    """
+    if not isinstance(label, str):
+        raise RainException(f"A label is a str, not {label!r} of type {type(label).__name__}")
+    if not label or len(label) > _MAX_NAME:
+        raise RainException(f"A label has 1 to {_MAX_NAME} characters, not {len(label)}")
+    if "\0" in label:
+        raise RainException(f"The label {label!r} holds a NUL character")
+    try:
+        label.encode()
+    except UnicodeEncodeError:
+        raise RainException(f"The label {label!r} is not valid Unicode") from None
+    return label
 
 
 def check_relative_path(path: Any, what: str) -> str:

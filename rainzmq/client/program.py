@@ -167,7 +167,7 @@ class Pattern:
                 raise RainException(f"input_paths holds Inputs with a path or a label, not {item!r:.80}")
             self._mapped(item, f"input_paths, {item!r}")
         for item in _sequence(output_paths, "output_paths"):
-            output = Output(item) if isinstance(item, str) else item
+            output = Output(check_relative_path(item, "output_paths")) if isinstance(item, str) else item
             if not isinstance(output, Output) or not (output.path or output.label):
                 raise RainException(
                     f"output_paths holds paths and Outputs with a path or a label, not {item!r:.80}"

@@ -77,7 +77,7 @@ def test_pickled_value(session: Session) -> None:
     assert pickled(1, label="one").label == "one"
 
 
-@pytest.mark.parametrize("label", ["", "a\nb", 5, "x" * 2000])
+@pytest.mark.parametrize("label", ["", "a\0b", "a\ud800b", 5, "x" * 2000])
 def test_bad_labels_are_refused(session: Session, label: Any) -> None:
     with pytest.raises(RainException, match="label"):
         blob(b"", label=label)
