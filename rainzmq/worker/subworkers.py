@@ -89,6 +89,7 @@ class SubworkerPool:
         self._returned: list[Job] = []
         self._soon = False
         self._late_timer: Timer | None = None
+        self._spare_timer: Timer | None = None
         self._remover = ThreadPoolExecutor(1, "rainzmq-remove")
         self._callbacks = Callbacks(self._on_hello, self._on_messages, self._on_broken, self._on_exit)
 
@@ -140,8 +141,9 @@ class SubworkerPool:
         for link in links:
             link.close()
         self._links.clear()
-        if self._late_timer is not None:
-            self._late_timer.cancel()
+        for timer in (self._late_timer, self._spare_timer):
+            if timer is not None:
+                timer.cancel()
         self._remover.shutdown(cancel_futures=True)
 
     # Effects of the core.
@@ -261,6 +263,13 @@ class SubworkerPool:
         self._soon = False
         self._tell()
         self._flush()
+        if self._spare_timer is None and self._core.needs_spare():
+            self._spare_timer = self._loop.call_later(pool.SPARE_DELAY_S, self._start_spare)
+
+    def _start_spare(self) -> None:
+        self._spare_timer = None
+        if self._core.needs_spare():
+            self.prestart(pool.SPARES)
 
     def _tell(self) -> None:
         """Give the worker core what has come together."""
@@ -367,6 +376,7 @@ class SubworkerPool:
         self._perform(effect for effect in effects if not isinstance(effect, pool.Crashed))
         self._tell()
         self._drop(link)
+        self._call_soon()  # a spare may be due
 
     def _drop(self, link: SubworkerLink) -> None:
         link.close()

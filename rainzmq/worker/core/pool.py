@@ -41,7 +41,10 @@ MOVE_LIMIT = 3
 """How often a job that has not begun is moved away from dying subworkers before it is blamed itself."""
 
 SPARES = 1
-"""Idle Python subworkers that are kept ready once the first one was asked for."""
+"""Idle Python subworkers that are kept ready once a job asked for one."""
+
+SPARE_DELAY_S = 0.2
+"""How long after a spare was taken the next one is started."""
 
 _MEAN_OVER = 8
 _SAMPLE_LIMIT_S = 0.05
@@ -197,10 +200,13 @@ class PoolCore:
 
     def prestart(self, kind: str, count: int) -> list[Effect]:
         """Have `count` idle or starting subworkers of a kind."""
-        effects: list[Effect] = []
-        for _ in range(count - self._unclaimed(kind)):
-            effects.append(self._spawn(kind))
-        return effects
+        return [self._spawn(kind) for _ in range(count - self._unclaimed(kind))]
+
+    def needs_spare(self) -> bool:
+        """No idle Python subworker is left for a next job. The caller starts one (`prestart`) a little
+        later, when that does not take cpu time from the jobs that just started.
+        """
+        return self._keep_spare and self._unclaimed(PYTHON) < SPARES
 
     def where(self, uid: int) -> int | None:
         """Number of the subworker that has the job; None when it waits for one or is unknown."""
@@ -349,7 +355,7 @@ class PoolCore:
                 rest.append(job)
         if rest:
             effects.extend(self._place(rest, now))
-        return effects + self._refill(subworker.kind)
+        return effects
 
     # Parts of the above.
 
@@ -359,7 +365,7 @@ class PoolCore:
         self._keep_spare = self._keep_spare or kind == PYTHON
         subworker = self._pick(jobs[0])
         if subworker is not None:
-            return [*self._occupy(subworker, jobs, now), *self._refill(kind)]
+            return self._occupy(subworker, jobs, now)
         waiting = self._waiting.setdefault(kind, deque())
         waiting.append(jobs)
         if self._starting.get(kind, 0) < len(waiting):
@@ -408,7 +414,7 @@ class PoolCore:
         self._leave_cpus(subworker)
         waiting = self._waiting.get(subworker.kind)
         if waiting:
-            return [*self._occupy(subworker, waiting.popleft(), now), *self._refill(subworker.kind)]
+            return self._occupy(subworker, waiting.popleft(), now)
         self._idle.setdefault(subworker.kind, {})[subworker.number] = subworker
         return []
 
@@ -428,10 +434,11 @@ class PoolCore:
         subworker.dying = True
         self._idle.get(subworker.kind, {}).pop(subworker.number, None)
         self._leave_cpus(subworker)
-        return [Kill(subworker.number), *self._refill(subworker.kind)]
+        return [Kill(subworker.number)]
 
     def _on_start_failed(self, kind: str) -> list[Effect]:
-        """Jobs without a subworker in sight fail. No spare: a broken command would be tried forever."""
+        """Jobs without a subworker in sight fail. No spare until the next job: it would be tried forever."""
+        self._keep_spare = self._keep_spare and kind != PYTHON
         waiting = self._waiting.get(kind, deque())
         effects: list[Effect] = []
         while len(waiting) > self._starting[kind]:
@@ -471,9 +478,6 @@ class PoolCore:
         """Idle and starting subworkers that no waiting job will take."""
         idle = len(self._idle.get(kind, ()))
         return idle + self._starting.get(kind, 0) - len(self._waiting.get(kind, ()))
-
-    def _refill(self, kind: str) -> list[Effect]:
-        return self.prestart(kind, SPARES) if kind == PYTHON and self._keep_spare else []
 
     def _expect(self, job: Job) -> float:
         mean = self.mean_duration(job.session_id, job.body.key)

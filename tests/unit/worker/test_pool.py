@@ -60,14 +60,19 @@ def test_first_job_waits_for_a_new_subworker() -> None:
     assert core.start(job, 0.0) == [Spawn(1, "python")]
     assert core.where(1) is None
     effects = core.on_hello(1, 0.0)
-    assert effects == [Run(1, [job]), Spawn(2, "python")]
+    assert effects == [Run(1, [job])]
+    assert core.needs_spare()
     assert core.where(1) == 1
 
 
-def test_idle_subworker_takes_a_job_at_once_and_a_spare_is_started() -> None:
+def test_idle_subworker_takes_a_job_at_once_and_a_spare_is_needed() -> None:
     core = make_pool(1)
     job = make_job(1)
-    assert core.start(job, 0.0) == [Run(1, [job]), Spawn(2, "python")]
+    assert not core.needs_spare()
+    assert core.start(job, 0.0) == [Run(1, [job])]
+    assert core.needs_spare()
+    assert core.prestart("python", 1) == [Spawn(2, "python")]
+    assert not core.needs_spare()
 
 
 def test_no_spare_is_kept_of_other_kinds() -> None:
@@ -75,6 +80,7 @@ def test_no_spare_is_kept_of_other_kinds() -> None:
     job = make_job(1, kind="c")
     assert core.start(job, 0.0) == [Spawn(1, "c")]
     assert core.on_hello(1, 0.0) == [Run(1, [job])]
+    assert not core.needs_spare()
 
 
 def test_prestart_counts_what_is_idle_or_starting() -> None:
@@ -125,7 +131,9 @@ def test_start_failure_fails_the_job_that_waits() -> None:
 def test_start_failure_of_a_spare_fails_no_job_and_starts_no_other() -> None:
     core = make_pool(1)
     core.start(make_job(1), 0.0)
+    core.prestart("python", 1)
     assert core.on_exit(2, (), 0.0) == []
+    assert not core.needs_spare()
 
 
 def test_start_failure_fails_no_job_while_another_subworker_starts_for_it() -> None:
@@ -289,16 +297,17 @@ def test_waiting_job_can_be_taken_back() -> None:
 # Killing.
 
 
-def test_killing_a_running_job_kills_its_subworker_and_starts_a_replacement() -> None:
+def test_killing_a_running_job_kills_its_subworker_and_the_spare_takes_the_next() -> None:
     core = make_pool(1)
     core.start(make_job(1), 0.0)
+    core.prestart("python", 1)
     core.on_hello(2, 0.0)
     core.mark_killed(1)
     assert core.kill(1, [], 0.0) == [Kill(1)]  # subworker 2 is the spare
     effects = core.on_exit(1, [], 0.0)
     assert effects == [Cancelled(make_job(1))]
     later = make_job(2)
-    assert core.start(later, 0.0) == [Run(2, [later]), Spawn(3, "python")]
+    assert core.start(later, 0.0) == [Run(2, [later])]
 
 
 def test_killing_a_queued_job_leaves_the_running_one_alone() -> None:
@@ -404,7 +413,8 @@ def test_idle_subworker_that_dies_blames_no_job_and_is_replaced() -> None:
     core = make_pool(2)
     measured(core, 0.1)
     assert core.on_exit(1, [], 0.0) == []
-    assert core.on_exit(2, [], 0.0) == [Spawn(3, "python")]
+    assert core.on_exit(2, [], 0.0) == []
+    assert core.needs_spare()
 
 
 def test_broken_subworker_is_killed_once_and_its_job_crashes() -> None:
