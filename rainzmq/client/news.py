@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,7 @@ QUIET_S = 5.0
 """A wait without progress for so long tells why."""
 
 _SHOW_INTERVAL_S = 0.2
+_TURN_S = 0.05
 _DONE = (TaskState.FINISHED, TaskState.FAILED, DataObjectState.FINISHED, DataObjectState.REMOVED)
 
 
@@ -54,13 +56,14 @@ def wait_for_items(
     """Wait for `all` of the items or for `some`, at least one; returns those that are finished."""
     connection = session._usable_connection()
     ids = list(items)
-    if mode == "some":
-        ids = ids[:IDS_PER_MESSAGE]
-    for start in range(0, len(ids), IDS_PER_MESSAGE):
-        part = ids[start : start + IDS_PER_MESSAGE]
-        make = _wait_message(session.session_id, part, mode)
-        for news in _wait(session, connection, make, progress):
-            apply_news(news, items)
+    parts = [ids[start : start + IDS_PER_MESSAGE] for start in range(0, len(ids), IDS_PER_MESSAGE)]
+    messages = [_wait_message(session.session_id, part, mode) for part in parts]
+    if mode == "some" and len(messages) > 1:
+        replies = _wait_any(session, connection, messages)
+    else:
+        replies = [news for make in messages for news in _wait(session, connection, make, progress)]
+    for news in replies:
+        apply_news(news, items)
     finished = [item for item in items.values() if item.state in _DONE]
     return (
         [item for item in finished if isinstance(item, Task)],
@@ -156,6 +159,24 @@ def _wait(session: Session, connection: Connection, make: Callable[[int], Any], 
         raise
     finally:
         pending.cancel()
+
+
+def _wait_any(session: Session, connection: Connection, messages: list[Callable[[int], Any]]) -> list[Any]:
+    """The answer to one of several waits. They are looked at in turns, which is good enough for the very many
+    items that do not fit into one wait."""
+    waits = [connection.request(make, session.session_id) for make in messages]
+    try:
+        for pending in itertools.cycle(waits):
+            replies = pending.wait(_TURN_S)
+            if replies is not None:
+                return replies
+    except RainException:
+        session._raise_failure(connection)
+        raise
+    finally:
+        for pending in waits:
+            pending.cancel()
+    return []
 
 
 def _follow(session: Session, connection: Connection, pending: Pending, progress: bool) -> list[Any]:

@@ -374,6 +374,9 @@ class Session:
             return None
         return list(self._sites)[self._submitted_sites[index]]
 
+    def __reduce__(self) -> Any:
+        raise RainException("A Session can not be pickled; a task can not use the client's session")
+
     def __repr__(self) -> str:
         state = "closed" if self._closed else "failed" if self._failure is not None else "open"
         return f"<Session {self.session_id} {self.name!r} {state}, {self.task_count} unsubmitted tasks>"

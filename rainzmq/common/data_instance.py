@@ -116,7 +116,10 @@ class DataInstance:
             return buffer.getvalue()
         if type(self._data) is bytes:
             return self._data
-        return bytes(self.memoryview())
+        data = bytes(self.memoryview())
+        if self.path is None:
+            self._data = data  # so that the next time costs nothing
+        return data
 
     def get_str(self) -> str:
         """A blob's content as text, in the encoding of its content type (UTF-8 when that names none).

@@ -31,6 +31,7 @@ agree on their classes.
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import io
 import os
 import pickle
@@ -45,6 +46,8 @@ from rainzmq.common.content_types import merge_content_types
 from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
 from rainzmq.common.pickles import PlainPickler, Refer, by_value_pickler
+
+_EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 
 HIDDEN_FUNCTION = "function"
 HIDDEN_ARGUMENTS = "arguments"
@@ -278,19 +281,27 @@ class ImportScope:
         self._sessions.difference_update(session_ids)
 
     def _forget_modules(self) -> bool:
-        roots = tuple(entry.rstrip(os.sep) + os.sep for entry in self._added)
-        if not roots:
+        if not self._added:
             return False
-        names = [
-            name
-            for name, module in sys.modules.items()
-            if name not in self._own
-            and name.partition(".")[0] != "rainzmq"
-            and str(getattr(module, "__file__", None) or "").startswith(roots)
-        ]
-        for name in names:
-            del sys.modules[name]
-        return bool(names)
+        packages: dict[str, list[str]] = {}
+        for name in set(sys.modules) - self._own:
+            packages.setdefault(name.partition(".")[0], []).append(name)
+        packages.pop("rainzmq", None)
+        forgotten = False
+        for names in packages.values():
+            files = [str(getattr(sys.modules[name], "__file__", None) or "") for name in names]
+            # Extension modules can not be loaded twice, and a package is forgotten as a whole or not at all.
+            if any(file.endswith(_EXTENSIONS) for file in files) or not any(map(self._is_ours, files)):
+                continue
+            for name in names:
+                del sys.modules[name]
+            forgotten = True
+        return forgotten
+
+    def _is_ours(self, file: str) -> bool:
+        """Whether a module comes from a client's directory, and not from one of the worker's below it."""
+        owners = [entry for entry in sys.path if entry and file.startswith(entry.rstrip(os.sep) + os.sep)]
+        return bool(owners) and max(owners, key=len) in self._added
 
 
 class _Loader(pickle.Unpickler):

@@ -172,6 +172,16 @@ def test_wait_some_returns_what_is_finished_in_the_order_given(wire: Wire) -> No
     assert one.state is TaskState.RUNNING
 
 
+def test_wait_some_of_very_many_ends_with_any_of_them(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rainzmq.client.news, "IDS_PER_MESSAGE", 2)
+    monkeypatch.setattr(rainzmq.client.news, "_TURN_S", 0.001)
+    made = [task(outputs=0) for _ in range(5)]
+    wire.session.submit()
+    wire.answer(lambda m: News(m.request, False, [row(5)], []) if getattr(m, "ids", 0) == [5] else None)
+    assert wire.session.wait_some(made) == ([made[4]], [])
+    assert len(wire.control.of(CancelWait)) == 2
+
+
 def test_wait_all_marks_everything_submitted(wire: Wire) -> None:
     made = task(outputs=2)
     made.outputs[0].keep()

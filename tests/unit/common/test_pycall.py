@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import types
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,37 @@ def test_sessions_import_their_own_modules(tmp_path: Path) -> None:
     for session_id, name in ((1, "a"), (2, "b"), (1, "a")):
         body = body_of(who, sys_path=(str(tmp_path / name),))
         assert calls.prepare(session_id, body, b"", ()).function(None) == name
+
+
+@pytest.mark.usefixtures("clean_imports")
+def test_modules_of_the_worker_below_a_clients_directory_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "venv" / "site-packages"
+    installed.mkdir(parents=True)
+    for directory, name in ((tmp_path, "rainzmq_own_y"), (installed, "rainzmq_installed_y")):
+        (directory / f"{name}.py").touch()
+    monkeypatch.syspath_prepend(str(installed))
+    scope = ImportScope()
+    scope.enter(1, (str(tmp_path),))
+    import rainzmq_installed_y  # type: ignore[import-not-found]  # noqa: F401
+    import rainzmq_own_y  # type: ignore[import-not-found]  # noqa: F401
+
+    assert scope.enter(2, (str(tmp_path),))
+    assert "rainzmq_own_y" not in sys.modules
+    assert "rainzmq_installed_y" in sys.modules
+
+
+@pytest.mark.usefixtures("clean_imports")
+def test_packages_with_extension_modules_stay(tmp_path: Path) -> None:
+    scope = ImportScope()
+    scope.enter(1, (str(tmp_path),))
+    for name, file in (("rainzmq_ext_z", "__init__.py"), ("rainzmq_ext_z.fast", "fast.so")):
+        module = types.ModuleType(name)
+        module.__file__ = str(tmp_path / "rainzmq_ext_z" / file)
+        sys.modules[name] = module
+    assert not scope.enter(2, (str(tmp_path),))
+    assert "rainzmq_ext_z" in sys.modules
 
 
 @pytest.mark.usefixtures("clean_imports")
