@@ -1,6 +1,7 @@
 """Write the generated parts of docs/: the messages of protocol.md and the tables of state_machines.md.
 
-Run `python scripts/make_docs.py` after a change to messages or states; `--check` only says what is out of date.
+Run `python scripts/make_docs.py` after a change to messages or states; `--check` only says what is out of
+date.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def states_of(module: ModuleType, title: str) -> str:
     lines = [f"## {title}", "", *table, "", "Transitions:", ""]
     for entity, transitions in module.TABLES.items():
         for old, new in transitions.items():
-            lines.append(f"- {entity} `{old}` to {', '.join(f'`{item}`' for item in sorted(new)) or 'nothing'}")
+            targets = ", ".join(f"`{item}`" for item in sorted(new)) or "nothing"
+            lines.append(f"- {entity} `{old}` to {targets}")
     return "\n".join(lines) + "\n"
 
 
