@@ -149,7 +149,7 @@ class ProgramRunner:
         with ExitStack() as opened:
             stdin = None
             if plan.stdin is not None:
-                stdin = opened.enter_context(self._open_input(job, plan.stdin)).fileno()
+                stdin = opened.enter_context(self._open_stdin(run, plan.stdin)).fileno()
             if plan.stdout is None:
                 run.stdout = run.files.enter_context(self._nameless())
             else:
@@ -171,11 +171,11 @@ class ProgramRunner:
             except (OSError, ValueError) as error:
                 raise TaskFault(_why_not_started(args[0], run.sandbox.path, error)) from None
 
-    def _open_input(self, job: Job, index: int) -> IO[bytes]:
-        item = job.inputs[index]
+    def _open_stdin(self, run: _Run, index: int) -> IO[bytes]:
+        item = run.job.inputs[index]
         if item.is_directory:
             raise TaskFault("the standard input is a directory; it must be a blob")
-        path = self._store.path(item.uid)
+        path = run.sandbox.stdin_copy or self._store.path(item.uid)
         if path is not None:
             return open(path, "rb", buffering=0)
         file = self._nameless()

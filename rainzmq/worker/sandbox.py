@@ -102,10 +102,16 @@ class Sandbox:
         self._store = store
         self._copy_inputs = copy_inputs
         self._watched: list[_Mapped] = []
+        self.stdin_copy: str | None = None
+        """A file beside the directory that `prepare` makes for the standard input to be read from; None when
+        that is done without a copy. Removed by whoever opens it, or with the directory.
+        """
+        if copy_inputs and plan.stdin is not None and store.path(job.inputs[plan.stdin].uid) is not None:
+            self.stdin_copy = None if job.inputs[plan.stdin].is_directory else path + ".in"
 
     def is_quick_to_prepare(self) -> bool:
         """Whether `prepare` copies so little that it need not be done in a thread."""
-        total = 0
+        total = 0 if self.stdin_copy is None else self._job.inputs[self._plan.stdin or 0].size
         for item, (path, write) in zip(self._job.inputs, self._plan.inputs, strict=True):
             if path is not None and (write or self._copy_inputs) and self._store.path(item.uid) is not None:
                 if item.is_directory:
@@ -126,6 +132,9 @@ class Sandbox:
         for path in self._plan.outputs:
             if path is not None:
                 make_parents(self.path, _parts_of(path)[:-1], path)
+        if self.stdin_copy is not None and self._plan.stdin is not None:
+            source = self._store.path(self._job.inputs[self._plan.stdin].uid)
+            copy_file(source or "", self.stdin_copy, 0o444, cancelled=cancelled)
 
     def _map(self, index: int, path: str, write: bool, cancelled: Callable[[], bool]) -> None:
         item = self._job.inputs[index]
@@ -160,6 +169,12 @@ class Sandbox:
                 damaged.append(mapped.item.uid)
             if not (unharmed and _is_as_before(mapped)):
                 changed.append(self._describe(mapped))
+        if self._plan.stdin is not None and self.stdin_copy is None:
+            uid = self._job.inputs[self._plan.stdin].uid
+            # A program may open what it reads from once more, for writing.
+            if uid not in damaged and not self._store.looks_unchanged(uid):
+                damaged.append(uid)
+                changed.append("its standard input")
         return changed, damaged
 
     def _describe(self, mapped: _Mapped) -> str:
@@ -227,6 +242,9 @@ class Sandbox:
 
     def remove_quickly(self) -> bool:
         """Remove the directory if that takes few steps; whether it is gone. Else `remove` it in a thread."""
+        if self.stdin_copy is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(self.stdin_copy)
         try:
             os.rmdir(self.path)
             return True
@@ -283,8 +301,8 @@ def _state_of(path: str) -> object:
         for name in directories + names:
             full = os.path.join(directory, name)
             found = os.lstat(full)
-            times = 0 if stat.S_ISDIR(found.st_mode) else found.st_mtime_ns
-            states.add((full, found.st_mode, found.st_ino, times))
+            content = () if stat.S_ISDIR(found.st_mode) else (found.st_size, found.st_mtime_ns)
+            states.add((full, found.st_mode, found.st_ino, content))
     return states
 
 

@@ -68,10 +68,14 @@ def to_outcome(job: Job, result: TaskResult, store: ObjectStore, directory: str)
         start_time=result.start_time,
         duration_us=max(0, result.duration_us),
     )
+    # Without a read-only view of the store a task can make stored files writable, for they are its user's.
+    outcome.damaged = [meta.uid for meta in job.inputs if not store.looks_unchanged(meta.uid)]
     if not result.ok:
         outcome.error = _limited(result.error) or "the subworker gave no reason"
         return outcome
     try:
+        if outcome.damaged:
+            raise BadResult(_changed(job, outcome.damaged))
         if len(result.outputs) != len(job.body.outputs):
             raise BadResult(
                 f"the subworker gave {len(result.outputs)} results for {len(job.body.outputs)} outputs"
@@ -84,6 +88,18 @@ def to_outcome(job: Job, result: TaskResult, store: ObjectStore, directory: str)
     except BadResult as error:
         outcome.kind, outcome.error, outcome.user, outcome.outputs = FAILED, str(error), b"", []
     return outcome
+
+
+def _changed(job: Job, damaged: list[int]) -> str:
+    names = []
+    for index, meta in enumerate(job.inputs):
+        if meta.uid in damaged:
+            label = job.input_label(index) or meta.label
+            names.append(f"input {index}" if label is None else f"input {label!r}")
+    return (
+        f"the task changed what it was given to read: {', '.join(names)}; use write() of the data instance "
+        "to get a copy that may be changed"
+    )
 
 
 def _input(job: Job, index: int, meta: ObjectMeta, store: ObjectStore) -> SubworkerInput:
