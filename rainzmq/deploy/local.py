@@ -151,13 +151,14 @@ class LocalCluster:
         self._check_open()
         [count] = share_cpus([cpus], None)
         worker = self._start_worker(count)
+        self._workers.append(worker)  # now, so that a close() in another thread stops it
         worker.tell(str(self.access_file))
         try:
             worker.wait_ready(START_TIMEOUT_S)
         except BaseException:
+            self._workers.remove(worker)
             worker.stop(time.monotonic())
             raise
-        self._workers.append(worker)
 
     def failures(self) -> list[str]:
         """What to tell people of each process that ended though the cluster is open; mostly empty."""
@@ -186,7 +187,7 @@ class LocalCluster:
             self._server.stop(time.monotonic() + _SERVER_STOP_S)
         _open_clusters.discard(self)
         atexit.unregister(self.close)
-        if any(worker.was_killed() for worker in self._workers):
+        if any(child.was_killed() for child in self._children()):
             _sweep_workdirs()
 
     def __enter__(self) -> Self:
@@ -223,11 +224,11 @@ os.register_at_fork(after_in_child=_abandon_all)
 
 
 def _sweep_workdirs() -> None:
-    """Removes the data of killed workers, as making a working directory anew does."""
+    """Removes the data of killed workers and servers, as making a working directory anew does."""
     try:
         release_workdir(default_workdir())
     except RainException as error:
-        _log.warning("the data of a killed worker may be left: %s", error)
+        _log.warning("the data of a killed process may be left: %s", error)
 
 
 def _port_is_free(port: int) -> bool:

@@ -31,7 +31,8 @@ class FrameReader:
 
     Args:
         cluster_id, server_epoch: what headers must carry after the handshake.
-        refuse: called with (peer, role, reason) for a hello of another version.
+        refuse: called with (peer, role, reason) for a hello of another version, or with the key of
+            another role; `role` is the one whose conversation the peer understands.
         cut_off: called with (peer, reason) when a peer sent too many bad messages.
     """
 
@@ -83,9 +84,26 @@ class FrameReader:
             _log.warning("a %s was refused: %s", role, reason)
             self._refuse(peer, role, reason)
             return
+        meant = "client" if role == "worker" else "worker"
+        if tag == "hello" and _is_hello_of(frame, meant):
+            reason = (
+                f"its key is for the role {role!r}, but a {meant}'s is due; use the access file as the "
+                "server wrote it"
+            )
+            _log.warning("a %s was refused: %s", meant, reason)
+            self._refuse(peer, meant, reason)
+            return
         count = self._bad.get(peer, 0) + 1
         if len(self._bad) < _MAX_COUNTED_PEERS or peer in self._bad:
             self._bad[peer] = count
         _log.warning("bad message %d of %s %s: %s", count, role, peer.hex(), error)
         if count >= BAD_MESSAGE_LIMIT:
             self._cut_off(peer, f"it sent {count} bad messages, the last one: {error}")
+
+
+def _is_hello_of(frame: bytes, role: str) -> bool:
+    try:
+        decode(frame, CONVERSATIONS[role], role)
+    except ProtocolError:
+        return False
+    return True

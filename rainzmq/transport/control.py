@@ -61,6 +61,7 @@ _RECONNECT_MS = 100
 _RECONNECT_MAX_MS = 1000
 _CUTS_BEFORE_GIVING_UP = 3
 _PROBE_TIMEOUT_S = 5.0
+_RETRIED_WITHIN_S = 0.5
 _LOOK_MS = 100
 
 _EVENTS = (
@@ -69,6 +70,7 @@ _EVENTS = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CONNECT_RETRIED
 )
 
 
@@ -260,31 +262,33 @@ class ControlClient:
         started = time.monotonic()
         use_family_of(self.socket, address)
         self.socket.connect(f"tcp://{format_address(address, self._access.port)}")
-        cuts = 0
+        cuts, given_up = 0, False
         while not self._connected:
             left_s = deadline - time.monotonic()
-            if left_s <= 0 or not self.monitor.poll(int(left_s * 1000)):
-                raise self._no_answer(timeout_s)
+            limit_s = min(left_s, _RETRIED_WITHIN_S) if given_up else left_s
+            if limit_s <= 0 or not self.monitor.poll(int(limit_s * 1000)):
+                raise self._no_server() if given_up else self._no_answer(timeout_s)
             event = self._next_event()
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 raise RainException(
                     f"the server at {self._where} refused this key (access file {self._access.path}): it "
-                    f"is of an "
-                    f"earlier start of the server or of another one; use the access file that the server "
-                    f"wrote"
+                    f"is of an earlier start of the server or of another one; use the access file that the "
+                    f"server wrote"
                 )
-            if event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
-                cuts += 1
-            if cuts == _CUTS_BEFORE_GIVING_UP and time.monotonic() - started > HANDSHAKE_LIMIT_MS / 1000:
-                # Then it was our side that cut, because nothing came.
-                raise self._no_answer(time.monotonic() - started)
+            # ZeroMQ tells of a next try at once, unless it heard something that is no greeting of its own.
+            given_up = event == zmq.EVENT_DISCONNECTED or (given_up and event != zmq.EVENT_CONNECT_RETRIED)
+            cuts += event == zmq.EVENT_DISCONNECTED
             if cuts == _CUTS_BEFORE_GIVING_UP:
-                raise RainException(
-                    f"what listens at {self._where} is not the rainzmq server that the access file "
-                    f"{self._access.path} belongs to: it broke off the handshake. Another program or "
-                    f"another server "
-                    f"took that port, or the server was started anew with other keys"
-                )
+                waited_s = time.monotonic() - started
+                # After so long it was our side that cut, because nothing came.
+                raise self._no_answer(waited_s) if waited_s > HANDSHAKE_LIMIT_MS / 1000 else self._no_server()
+
+    def _no_server(self) -> RainException:
+        return RainException(
+            f"what listens at {self._where} is not the rainzmq server that the access file "
+            f"{self._access.path} belongs to: it broke off the handshake. Another program or another server "
+            f"took that port, or the server was started anew with other keys"
+        )
 
     def _no_answer(self, after_s: float) -> RainException:
         return RainException(
