@@ -33,6 +33,17 @@ BANDWIDTH_BYTES_PER_S = 400e6
 TRANSFER_S = 0.001
 """Assumed fixed cost of a transfer, seconds."""
 
+AHEAD_INPUTS = 16
+"""A task with more inputs is not sent ahead: looking at them again and again would be quadratic."""
+
+AHEAD_FETCH_BYTES = 64 << 10
+"""A task with a larger finished input elsewhere is placed when all of its inputs are known, bytes."""
+
+AHEAD_CONSUMERS = 2
+"""Consumers of one task that are sent ahead, per cpu of the worker."""
+
+_ON_WORKER = ("assigned", "running")
+
 STEAL_MIN_S = 0.02
 """A worker whose backlog per cpu is under this is left alone, seconds."""
 
@@ -66,6 +77,27 @@ def assign(ready: ReadyQueues, workers: Sequence[WorkerView]) -> Assignments:
             yield task, worker
 
 
+def send_ahead(worker: WorkerView) -> Iterator[TaskView]:
+    """Yield waiting tasks whose unfinished inputs are all about to be made by this worker, as far as it has
+    room.
+
+    Sent along with the tasks that make their inputs, they cost no round trip to the server. The caller
+    applies each (the task is assigned, and joins the worker's frontier itself) before it asks for the next
+    one.
+    """
+    frontier = worker.frontier
+    while frontier:
+        task = frontier[0]
+        if task.worker is worker and task.state in _ON_WORKER:
+            for consumer in _consumers(task, AHEAD_CONSUMERS * worker.cpus):
+                if not _made_here(consumer, worker):
+                    continue
+                if not _has_room(consumer.body.request, expected_s(consumer), worker):
+                    return
+                yield consumer
+        frontier.popleft()
+
+
 def fits(request: Request, worker: WorkerView) -> bool:
     """Whether the worker could ever run a task of this request."""
     return request[0] <= worker.cpus and request[1] in worker.kinds
@@ -94,10 +126,37 @@ def retractions(workers: Sequence[WorkerView], ready: ReadyQueues) -> Iterator[T
         for task in reversed(list(victim.tasks.values())):
             if spare <= 0 and budget_s <= 0:
                 break
-            if task.state == "assigned" and not task.retracting and fits(task.body.request, thief):
+            movable = task.state == "assigned" and not task.retracting and not task.waiting
+            if movable and fits(task.body.request, thief):
                 yield task
                 budget_s -= task.expected_s
                 spare -= task.body.request[0]
+
+
+def _consumers(task: TaskView, limit: int) -> list[TaskView]:
+    """Waiting consumers of a task's outputs, at most `limit`: a fan-out is better spread when it is ready."""
+    found = []
+    for item in task.outputs:
+        for consumer in item.consumers:
+            if consumer.state == "waiting" and len(consumer.inputs) <= AHEAD_INPUTS:
+                found.append(consumer)
+                if len(found) >= limit:
+                    return found
+    return found
+
+
+def _made_here(task: TaskView, worker: WorkerView) -> bool:
+    """Whether the worker is about to make every unfinished input of a fitting task, and has the large others."""
+    if task.state != "waiting" or not fits(task.body.request, worker):
+        return False
+    for item in task.inputs:
+        if item.state == "unfinished":
+            producer = item.producer
+            if producer is None or producer.worker is not worker or producer.state not in _ON_WORKER:
+                return False
+        elif item.size > AHEAD_FETCH_BYTES and worker not in item.holders and worker not in item.expected:
+            return False
+    return True
 
 
 def _has_room(request: Request, task_s: float, worker: WorkerView) -> bool:

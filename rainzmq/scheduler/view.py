@@ -5,8 +5,9 @@ The server's records satisfy these protocols as they are; a simulation may bring
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 Request = tuple[int, str]
 """(cpus, kind of runner): what a task needs of a worker."""
@@ -20,10 +21,16 @@ class BodyView(Protocol):
 
 
 class ObjectView(Protocol):
-    """An input of a task."""
+    """An input or output of a task. `state` is "unfinished" until its producer is committed."""
+
+    state: str
 
     @property
     def size(self) -> int: ...
+    @property
+    def producer(self) -> TaskView | None: ...
+    @property
+    def consumers(self) -> Sequence[TaskView]: ...
     @property
     def holders(self) -> Sequence[WorkerView]: ...
     @property
@@ -38,11 +45,16 @@ class TaskView(Protocol):
     state: str
     retracting: bool
     expected_s: float
+    waiting: int
 
     @property
     def body(self) -> BodyView: ...
     @property
     def inputs(self) -> Sequence[ObjectView]: ...
+    @property
+    def outputs(self) -> Sequence[ObjectView]: ...
+    @property
+    def worker(self) -> WorkerView | None: ...
 
 
 class WorkerView(Protocol):
@@ -57,6 +69,9 @@ class WorkerView(Protocol):
 
     @property
     def tasks(self) -> Mapping[int, TaskView]: ...
+    @property
+    def frontier(self) -> deque[Any]:
+        """Its tasks whose consumers may be sent ahead."""
 
 
 Assignments = Iterator[tuple[TaskView, WorkerView]]

@@ -11,6 +11,7 @@ from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import Endpoint, ObjectMeta
 from rainzmq.scheduler import policy
 from rainzmq.server.core import states
+from rainzmq.server.core.objects import ask_back
 from rainzmq.server.core.records import ObjectRecord, TaskRecord, WorkerRecord
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.tasks import task_assigned
@@ -28,11 +29,13 @@ def schedule(state: ServerState) -> None:
         assert isinstance(task, TaskRecord)
         assert isinstance(worker, WorkerRecord)
         task_assigned(task, worker)
+    for worker in workers:
+        for task in policy.send_ahead(worker):
+            assert isinstance(task, TaskRecord)
+            task_assigned(task, worker)
     for task in policy.retractions(workers, state.ready):
         assert isinstance(task, TaskRecord)
-        if task.worker is not None:
-            task.retracting = True
-            task.worker.to_retract.append(task.uid)
+        ask_back(task)
 
 
 def gather(state: ServerState, worker: WorkerRecord) -> list[Any]:
@@ -90,7 +93,7 @@ class _Builder:
         message.input_counts.append(len(task.inputs))
         for item in task.inputs:
             message.inputs.append(item.uid)
-            if worker not in item.holders and worker not in item.expected:
+            if item.state != states.UNFINISHED and worker not in item.holders and worker not in item.expected:
                 self._tell_of(session.meta(item), item)
         for item in task.outputs:
             if item.keep or item.pending:

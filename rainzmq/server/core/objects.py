@@ -17,11 +17,19 @@ from rainzmq.server.core.state import ServerState
 
 
 def object_finished(state: ServerState, session: SessionRecord, item: ObjectRecord) -> list[TaskRecord]:
-    """An object has content and size now. Returns the waiting tasks that have one unfinished input less."""
+    """An object has content and size now. Returns the waiting tasks that have one unfinished input less;
+    those that were sent ahead are counted down here.
+    """
     item.to(states.FINISHED)
     waits.finished(state, session, item.uid)
     waits.fetchable(state, session, item)
-    return [task for task in item.consumers if task.state == states.WAITING]
+    waiting = []
+    for task in item.consumers:
+        if task.state == states.WAITING:
+            waiting.append(task)
+        elif task.waiting:
+            task.waiting -= 1
+    return waiting
 
 
 def unread_object(state: ServerState, session: SessionRecord, item: ObjectRecord) -> None:
@@ -101,9 +109,15 @@ def _unfinished_again(state: ServerState, item: ObjectRecord) -> None:
         elif consumer.state == states.READY:
             consumer.to(states.WAITING)
             consumer.waiting = 1
-        elif consumer.state == states.ASSIGNED and not consumer.retracting and consumer.worker is not None:
-            consumer.retracting = True
-            consumer.worker.to_retract.append(consumer.uid)
+        else:
+            ask_back(consumer)
+
+
+def ask_back(task: TaskRecord) -> None:
+    """Retract a task from its worker if it is assigned and has not been asked back yet."""
+    if task.state == states.ASSIGNED and not task.retracting and task.worker is not None:
+        task.retracting = True
+        task.worker.to_retract.append(task.uid)
 
 
 def _try_release(state: ServerState, session: SessionRecord, item: ObjectRecord) -> None:

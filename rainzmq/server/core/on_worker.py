@@ -8,6 +8,7 @@ from rainzmq.common.ids import id_of, session_of
 from rainzmq.protocol.messages import worker as m
 from rainzmq.server.core import states
 from rainzmq.server.core.events import WorkerJoined
+from rainzmq.server.core.objects import ask_back
 from rainzmq.server.core.records import WorkerRecord
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.tasks import (
@@ -195,9 +196,7 @@ def _on_missing(state: ServerState, worker: WorkerRecord, uid: int, why: str) ->
     item.forget(worker)
     waiting = [task for task in item.consumers if task.worker is worker and task.state == states.ASSIGNED]
     for task in waiting:
-        if not task.retracting:
-            task.retracting = True
-            worker.to_retract.append(task.uid)
+        ask_back(task)
     if item.state != states.FINISHED:
         return
     item.misses += 1

@@ -6,6 +6,7 @@ dictionaries of the session, and holder lists are tuples: a single holder shares
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from rainzmq.common.ids import id_of
@@ -42,7 +43,7 @@ class TaskRecord:
     """A task.
 
     Attributes:
-        waiting: number of unfinished inputs while waiting.
+        waiting: number of unfinished inputs; over 0 in a task that was sent ahead, too.
         blevel: longest path in tasks from here to a task without consumers, within its submit.
         worker: where it is assigned or runs, or where it last finished.
         attempt: which attempt the current or next run is, from 0.
@@ -183,6 +184,7 @@ class WorkerRecord:
         tasks: assigned and running tasks, oldest first.
         load: cpus that these ask for, together.
         backlog_s: how long these take together, as far as is known.
+        frontier: assigned tasks whose consumers have not been looked at for sending ahead, oldest first.
         objects: what it holds or is getting, by uid.
         deleting: objects that it was told to remove and has not confirmed.
         bodies: (session id, body key) it was sent.
@@ -197,6 +199,7 @@ class WorkerRecord:
         "deleting",
         "endpoint",
         "epoch",
+        "frontier",
         "hello",
         "kinds",
         "last_heard",
@@ -227,6 +230,7 @@ class WorkerRecord:
         self.tasks: dict[int, TaskRecord] = {}
         self.load = 0
         self.backlog_s = 0.0
+        self.frontier: deque[TaskRecord] = deque()
         self.objects: dict[int, ObjectRecord] = {}
         self.deleting: set[int] = set()
         self.bodies: set[tuple[int, int]] = set()

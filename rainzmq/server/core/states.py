@@ -43,7 +43,7 @@ OPEN = "open"
 CLOSED = "closed"
 
 TASK: dict[str, frozenset[str]] = {
-    WAITING: frozenset({READY, FAILED, CANCELLED}),
+    WAITING: frozenset({READY, ASSIGNED, FAILED, CANCELLED}),
     READY: frozenset({ASSIGNED, WAITING, FAILED, CANCELLED}),
     ASSIGNED: frozenset({RUNNING, FINISHED, FAILED, READY, WAITING, CANCELLED}),
     RUNNING: frozenset({FINISHED, FAILED, READY, WAITING, CANCELLED}),
@@ -51,7 +51,9 @@ TASK: dict[str, frozenset[str]] = {
     FAILED: frozenset(),
     CANCELLED: frozenset(),
 }
-"""`finished` goes back to `waiting` or `ready` only to make a lost output again."""
+"""`waiting` goes to `assigned` when a task is sent ahead of inputs that its worker is about to make.
+
+`finished` goes back to `waiting` or `ready` only to make a lost output again."""
 
 OBJECT: dict[str, frozenset[str]] = {
     UNFINISHED: frozenset({FINISHED}),

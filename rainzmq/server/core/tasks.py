@@ -10,7 +10,7 @@ from rainzmq.protocol.messages.client import SessionFailed
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.scheduler import policy
 from rainzmq.server.core import states, waits
-from rainzmq.server.core.objects import object_finished, recover, release_inputs, unread_object
+from rainzmq.server.core.objects import ask_back, object_finished, recover, release_inputs, unread_object
 from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord, WorkerRecord
 from rainzmq.server.core.state import ServerState
 
@@ -30,12 +30,14 @@ def task_ready_or_waiting(state: ServerState, task: TaskRecord) -> None:
 def input_finished(state: ServerState, task: TaskRecord) -> None:
     """One more input of a waiting task is finished."""
     task.waiting -= 1
-    if not task.waiting:
+    if task.waiting:
+        _look_again(task)
+    else:
         _make_ready(state, task)
 
 
 def task_assigned(task: TaskRecord, worker: WorkerRecord) -> None:
-    """The policy gave a ready task to a worker."""
+    """The policy gave a ready task to a worker, or one that waits for what that worker is about to make."""
     task.to(states.ASSIGNED)
     task.worker = worker
     task.retracting = False
@@ -44,6 +46,8 @@ def task_assigned(task: TaskRecord, worker: WorkerRecord) -> None:
     worker.load += task.body.declared.cpus
     worker.backlog_s += task.expected_s
     worker.to_assign.append(task)
+    if any(item.consumers for item in task.outputs):
+        worker.frontier.append(task)
 
 
 def task_started(state: ServerState, session: SessionRecord, task: TaskRecord) -> None:
@@ -114,11 +118,16 @@ def task_again(state: ServerState, session: SessionRecord, task: TaskRecord, new
     task_off_worker(session, task)
     task.worker = None
     task.retracting = False
+    for item in task.outputs:
+        for consumer in item.consumers:
+            ask_back(consumer)  # one that was sent ahead waits for an output that is now made elsewhere
     if new_attempt:
         task.attempt += 1
         state.counters.tasks_rerun += 1
     task_ready_or_waiting(state, task)
     _recover_lost_inputs(state, session, task)
+    if task.state == states.WAITING:
+        _look_again(task)
 
 
 def task_crashed(state: ServerState, session: SessionRecord, task: TaskRecord, note: str) -> None:
@@ -199,6 +208,17 @@ def empty_session(state: ServerState, session: SessionRecord) -> None:
     session.unread.clear()
     session.unfinished = session.running = 0
     waits.dropped(state, session)
+
+
+def _look_again(task: TaskRecord) -> None:
+    """A task still waits: it may now be one to send ahead to where its last inputs are made."""
+    if len(task.inputs) > policy.AHEAD_INPUTS:
+        return
+    for item in task.inputs:
+        producer = item.producer
+        if item.state == states.UNFINISHED and producer is not None and producer.worker is not None:
+            producer.worker.frontier.append(producer)
+            return
 
 
 def _make_ready(state: ServerState, task: TaskRecord) -> None:

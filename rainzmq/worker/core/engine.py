@@ -11,7 +11,7 @@ Everything that happened in a turn goes into one `Report` at its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from heapq import heappop, heappush
 from typing import Any
@@ -105,6 +105,7 @@ class WorkerEngine:
         self.tasks: dict[int, AssignedTask] = {}
         self.replicas: dict[int, Replica] = {}
         self.running: dict[int, Job] = {}
+        self._promised: dict[int, tuple[AssignedTask, ...]] = {}
         self._ready: list[tuple[int, int, AssignedTask]] = []
         self._arrivals = 0
         self._bodies: dict[tuple[int, int], TaskBody] = {}
@@ -194,9 +195,14 @@ class WorkerEngine:
 
     def _add_task(self, task: AssignedTask) -> None:
         self.tasks[task.uid] = task
+        for uid in self._outputs_of(task):
+            self._promised[uid] = ()
         for uid in task.inputs:
             replica = self.replicas.get(uid)
-            if replica is None:
+            if replica is None and uid in self._promised:
+                task.missing += 1
+                self._promised[uid] = (*self._promised[uid], task)
+            elif replica is None:
                 task.missing += 1
                 self._report.missing.append((uid, "the worker was told that it has it, and does not"))
                 self._dirty = True
@@ -282,11 +288,13 @@ class WorkerEngine:
             if made:
                 self._effects.append(RemoveObjects(made))
             return
-        self._drop(task)
         self._dirty = True
         if outcome.kind == jobs.FINISHED:
             self._report_finished(job, event)
-        elif outcome.kind == jobs.FAILED:
+            self._drop(task)
+            return
+        self._drop(task)
+        if outcome.kind == jobs.FAILED:
             self._report.failed.append(
                 (
                     job.uid,
@@ -441,13 +449,14 @@ class WorkerEngine:
 
     def _store(self, meta: ObjectMeta) -> None:
         replica = self.replicas.get(meta.uid)
+        readers: Iterable[AssignedTask] = self._promised.pop(meta.uid, ())
         if replica is None:
             self.replicas[meta.uid] = Replica(meta, states.STORED)
-            return
-        replica.meta = meta
-        if replica.state == states.EXPECTED:
-            replica.to(states.STORED)
-        readers, replica.readers = replica.readers, []
+        else:
+            replica.meta = meta
+            if replica.state == states.EXPECTED:
+                replica.to(states.STORED)
+            readers, replica.readers = [*readers, *replica.readers], []
         for task in readers:
             if task.state == states.FETCHING:
                 task.missing -= 1
@@ -455,9 +464,18 @@ class WorkerEngine:
                     self._make_ready(task)
 
     def _drop(self, task: AssignedTask) -> None:
+        """It is not this worker's any more. Tasks that were sent ahead of it wait until they are asked
+        back.
+        """
         task.to(states.DROPPED)
         if self.tasks.get(task.uid) is task:
             del self.tasks[task.uid]
+            for uid in self._outputs_of(task):
+                self._promised.pop(uid, None)
+
+    @staticmethod
+    def _outputs_of(task: AssignedTask) -> range:
+        return range(task.uid + 1, task.uid + 1 + len(task.body.outputs))
 
     def _close_report(self) -> None:
         self._full_reports.append(self._report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,9 @@ class Item:
     size: int
     holders: tuple[Any, ...] = ()
     expected: tuple[Any, ...] = ()
+    state: str = "finished"
+    producer: Any = None
+    consumers: list[Any] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -31,6 +35,9 @@ class Task:
     state: str = "ready"
     retracting: bool = False
     expected_s: float = 0.0
+    waiting: int = 0
+    outputs: tuple[Item, ...] = ()
+    worker: Any = None
 
 
 @dataclass(eq=False)
@@ -41,6 +48,7 @@ class Worker:
     load: int = 0
     backlog_s: float = 0.0
     tasks: dict[int, Task] = field(default_factory=dict)
+    frontier: deque[Task] = field(default_factory=deque)
 
 
 def place(tasks: list[Task], workers: list[Worker]) -> dict[int, str]:

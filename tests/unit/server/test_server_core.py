@@ -341,7 +341,8 @@ def test_objects_that_only_a_lost_worker_had_are_made_again_as_deep_as_needed(se
     two = server.worker(b"two")
     server.event(PeerGone(b"one", "killed"))
     server.turn()
-    assert [task.state for task in chain] == [states.ASSIGNED, states.WAITING, states.WAITING]
+    assert [task.worker for task in chain] == [two, two, two], "sent along, in order"
+    assert [task.waiting for task in chain] == [0, 1, 1]
     for task in chain:
         server.finishes(two, task)
     assert [task.state for task in chain] == [states.FINISHED] * 3
@@ -395,8 +396,8 @@ def test_an_input_that_no_holder_can_give_is_made_again(server):
     assert server.take(reader.peer, w.Retract) == [w.Retract([last.uid])]
     assert missing.state == states.UNFINISHED
     server.reports(reader, retracted=[(last.uid, 0)])
-    assert last.state == states.WAITING
     again = missing.producer
+    assert last.worker in (None, again.worker)
     server.finishes(again.worker, again, size=1 << 20)
     assert last.state == states.ASSIGNED
 
@@ -424,6 +425,75 @@ def test_a_worker_that_fetches_what_is_lost_is_told_to_stop(server):
     assert lost.expected == ()
     server.finishes(reader, lost.producer, size=1 << 20)
     assert last.state == states.ASSIGNED
+
+
+def measured(server, session, worker):
+    """Make the server know that tasks of body 1 are short: task 101 ran."""
+    server.submit(session, {101: []})
+    server.finishes(worker, server.task(session, 101))
+    server.take(worker.peer)
+
+
+def test_a_chain_is_sent_along_with_its_first_task(server):
+    worker = server.worker(b"w")
+    session = server.session()
+    measured(server, session, worker)
+    server.submit(session, {1: [], 3: [2], 5: [4], 7: [6]}, keep=(8,))
+    (assign,) = server.take(b"w", w.Assign)
+    chain = [server.task(session, item) for item in (1, 3, 5, 7)]
+    assert assign.uids == [task.uid for task in chain]
+    assert assign.objects == [], "the worker makes them itself"
+    server.finishes(worker, *chain)
+    assert server.take(b"w", w.Assign) == []
+    assert server.object(session, 8).state == states.FINISHED
+
+
+def test_a_task_is_sent_ahead_only_where_all_of_its_unfinished_inputs_are_made(server):
+    one, two = server.worker(b"one"), server.worker(b"two")
+    session = server.session()
+    server.submit(session, {1: [], 3: [], 5: [2, 4]}, keep=(6,))
+    first, second, last = (server.task(session, item) for item in (1, 3, 5))
+    assert {first.worker, second.worker} == {one, two}
+    assert last.state == states.WAITING
+    server.finishes(first.worker, first)
+    assert last.worker is second.worker
+    assert last.state == states.ASSIGNED
+
+
+def test_tasks_sent_ahead_are_asked_back_when_their_input_is_made_elsewhere(server):
+    one = server.worker(b"one")
+    session = server.session()
+    measured(server, session, one)
+    server.submit(session, {1: [], 3: [2], 5: [4]}, keep=(6,))
+    first, second, third = (server.task(session, item) for item in (1, 3, 5))
+    server.take(b"one")
+    server.reports(one, turn=False, started=[(first.uid, 0)], crashed=[(first.uid, 0, "signal 9")])
+    assert second.retracting
+    server.turn()
+    assert server.take(b"one", w.Retract) == [w.Retract([second.uid])]
+    server.reports(one, turn=False, retracted=[(second.uid, 0)])
+    assert third.retracting
+    server.reports(one, retracted=[(third.uid, 0)])
+    assert [task.attempt for task in (first, second, third)] == [1, 0, 0]
+    assert {task.worker for task in (first, second, third)} == {one}, "and sent along again"
+
+
+def test_a_task_sent_ahead_that_started_before_its_input_was_reported_is_no_surprise(server):
+    worker = server.worker(b"w")
+    session = server.session()
+    server.submit(session, {1: [], 3: [2]}, keep=(4,))
+    first, second = server.task(session, 1), server.task(session, 3)
+    server.finishes(worker, first, started=[(second.uid, 0)])
+    assert (first.state, second.state) == (states.FINISHED, states.RUNNING)
+    assert second.waiting == 0
+
+
+def test_a_merge_of_very_many_is_not_looked_at_for_each_of_its_inputs(server):
+    worker = server.worker(b"w", cpus=64)
+    session = server.session()
+    server.submit(session, {**{item: [] for item in range(1, 61, 2)}, 61: list(range(2, 62, 2))}, keep=(62,))
+    assert server.task(session, 61).state == states.WAITING
+    assert not worker.frontier
 
 
 def test_queued_tasks_are_taken_back_for_an_idle_worker(server):

@@ -131,6 +131,28 @@ def test_outputs_are_inputs_of_later_tasks_without_a_fetch():
     assert job.inputs[0].size == 3
 
 
+def test_a_task_sent_ahead_starts_when_its_input_is_made_here():
+    worker = Worker(cpus=2)
+    assert worker.told(assign({T[1]: [], T[2]: [T[1] + 1]})) == []
+    (job,), report = worker.turn()
+    assert report.missing == []
+    worker.ends(job)
+    (following,), report = worker.turn()
+    assert following.uid == T[2]
+    assert [item.size for item in following.inputs] == [3]
+    assert (report.finished, report.started) == ([T[1]], [(T[2], 0)])
+
+
+def test_a_task_sent_ahead_of_one_that_crashes_waits_to_be_asked_back():
+    worker = Worker()
+    worker.told(assign({T[1]: [], T[2]: [T[1] + 1]}))
+    (job,), _ = worker.turn()
+    worker.ends(job, jobs.CRASHED, error="signal 9")
+    assert worker.turn()[0] == []
+    worker.told(m.Retract([T[2]]))
+    assert worker.turn()[1].retracted == [(T[2], 0)]
+
+
 def test_higher_priority_starts_first_then_arrival():
     worker = Worker()
     worker.told(assign({T[1]: [], T[2]: [], T[3]: []}, priorities={T[2]: 5}))
