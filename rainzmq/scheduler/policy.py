@@ -146,7 +146,7 @@ def _consumers(task: TaskView, limit: int) -> list[TaskView]:
 
 
 def _made_here(task: TaskView, worker: WorkerView) -> bool:
-    """Whether the worker is about to make every unfinished input of a fitting task, and has the large others."""
+    """Whether the worker is about to make all unfinished inputs of a fitting task, and has all large others."""
     if task.state != "waiting" or not fits(task.body.request, worker):
         return False
     for item in task.inputs:
