@@ -1,0 +1,1 @@
+"""One driver for each system; each runs in that system's environment."""

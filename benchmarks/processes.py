@@ -1,0 +1,95 @@
+"""Process trees: their CPU time by role, their memory, their end. Linux only; needs psutil."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+import psutil
+
+Roles = Sequence[tuple[str, str]]
+"""(role, part of the command line) pairs; the first that fits names the role of a process."""
+
+_PR_SET_CHILD_SUBREAPER = 36
+_GRACE_S = 3.0
+
+
+def adopt_orphans() -> None:
+    """Make descendants whose parent ends children of this process, so that none is lost from the tree."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    """A process and its descendants; empty when it is gone."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def cpu_by_role(pid: int, roles: Roles) -> dict[str, float]:
+    """CPU seconds of a process tree until now, user and system, by role; the root's role is `client`.
+
+    Children that ended count for the process that waited for them.
+    """
+    result: dict[str, float] = {}
+    for process in tree(pid):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            role = "client" if process.pid == pid else role_of(process.cmdline(), roles)
+            spent = times.user + times.system + times.children_user + times.children_system
+            result[role] = result.get(role, 0.0) + spent
+    return result
+
+
+def role_of(command: Sequence[str], roles: Roles) -> str:
+    """The role of a process by its command line, `other` when none fits."""
+    line = " ".join(command)
+    return next((role for role, part in roles if part in line), "other")
+
+
+def memory_bytes(pid: int) -> int:
+    """Memory of a process: its own pages, and its share of those it shares with others (PSS)."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            for line in file:
+                if line.startswith("Pss:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        return 0
+    return 0
+
+
+def tree_memory_bytes(pid: int) -> int:
+    """Memory of a process tree."""
+    return sum(memory_bytes(process.pid) for process in tree(pid))
+
+
+def end_all(processes: Sequence[psutil.Process]) -> None:
+    """SIGTERM, and SIGKILL to those that are still there after a while."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(number)
+        _, alive = psutil.wait_procs(processes, timeout=_GRACE_S)
+        if not alive:
+            return
+        processes = alive
+
+
+def end_descendants() -> None:
+    """End all descendants of this process and reap them."""
+    deadline = time.monotonic() + 2 * _GRACE_S
+    while time.monotonic() < deadline:
+        children = tree(os.getpid())[1:]
+        if not children:
+            return
+        end_all(children)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
