@@ -183,7 +183,7 @@ class Client:
             if target is None:
                 return DataInstance(archive=archive, spec=obj.spec, info=obj._info)
             with open(archive, "rb") as source:
-                unpack_tree(source, target)
+                unpack_tree(source, target, writable=True)
         except BaseException:
             os.unlink(archive)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -90,7 +91,7 @@ def update_items(session: Session, items: Items) -> None:
 def fetch_object(session: Session, obj: DataObject, path: str | os.PathLike[str] | None) -> DataInstance:
     """The content of a kept, submitted object; streamed to `path` when one is given."""
     connection = session._usable_connection()
-    target = None if path is None else os.fspath(path)
+    target = None if path is None else _free_target(obj, os.fspath(path))
     replies = _wait(session, connection, lambda number: Fetch(number, session.session_id, obj._num), False)
     fetched: Fetched = replies[0]
     meta = fetched.meta
@@ -111,6 +112,19 @@ def fetch_object(session: Session, obj: DataObject, path: str | os.PathLike[str]
         return instance
     instance.write(target)
     return DataInstance(path=target, spec=obj.spec, info=info)
+
+
+def _free_target(obj: DataObject, target: str) -> str:
+    """`target`, if the object can be written there; checked before what may be a long wait."""
+    parent = os.path.dirname(os.path.abspath(target))
+    if not os.path.isdir(parent):
+        raise FileNotFoundError(errno.ENOENT, "There is no such directory to fetch into", parent)
+    if obj.data_type is DataType.BLOB:
+        if os.path.isdir(target):
+            raise RainException(f"{target} is a directory; name the file that {obj.describe()} is written to")
+    elif os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
+        raise RainException(f"{target} is there already; a directory is fetched to a new path")
+    return target
 
 
 def apply_news(news: News, items: Items) -> None:

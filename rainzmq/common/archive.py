@@ -128,16 +128,18 @@ def unpack_tree(
     source: BinaryIO,
     target: str | os.PathLike[str],
     *,
+    writable: bool = False,
     max_entries: int = MAX_TREE_ENTRIES,
     max_bytes: int = MAX_TREE_BYTES,
 ) -> None:
     """Unpack an archive into the directory `target`, which is made and must not be there or be empty.
 
+    Files and directories get the modes they had; with `writable` their owner may write to them in any case.
     Raises `ArchiveError` naming the entry for anything that a tree may not hold, and for more entries or
     bytes than allowed; what was unpacked until then is left for the caller to remove. Nothing outside
     `target` is ever touched.
     """
-    unpacker = Unpacker(target, max_entries=max_entries, max_bytes=max_bytes)
+    unpacker = Unpacker(target, writable=writable, max_entries=max_entries, max_bytes=max_bytes)
     try:
         while data := source.read(_READ_BYTES):
             unpacker.feed(data)
@@ -153,10 +155,12 @@ class Unpacker:
         self,
         target: str | os.PathLike[str],
         *,
+        writable: bool = False,
         max_entries: int = MAX_TREE_ENTRIES,
         max_bytes: int = MAX_TREE_BYTES,
     ) -> None:
         self._root = os.fspath(target)
+        self._more_for_files, self._more_for_directories = (0o600, 0o700) if writable else (0, 0)
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -202,7 +206,7 @@ class Unpacker:
         for name, target in self._links.items():
             os.symlink(target, os.path.join(self._root, name))
         for name, mode in reversed(self._directories.items()):
-            os.chmod(os.path.join(self._root, name), mode)
+            os.chmod(os.path.join(self._root, name), mode | self._more_for_directories)
 
     def close(self) -> None:
         """Let go of the file that is being written, if any. May be called at any time."""
@@ -219,7 +223,7 @@ class Unpacker:
         return view[written:]
 
     def _end_file(self) -> None:
-        os.fchmod(self._file, self._mode)
+        os.fchmod(self._file, self._mode | self._more_for_files)
         self.close()
 
     def _take_block(self, view: memoryview) -> memoryview:

@@ -155,7 +155,7 @@ class DataInstance:
 
     def write(self, path: PathLike) -> None:
         """Write a copy that is the caller's own and writable. A file at `path` is replaced; a directory is
-        written to a path that is free or an empty directory.
+        written to a path that is free or an empty directory, with its modes but that its owner may write.
 
         Raises:
             RainException: `path` is taken.
@@ -166,7 +166,7 @@ class DataInstance:
             if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
                 raise RainException(f"{target} is there already; a directory is written to a new path")
             if self._archive is not None:
-                self._archive.unpack(target)
+                self._archive.unpack(target, writable=True)
             else:
                 copy_tree(self._existing_path(), target, writable=True)
             return
@@ -251,9 +251,9 @@ class _Archive:
         with open(self._path, "rb") as file:
             return file.read()
 
-    def unpack(self, target: str) -> None:
+    def unpack(self, target: str, writable: bool = False) -> None:
         with open(self._path, "rb") as file:
-            unpack_tree(file, target)
+            unpack_tree(file, target, writable=writable)
 
     def directory(self) -> str:
         if self._directory is None:

@@ -32,7 +32,9 @@ DEAD_AFTER_S = 10.0
 SERVER_LOST_AFTER_S = 8.0
 """A worker that hears nothing from its server for so long stops its tasks."""
 
-CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 9.5
+"""Who can not connect is told why within 10 s; the rest is room for a slow machine."""
+
 CRASH_LIMIT = 3
 """A task that ended its subworker or worker this often fails."""
 

@@ -210,6 +210,14 @@ def test_a_writable_copy_can_be_written_by_its_owner(tree: Path, tmp_path: Path)
     assert shape(tmp_path / "copy")["sub/empty"][0] == 0o755
 
 
+def test_a_tree_can_be_unpacked_so_that_its_owner_may_write(tree: Path, tmp_path: Path) -> None:
+    (tree / "sub" / "empty").chmod(0o555)
+    (tree / "a.txt").chmod(0o444)
+    unpack_tree(io.BytesIO(packed(tree)), tmp_path / "copy", writable=True)
+    assert shape(tmp_path / "copy")["a.txt"][0] == 0o644
+    assert shape(tmp_path / "copy")["sub/empty"][0] == 0o755
+
+
 def test_a_part_of_a_tree_can_be_copied_unless_its_links_leave_the_part(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match=r"the symlink 'link' -> '../a.txt' leaves the tree"):
         copy_tree(tree, tmp_path / "no", below="sub")
