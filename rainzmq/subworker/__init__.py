@@ -3,4 +3,5 @@
 connection  frames and claims         sandbox  working directories
 tasks       runs one task             context  what the user's function sees
 outputs     return value to results   failure  exception to text
+streams     standard streams
 """

@@ -23,7 +23,10 @@ def describe(error: BaseException) -> str:
     try:
         text = _format(error)
     except Exception as problem:  # whatever __str__, __notes__ or __cause__ of a user's class do
-        text = f"{type(error).__qualname__} (its text can not be shown: {type(problem).__qualname__})"
+        frames = [item for item in traceback.extract_tb(error.__traceback__) if not _is_own(item.filename)]
+        head = "Traceback (most recent call last):\n" if frames else ""
+        text = head + "".join(traceback.format_list(frames))
+        text += f"{type(error).__qualname__} (its text can not be shown: {type(problem).__qualname__})"
     return cut(text)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -22,6 +21,7 @@ from rainzmq.subworker.context import Context
 from rainzmq.subworker.failure import describe
 from rainzmq.subworker.outputs import Collector
 from rainzmq.subworker.sandbox import Sandbox
+from rainzmq.subworker.streams import Streams
 
 METHODS = ["call"]
 """Methods of the kind `python`."""
@@ -37,6 +37,7 @@ class Tasks:
         self._cpus: list[int] | None = None
         self._session = -1
         self._sandbox = Sandbox()
+        self._streams = Streams()
         self._calls = Calls()
         self._bodies: dict[tuple[int, int], bytes | CallBody] = {}
 
@@ -121,12 +122,8 @@ class Tasks:
     def _clean_up(self, keep: set[str]) -> None:
         """Undo what a task may have left that would disturb the next one."""
         signal.alarm(0)
+        self._streams.restore()
         self._sandbox.leave(keep)
-        for name in ("stdout", "stderr"):
-            try:
-                getattr(sys, name).flush()
-            except Exception:  # closed, or replaced by something that can not be flushed
-                setattr(sys, name, getattr(sys, f"__{name}__"))
 
 
 def _instance(item: SubworkerInput) -> DataInstance:

@@ -230,9 +230,10 @@ def test_closed_stdout_does_not_harm_the_next_task(bench: Bench, monkeypatch: py
         sys.stdout.close()
         return b""
 
-    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    before = sys.stdout
+    monkeypatch.setattr(sys, "stdout", before)
     bench.data(close)
-    assert sys.stdout is sys.__stdout__
+    assert sys.stdout is before
 
 
 def test_threads_of_a_task_do_not_hold_its_result(bench: Bench) -> None:
