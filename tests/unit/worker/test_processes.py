@@ -141,9 +141,14 @@ loop = Loop()
 def alive():
     result = subprocess.run(["pgrep", "-f", "[s]leep 6543$"], capture_output=True)
     return result.returncode == 0
+def until_alive():
+    deadline = time.monotonic() + 10
+    while not alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 def start(script, env=None):
     def ended(process):
-        loop.call_later(0.4, loop.stop)
+        loop.call_later(1.0, loop.stop)
     environment = dict(os.environ) if env is None else env
     return spawn(loop, ["sh", "-c", script], cwd="/", env=environment, on_exit=ended)
 """
@@ -160,8 +165,7 @@ def as_subreaper(script: str) -> str:
 def test_a_double_forked_daemon_is_killed_with_its_program() -> None:
     script = """
     process = start("(setsid sleep 6543 &) ; (setsid sh -c 'setsid sleep 6543 & sleep 6543' &); sleep 100")
-    time.sleep(0.3)
-    assert alive()
+    until_alive()
     kill_tree(process)
     loop.run()
     print(alive())
@@ -171,9 +175,8 @@ def test_a_double_forked_daemon_is_killed_with_its_program() -> None:
 
 def test_a_daemon_that_outlives_its_program_is_killed_even_with_a_cleared_environment() -> None:
     script = """
-    process = start("(setsid env -i sleep 6543 &) ; sleep 0.2")
-    time.sleep(0.1)
-    assert alive()
+    process = start("(setsid env -i sleep 6543 &) ; sleep 2")
+    until_alive()
     loop.run()
     print(alive(), process.returncode)
     """
@@ -184,8 +187,7 @@ def test_a_cleared_environment_does_not_hide_behind_another_running_program() ->
     script = """
     other = start("sleep 100")
     process = start("(setsid env -i sleep 6543 &) ; sleep 100")
-    time.sleep(0.2)
-    assert alive()
+    until_alive()
     kill_tree(process)
     loop.run()
     print(alive(), other.returncode)
