@@ -35,13 +35,18 @@ from rainzmq.protocol.stream import (
     to_frame,
 )
 from rainzmq.protocol.version import SUBWORKER_PROTOCOL_VERSION
-from rainzmq.transport.loop import Loop
+from rainzmq.transport.loop import Loop, Timer
 from rainzmq.worker import processes
 from rainzmq.worker.core.jobs import Job
 
 _READ_BYTES = 1 << 18
 _READS_PER_TURN = 16
 _TAIL_BYTES = 4 << 10
+
+REST_JOBS = 16
+"""While so many jobs are with a subworker, its results are read every `REST_S`."""
+
+REST_S = 0.002
 
 
 @dataclass(slots=True)
@@ -96,6 +101,7 @@ class SubworkerLink:
         self._sent: dict[int, int] = {}
         self._count = 0
         self._log_fd = -1
+        self._resting: Timer | None = None
         self._timer = loop.call_later(HELLO_TIMEOUT_S, self._on_hello_timeout)
 
     def start(self, *, claims: bool, pin_cpus: bool, environment: Mapping[str, str]) -> None:
@@ -214,6 +220,8 @@ class SubworkerLink:
     def close(self) -> None:
         """Free all descriptors; the process must be gone. An empty log is removed."""
         self._timer.cancel()
+        if self._resting is not None:
+            self._resting.cancel()
         if self._stream is not None:
             self._loop.remove_reader(self._stream.fileno())
             self._loop.remove_writer(self._stream.fileno())
@@ -289,6 +297,21 @@ class SubworkerLink:
         if not self._unsent and self._stream is not None:
             self._loop.remove_writer(self._stream.fileno())
 
+    def _rest(self) -> None:
+        """With much work sent ahead, let results gather: waking up for each costs more than the task itself.
+
+        Nobody waits for it: the subworker has work for longer than this, and a result is at most so much later.
+        """
+        if len(self._sent) >= REST_JOBS and self._stream is not None and self.fault is None:
+            self._loop.remove_reader(self._stream.fileno())
+            self._resting = self._loop.call_later(REST_S, self._wake_up)
+
+    def _wake_up(self) -> None:
+        self._resting = None
+        if self._stream is not None:
+            self._loop.add_reader(self._stream.fileno(), self._on_readable)
+            self._on_readable()
+
     def _on_readable(self) -> None:
         messages = self.read()
         if not self._ready and messages:
@@ -302,6 +325,7 @@ class SubworkerLink:
         if self.fault is not None and self._stream is not None:
             self._loop.remove_reader(self._stream.fileno())
             self._callbacks.on_broken(self)
+        self._rest()
 
     def _check_hello(self, message: Any) -> None:
         if not isinstance(message, SubworkerHello):

@@ -61,7 +61,6 @@ class AssignedTask:
     inputs: list[int]
     missing: int = 0
     state: str = states.FETCHING
-    reported: bool = False
     job: Job | None = None
 
     def to(self, new: str) -> None:
@@ -105,6 +104,7 @@ class WorkerEngine:
         self.tasks: dict[int, AssignedTask] = {}
         self.replicas: dict[int, Replica] = {}
         self.running: dict[int, Job] = {}
+        self._started: list[AssignedTask] = []
         self._promised: dict[int, tuple[AssignedTask, ...]] = {}
         self._ready: list[tuple[int, int, AssignedTask]] = []
         self._arrivals = 0
@@ -384,12 +384,11 @@ class WorkerEngine:
         self._dirty = False
 
     def _on_turn_ended(self) -> None:
-        for job in self.running.values():
-            task = self.tasks.get(job.uid)
-            if task is not None and task.state == states.RUNNING and not task.reported:
-                task.reported = True
+        for task in self._started:
+            if task.state == states.RUNNING:
                 self._report.started.append((task.uid, task.attempt))
                 self._dirty = True
+        self._started.clear()
         if self._dirty:
             self._close_report()
             self._effects.append(TellServer(list(self._full_reports)))
@@ -440,6 +439,7 @@ class WorkerEngine:
         )
         task.job = job
         self.running[uid] = job
+        self._started.append(task)
         self._effects.append(StartJob(job))
 
     def _make_ready(self, task: AssignedTask) -> None:

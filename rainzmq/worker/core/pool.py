@@ -31,7 +31,7 @@ SHORT_S = 0.002
 AHEAD_S = 0.010
 """How much expected work is sent ahead to a busy subworker."""
 
-AHEAD_JOBS = 32
+AHEAD_JOBS = 256
 """How many jobs a subworker has at most, with the running one."""
 
 LATE_S = 0.025
