@@ -36,6 +36,9 @@ __all__ = [
     "tasks",
 ]
 
+_MODULES = ("dataobj", "inputs", "outputs", "program", "session", "task")
+"""Modules of the client that can be had from here, but not by `*`: users call their own variables so."""
+
 if TYPE_CHECKING:
     from rainzmq.client import (
         Client,
@@ -53,9 +56,15 @@ if TYPE_CHECKING:
         Task,
         TaskException,
         blob,
+        dataobj,
         directory,
         get_active_session,
+        inputs,
+        outputs,
         pickled,
+        program,
+        session,
+        task,
         tasks,
     )
     from rainzmq.client.remote import remote
@@ -65,6 +74,6 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name == "LocalCluster":
         return import_module("rainzmq.deploy.local").LocalCluster
-    if name in __all__:
+    if name in __all__ or name in _MODULES:
         return getattr(import_module("rainzmq.client"), name)
     raise AttributeError(f"module 'rainzmq' has no attribute {name!r}")
