@@ -56,16 +56,28 @@ if TYPE_CHECKING:
         Task,
         TaskException,
         blob,
-        dataobj,
         directory,
         get_active_session,
-        inputs,
-        outputs,
         pickled,
-        program,
-        session,
-        task,
         tasks,
+    )
+    from rainzmq.client import (
+        dataobj as dataobj,
+    )
+    from rainzmq.client import (
+        inputs as inputs,
+    )
+    from rainzmq.client import (
+        outputs as outputs,
+    )
+    from rainzmq.client import (
+        program as program,
+    )
+    from rainzmq.client import (
+        session as session,
+    )
+    from rainzmq.client import (
+        task as task,
     )
     from rainzmq.client.remote import remote
     from rainzmq.deploy.local import LocalCluster

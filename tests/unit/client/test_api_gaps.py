@@ -25,8 +25,8 @@ def session() -> Iterator[Session]:
 
 
 CLIENT_NAMES = """
-    Client Session Task DataObject blob pickled directory remote Remote Program Input InputDir Output OutputDir
-    tasks RainException SessionException TaskException RainWarning get_active_session
+    Client Session Task DataObject blob pickled directory remote Remote Program Input InputDir Output
+    OutputDir tasks RainException SessionException TaskException RainWarning get_active_session
 """
 
 COMMON_NAMES = """
