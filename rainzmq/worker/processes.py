@@ -131,8 +131,10 @@ def spawn(
     table = _table_of(loop)
     token = table.next_token()
     before = os.sched_getaffinity(0) if cpus is not None else None
+    # Inherited rather than set in the child afterwards, which may have children of its own by then.
     if cpus is not None:
-        os.sched_setaffinity(0, cpus)  # of this thread; inherited, so the program never sees another one
+        os.sched_setaffinity(0, cpus)
+    limits = _mark_limits(token)
     try:
         popen = subprocess.Popen(
             args,
@@ -147,8 +149,8 @@ def spawn(
     finally:
         if before is not None:
             os.sched_setaffinity(0, before)
-    with suppress(OSError, ValueError):  # the administrator has set a limit: the environment has to do
-        resource.prlimit(popen.pid, resource.RLIMIT_RTTIME, (_limit_of(token), resource.RLIM_INFINITY))
+        if limits is not None:
+            resource.setrlimit(resource.RLIMIT_RTTIME, limits)
     process = Process(popen, table, token, time.clock_gettime(time.CLOCK_BOOTTIME), on_exit)
     table.watch(process)
     return process
@@ -325,6 +327,17 @@ def _stat_of(pid: int) -> list[bytes]:
             return file.read().rpartition(b")")[2].split()
     except OSError:
         return []
+
+
+def _mark_limits(token: str) -> tuple[int, int] | None:
+    """Set this process's own limit to what tells the token, for a child to inherit; what it was before.
+    None when the administrator has set a limit: the environment has to do.
+    """
+    limits = resource.getrlimit(resource.RLIMIT_RTTIME)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_RTTIME, (_limit_of(token), limits[1]))
+        return limits
+    return None
 
 
 def _limit_of(token: str) -> int:

@@ -300,7 +300,7 @@ class SubworkerLink:
     def _rest(self) -> None:
         """With much work sent ahead, let results gather: waking up for each costs more than the task itself.
 
-        Nobody waits for it: the subworker has work for longer than this, and a result is at most so much later.
+        Nobody waits for it: the subworker has work for longer, and a result comes at most so much later.
         """
         if len(self._sent) >= REST_JOBS and self._stream is not None and self.fault is None:
             self._loop.remove_reader(self._stream.fileno())
