@@ -134,7 +134,7 @@ def task_crashed(state: ServerState, session: SessionRecord, task: TaskRecord, n
     """It ended its subworker or worker. Run again, up to the crash limit."""
     worker = task.worker.name if task.worker else "?"
     task.crashes += 1
-    task.crash_notes = (*task.crash_notes, f"attempt {task.attempt} on {worker}: {note}")
+    task.crash_notes = (*task.crash_notes, f"attempt {task.attempt + 1} on {worker}: {note}")
     if task.crashes < state.options.crash_limit:
         task_again(state, session, task, new_attempt=True)
         return
