@@ -117,7 +117,10 @@ def test_closed_client_can_only_be_closed_again(shared_cluster: LocalCluster) ->
     session.close()
 
 
-def test_dead_server_is_told_to_all_that_wait_and_to_later_calls(cluster: LocalCluster) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_dead_server_is_told_to_all_that_wait_and_to_later_calls(
+    cluster: LocalCluster, how: signal.Signals
+) -> None:
     client = cluster.client()
     session = client.new_session()
     with session.bind_only():
@@ -138,7 +141,7 @@ def test_dead_server_is_told_to_all_that_wait_and_to_later_calls(cluster: LocalC
         thread.start()
     time.sleep(0.1)
     started = time.monotonic()
-    os.kill(server_pid(cluster), signal.SIGKILL)
+    os.kill(server_pid(cluster), how)
     for thread in threads:
         thread.join(5)
     for call in (client.get_server_info, client.new_session, endless.update, session.submit):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import threading
+import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +139,31 @@ def test_many_small_constants_and_results_come_back(session: Session) -> None:
     session.wait_all()
     for number, task in enumerate(results):
         assert task.output.fetch().get_str() == f"{number}:" + "x" * (number % 50)
+
+
+def test_interrupted_transfers_can_be_made_again(session: Session, noise: bytes, tmp_path: Path) -> None:
+    def call_and_wait(call: Callable[[], Any]) -> None:
+        call()
+        time.sleep(5)  # on a machine where the call was quicker than the interrupt
+
+    def interrupted(call: Callable[[], Any]) -> None:
+        timer = threading.Timer(0.03, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            call_and_wait(call)
+        timer.join()
+
+    task = tasks.Concat([blob(noise), blob(noise)])
+    task.output.keep()
+    interrupted(session.submit)
+    if session.task_count:
+        session.submit()
+    task.wait()
+    interrupted(task.output.fetch)
+    interrupted(lambda: task.output.fetch(path=tmp_path / "file"))
+    task.output.fetch(path=tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == noise + noise
+    assert os.listdir(tmp_path) == ["file"]
 
 
 # -- fetching to a file
