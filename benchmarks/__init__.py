@@ -1,4 +1,4 @@
-"""How fast rainzmq is, beside its peers: `python -m benchmarks`. README.md tells how, and holds the latest table.
+"""How fast rainzmq is, beside its peers: `python -m benchmarks`. README.md tells more, with the latest table.
 
     __main__ -> runner --one process per round, workload and system--> drivers/X_driver (in X's environment)
                   |                                                        |

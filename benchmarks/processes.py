@@ -82,14 +82,12 @@ def end_all(processes: Sequence[psutil.Process]) -> None:
         processes = alive
 
 
-def end_descendants() -> None:
-    """End all descendants of this process and reap them."""
-    deadline = time.monotonic() + 2 * _GRACE_S
+def end_descendants(spare: Sequence[psutil.Process] = ()) -> None:
+    """End all descendants of this process and reap them, but for those to spare and their descendants."""
+    deadline = time.monotonic() + 3 * _GRACE_S
     while time.monotonic() < deadline:
-        children = tree(os.getpid())[1:]
-        if not children:
+        kept = {process.pid for item in spare for process in tree(item.pid)}
+        ending = [process for process in tree(os.getpid())[1:] if process.pid not in kept]
+        if not ending:
             return
-        end_all(children)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        end_all(ending)

@@ -66,39 +66,152 @@ class Workload:
 
 def _compared() -> list[Workload]:
     return [
-        Workload("bag", "bag", "bag", "10,000 no-op Python tasks", "tasks/s", True, PYTHON_SYSTEMS,
-                 20_000, {"count": 10_000}, limit="loop"),
-        Workload("tree", "tree", "tree", "4,096 leaves, pairwise sums", "tasks/s", True, PYTHON_SYSTEMS[:4],
-                 12_000, {"count": 4_096}, limit="loop"),
-        Workload("chain", "chain", "chain", "1,000 dependent Python tasks", "us/task", False,
-                 PYTHON_SYSTEMS[:4], 100, {"count": 1_000}, limit="pipe"),
-        Workload("single", "single", "single", "one Python task, submit to result", "us", False,
-                 PYTHON_SYSTEMS, 1_500, {"count": 100}, limit="zmq"),
-        Workload("programs", "programs", "programs", "1,000 x /bin/true", "tasks/s", True, PROGRAM_SYSTEMS,
-                 800, {"count": 1_000}, limit="spawns"),
-        Workload("program-chain", "program-chain", "program_chain", "chain of 100 x /bin/true", "us/task",
-                 False, PROGRAM_SYSTEMS, 2_000, {"count": 100}, limit="spawn"),
-        Workload("fetch", "fetch", "fetch", "client fetches 256 MB made by a task", "MB/s", True,
-                 ("rainzmq", "dask", "ray"), 5_000, {"size": 256_000_000}, limit="memcpy"),
-        Workload("transfer", "transfer", "transfer", "64 x 8 MB from worker to worker, one host", "MB/s",
-                 True, ("rainzmq", "dask", "ray"), None, {"count": 64, "size": 8_000_000}, limit="push"),
+        Workload(
+            "bag",
+            "bag",
+            "bag",
+            "10,000 no-op Python tasks",
+            "tasks/s",
+            True,
+            PYTHON_SYSTEMS,
+            20_000,
+            {"count": 10_000},
+            limit="loop",
+        ),
+        Workload(
+            "tree",
+            "tree",
+            "tree",
+            "4,096 leaves, pairwise sums",
+            "tasks/s",
+            True,
+            PYTHON_SYSTEMS[:4],
+            12_000,
+            {"count": 4_096},
+            limit="loop",
+        ),
+        Workload(
+            "chain",
+            "chain",
+            "chain",
+            "1,000 dependent Python tasks",
+            "us/task",
+            False,
+            PYTHON_SYSTEMS[:4],
+            100,
+            {"count": 1_000},
+            limit="pipe",
+        ),
+        Workload(
+            "single",
+            "single",
+            "single",
+            "one Python task, submit to result",
+            "us",
+            False,
+            PYTHON_SYSTEMS,
+            1_500,
+            {"count": 100},
+            limit="zmq",
+        ),
+        Workload(
+            "programs",
+            "programs",
+            "programs",
+            "1,000 x /bin/true",
+            "tasks/s",
+            True,
+            PROGRAM_SYSTEMS,
+            800,
+            {"count": 1_000},
+            limit="spawns",
+        ),
+        Workload(
+            "program-chain",
+            "program-chain",
+            "program_chain",
+            "chain of 100 x /bin/true",
+            "us/task",
+            False,
+            PROGRAM_SYSTEMS,
+            2_000,
+            {"count": 100},
+            limit="spawn",
+        ),
+        Workload(
+            "fetch",
+            "fetch",
+            "fetch",
+            "client fetches 256 MB made by a task",
+            "MB/s",
+            True,
+            ("rainzmq", "dask", "ray"),
+            5_000,
+            {"size": 256_000_000},
+            limit="memcpy",
+        ),
+        Workload(
+            "transfer",
+            "transfer",
+            "transfer",
+            "64 x 8 MB from worker to worker, one host",
+            "MB/s",
+            True,
+            ("rainzmq", "dask", "ray"),
+            None,
+            {"count": 64, "size": 8_000_000},
+            limit="push",
+        ),
         *[
-            Workload(f"sleep-{ms}ms", "sleep", "sleep", f"{count:,} tasks of {ms} ms: share of the ideal",
-                     "%", True, PYTHON_SYSTEMS[:4], None, {"count": count, "duration_s": ms / 1000})
+            Workload(
+                f"sleep-{ms}ms",
+                "sleep",
+                "sleep",
+                f"{count:,} tasks of {ms} ms: share of the ideal",
+                "%",
+                True,
+                PYTHON_SYSTEMS[:4],
+                None,
+                {"count": count, "duration_s": ms / 1000},
+            )
             for ms, count in ((1, 2_000), (10, 400), (100, 60))
         ],
-        Workload("skew", "skew", "skew", "300 tasks of 1 to 500 ms: share of the ideal", "%", True,
-                 PYTHON_SYSTEMS[:4], None, {"count": 300}),
-        Workload("startup", "startup", "startup", "from nothing to the first result", "s", False,
-                 ALL_SYSTEMS),
-        Workload("idle", "idle", "idle", "idle for 5 s: share of one core", "%", False, ALL_SYSTEMS,
-                 None, {"duration_s": 5.0}),
+        Workload(
+            "skew",
+            "skew",
+            "skew",
+            "300 tasks of 1 to 500 ms: share of the ideal",
+            "%",
+            True,
+            PYTHON_SYSTEMS[:4],
+            None,
+            {"count": 300},
+        ),
+        Workload(
+            "startup", "startup", "startup", "from nothing to the first result", "s", False, ALL_SYSTEMS
+        ),
+        Workload(
+            "idle",
+            "idle",
+            "idle",
+            "idle for 5 s: share of one core",
+            "%",
+            False,
+            ALL_SYSTEMS,
+            None,
+            {"duration_s": 5.0},
+        ),
     ]
 
 
 def _merges() -> list[Workload]:
-    sizes = (("10k", 10_000, 1), ("100k", 100_000, 1), ("1m", 1_000_000, 1),
-             ("100k-w4", 100_000, 4), ("100k-w24", 100_000, 24))
+    sizes = (
+        ("10k", 10_000, 1),
+        ("100k", 100_000, 1),
+        ("1m", 1_000_000, 1),
+        ("100k-w4", 100_000, 4),
+        ("100k-w24", 100_000, 24),
+    )
     return [
         Workload(f"merge-{name}", "merge-n", "merge",
                  f"{count:,} no-ops into one, {workers} zero-worker{'s' if workers > 1 else ''}: server CPU",
@@ -129,7 +242,7 @@ def _ours() -> list[Workload]:
                      timeout_s=1_800.0 if count == 100 else 300.0)
             for count in (24, 100) for name, piece, title in (("1k", 1024, "1 KiB"), ("1m", MIB, "1 MiB"))
         ],
-        Workload("startup-command", "startup", "startup_command", "`rainzmq local -- ...` to the first result",
+        Workload("startup-command", "startup", "startup_command", "`rainzmq local -- ...`, one task, the end",
                  "s", False, OURS),
     ]  # fmt: skip
 
@@ -158,7 +271,7 @@ WORKLOADS: dict[str, Workload] = {item.name: item for item in [*_compared(), *_o
 
 
 def choose(names: tuple[str, ...]) -> list[Workload]:
-    """The workloads of the given names and groups, in the catalogue's order; without names, all but the heavy.
+    """The workloads of the given names and groups, in the catalogue's order; without names, all but heavy ones.
 
     Raises:
         KeyError: nothing has that name.
@@ -170,7 +283,5 @@ def choose(names: tuple[str, ...]) -> list[Workload]:
     if not names:
         return [item for item in WORKLOADS.values() if not item.heavy]
     return [
-        item
-        for item in WORKLOADS.values()
-        if item.name in names or (item.group in names and not item.heavy)
+        item for item in WORKLOADS.values() if item.name in names or (item.group in names and not item.heavy)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 
 
 def noop(_index: int = 0) -> None:
@@ -43,6 +44,11 @@ def total_length(blobs: list[bytes]) -> int:
 def touch(view: memoryview) -> int:
     """Read one byte of every page, so that a mapped file counts only once it is really there."""
     return sum(view[::4096])
+
+
+def true_command(inputs: Sequence[object] = ()) -> str:
+    """The shortest program, as a Parsl bash app; `inputs` are what it waits for."""
+    return "/bin/true"
 
 
 def skewed_durations(count: int) -> list[float]:

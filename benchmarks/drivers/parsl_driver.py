@@ -9,17 +9,11 @@ from typing import Any
 from benchmarks.drivers import functions
 from benchmarks.drivers.harness import Driver, Meter, main
 
-TRUE = "/bin/true"
-
-
-def _true(inputs: Any = ()) -> str:
-    return TRUE
-
 
 class ParslDriver(Driver):
     """One block with one process per worker; programs are bash apps."""
 
-    roles = (("server", "interchange"), ("worker", "process_worker_pool"))
+    roles = (("server", "interchange"), ("worker", "process_worker_pool"), ("worker", "multiprocessing"))
 
     def start(self) -> None:
         """Load a configuration for this machine, without monitoring and usage reports."""
@@ -41,7 +35,7 @@ class ParslDriver(Driver):
         )
         parsl.load(Config(executors=[executor], run_dir=self._run_dir, strategy="none", usage_tracking=0))
         self._app: Any = python_app
-        self._noop, self._true = python_app(functions.noop), bash_app(_true)
+        self._noop, self._true = python_app(functions.noop), bash_app(functions.true_command)
 
     def run_one(self) -> None:
         """One no-op."""

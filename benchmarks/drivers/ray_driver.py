@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import Any
 
 from benchmarks.drivers import functions
@@ -25,7 +26,13 @@ class RayDriver(Driver):
         import ray
 
         self._ray: Any = ray
-        ray.init(num_cpus=self.workers, include_dashboard=False, log_to_driver=False, logging_level="error")
+        ray.init(
+            num_cpus=self.workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            _temp_dir=f"{tempfile.gettempdir()}/ray",
+        )
         self._noop = ray.remote(functions.noop)
 
     def run_one(self) -> None:
