@@ -57,12 +57,15 @@ def test_turn_end_callbacks_run_in_order_of_registration(loop: Loop) -> None:
     assert calls == [0, 1, 2]
 
 
-def test_timers_fire_in_order_of_time_and_cancelled_ones_do_not(loop: Loop) -> None:
+def test_timers_fire_in_order_of_time_and_cancelled_ones_do_not(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[str] = []
-    loop.call_later(0.002, loop.stop)
-    loop.call_later(0.001, lambda: calls.append("second"))
-    loop.call_later(0, lambda: calls.append("first"))
-    loop.call_later(0, lambda: calls.append("never")).cancel()
+    monkeypatch.setattr(loop, "now", lambda: 100.0)  # the time of all calls is the same, whatever they take
+    loop.call_later(0, loop.stop)
+    loop.call_later(-1, lambda: calls.append("second"))
+    loop.call_later(-2, lambda: calls.append("first"))
+    loop.call_later(-3, lambda: calls.append("never")).cancel()
     loop.run()
     assert calls == ["first", "second"]
 
