@@ -35,7 +35,8 @@ class Tasks:
         self._pid = os.getpid()
         self._pin = pin
         self._cpus: list[int] | None = None
-        self._session = -1
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
         self._sandbox = Sandbox()
         self._streams = Streams()
         self._calls = Calls()
@@ -98,19 +99,14 @@ class Tasks:
     def _set_environment(self, task: SubworkerTask) -> None:
         session_id, number = task.id
         environment = os.environ
+        # All of it, for a task may have changed it.
         environment["RAINZMQ_TASK_ID"] = f"{session_id}/{number}"
         environment["RAINZMQ_ATTEMPT"] = str(task.attempt)
-        if session_id != self._session:
-            environment["RAINZMQ_SESSION_ID"] = str(session_id)
-            self._session = session_id
-        if task.cpus != self._cpus:
-            environment["RAINZMQ_CPUS"] = ",".join(map(str, task.cpus))
+        environment["RAINZMQ_SESSION_ID"] = str(session_id)
+        environment["RAINZMQ_CPUS"] = ",".join(map(str, task.cpus))
+        if self._pin and task.cpus:
+            set_affinity(task.cpus, with_threads=task.cpus != self._cpus)
             self._cpus = task.cpus
-            if self._pin and task.cpus:
-                with suppress(
-                    OSError
-                ):  # cpus of a container can change while it runs; then they are not pinned
-                    os.sched_setaffinity(0, task.cpus)
 
     def _end_if_forked(self) -> None:
         """A child that the task forked came back from the function: it must not go on as a second
@@ -122,8 +118,21 @@ class Tasks:
     def _clean_up(self, keep: set[str]) -> None:
         """Undo what a task may have left that would disturb the next one."""
         signal.alarm(0)
+        os.umask(self._umask)
         self._streams.restore()
         self._sandbox.leave(keep)
+
+
+def set_affinity(cpus: list[int], with_threads: bool) -> None:
+    """Bind this process to `cpus`; `with_threads` also those threads that libraries keep between tasks.
+
+    Nothing happens when these are no cpus for this process, as when those of a container changed.
+    """
+    with suppress(OSError):
+        os.sched_setaffinity(0, cpus)
+        for thread in os.listdir("/proc/self/task") if with_threads else ():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), cpus)
 
 
 def _instance(item: SubworkerInput) -> DataInstance:

@@ -42,6 +42,8 @@ from rainzmq.worker.core.jobs import Job
 _READ_BYTES = 1 << 18
 _READS_PER_TURN = 16
 _TAIL_BYTES = 4 << 10
+_LOG_BYTES = 16 << 20
+"""Output of earlier tasks that is kept at most."""
 
 REST_JOBS = 16
 """While so many jobs are with a subworker, its results are read every `REST_S`."""
@@ -321,11 +323,20 @@ class SubworkerLink:
                 self._callbacks.on_hello(self)
         if self._ready and messages:
             self._callbacks.on_messages(self, messages)
-            self._log_mark = os.fstat(self._log_fd).st_size
+            self._mark_log()
         if self.fault is not None and self._stream is not None:
             self._loop.remove_reader(self._stream.fileno())
             self._callbacks.on_broken(self)
         self._rest()
+
+    def _mark_log(self) -> None:
+        """What is written from here on belongs to later tasks. It starts anew before it fills the disk."""
+        if self._log_fd < 0:
+            return
+        self._log_mark = os.fstat(self._log_fd).st_size
+        if self._log_mark > _LOG_BYTES:
+            os.ftruncate(self._log_fd, 0)
+            self._log_mark = 0
 
     def _check_hello(self, message: Any) -> None:
         if not isinstance(message, SubworkerHello):

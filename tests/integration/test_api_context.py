@@ -339,6 +339,30 @@ class TestSurroundings:
         session.submit()
         assert [task.output.fetch().get_str() for task in found] == ["'' True 1 2"] * len(found)
 
+    def test_what_a_task_sets_for_its_process_does_not_reach_the_next_one(self, session: Session) -> None:
+        def harm(ctx: Any) -> None:
+            import signal
+
+            os.environ.clear()
+            os.umask(0o777)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+
+        @remote()
+        def look(ctx: Any) -> Any:
+            time.sleep(0.06)
+            Path("f").write_text("x")
+            names = ("TASK_ID", "ATTEMPT", "SESSION_ID", "CPUS")
+            return f"{os.stat('f').st_mode & 0o400} {all('RAINZMQ_' + name in os.environ for name in names)}"
+
+        found = []
+        for _ in range(4):
+            remote()(harm)(outputs=0)
+            found.append(look())
+        session.keep_all()
+        session.submit()
+        assert [task.output.fetch().get_str() for task in found] == [f"{0o400} True"] * 4
+
     def test_standard_input_is_empty(self, session: Session) -> None:
         assert _run(session, lambda ctx: sys.stdin.read() + "nothing").get_str() == "nothing"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from api_calls import result_of
 
-from rainzmq import LocalCluster, Session, Task, remote, tasks
+from rainzmq import LocalCluster, Output, Session, Task, remote, tasks
 from rainzmq.worker.cpus import claim_cpus
 
 
@@ -110,6 +111,28 @@ def test_a_subworker_that_is_used_again_runs_where_each_task_is_told(session: Se
     assert [len(told.split(",")) for _, told, _ in found] == [1, 1, 1, 2] * 5
     if pinned:
         assert [told for _, told, affinity in found if told != affinity] == []
+
+
+def test_threads_that_stay_and_changed_affinities_follow_to_the_cpus_of_the_next_task(
+    session: Session, pinned: bool
+) -> None:
+    @remote(outputs=[Output(encode="pickle")])
+    def look(ctx: Any) -> Any:
+        threads = [int(name) for name in os.listdir("/proc/self/task")]
+        found = [",".join(map(str, sorted(os.sched_getaffinity(thread)))) for thread in threads]
+        if len(threads) == 1:
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+        time.sleep(0.01)
+        return [len(threads), {os.environ["RAINZMQ_CPUS"], *found}]
+
+    made = [look() for _ in range(16)]
+    session.keep_all()
+    session.submit()
+    found = [task.output.fetch().load() for task in made]
+    assert max(threads for threads, _ in found) == 2
+    if pinned:
+        assert [cpus for _, cpus in found if len(cpus) != 1] == []
 
 
 def _python(seconds: float = 0.05, cpus: int = 1) -> Task:
