@@ -152,6 +152,10 @@ class TestArguments:
         assert result_of(session, task).get_str() == "True"
         assert len(task.inputs) == 1
 
+    def test_a_fetched_instance_is_a_value(self, session: Session) -> None:
+        fetched = result_of(session, tasks.Concat([blob("fetched")]))
+        assert result_of(session, show([fetched])).load() == [([("instance", b"fetched")],), {}]
+
     def test_arguments_share_what_they_share(self, session: Session) -> None:
         @remote()
         def same(ctx: Any, one: Any, other: Any) -> str:
@@ -217,7 +221,7 @@ class TestArguments:
             with pytest.raises(
                 RainException, match=rf"call\(\), parameter '{parameter}'.*can not be pickled"
             ):
-                make()
+                make()  # type: ignore[no-untyped-call]
         assert session.task_count == 0
 
     def test_a_closure_that_can_not_be_pickled_is_named(self, session: Session) -> None:

@@ -147,3 +147,70 @@ def test_helper_modules_beside_the_script_are_found(shared_cluster: LocalCluster
         expected = (tmp_path / "helper" / "sub.py").read_text().split("'")[1]
         assert (done.stdout, done.returncode) == (expected + "\n", 0), done.stderr
         (tmp_path / "helper" / "sub.py").write_text("VALUE = 'from the changed helper'\n")
+
+
+_PROGRAM = """
+import os, sys
+from rainzmq import Client, TaskException, blob, remote
+sys.path.insert(0, os.getcwd())
+from package import by_reference
+with Client() as client, client.new_session() as session:
+    data = blob("global")
+
+    @remote()
+    def by_value(ctx):
+        return data.get_str() + " " + __name__
+
+    @remote()
+    def fail(ctx):
+        return 1 / 0
+
+    made = [by_value(), by_reference(data)]
+    session.keep_all()
+    session.submit()
+    for task in made:
+        print(task.output.fetch().get_str())
+    fail()
+    session.submit()
+    try:
+        session.wait_all()
+    except TaskException as error:
+        print(str(error).splitlines()[-1])
+"""
+
+_PACKAGE = """
+from rainzmq import remote
+from . import deep
+@remote()
+def by_reference(ctx, x):
+    return x.get_str() + " " + deep.VALUE
+"""
+
+
+@pytest.mark.parametrize("how", ["script", "module", "command", "stdin"])
+def test_functions_of_every_kind_of_program(shared_cluster: LocalCluster, tmp_path: Path, how: str) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text(_PACKAGE)
+    (tmp_path / "package" / "deep.py").write_text("VALUE = 'deep'\n")
+    (tmp_path / "package" / "main.py").write_text(_PROGRAM)
+    arguments = {
+        "script": [str(tmp_path / "package" / "main.py")],
+        "module": ["-m", "package.main"],
+        "command": ["-c", _PROGRAM],
+        "stdin": ["-"],
+    }
+    place = {"command": "<string>", "stdin": "<stdin>"}.get(how, str(tmp_path / "package" / "main.py"))
+    done = subprocess.run(
+        [sys.executable, *arguments[how]],
+        input=_PROGRAM,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=30,
+        env={**os.environ, "RAINZMQ_SERVER": str(shared_cluster.access_file)},
+    )
+    assert done.stdout.splitlines() == [
+        "global __main__",
+        "global deep",
+        f"The task was made at {place}:22",
+    ], done.stderr
