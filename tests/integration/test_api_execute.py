@@ -281,7 +281,7 @@ class TestFiles:
         (source / "run").chmod(0o755)
         (source / "link").symlink_to("sub/large")
         task = Execute(
-            "./given/run > log; cp -r given made; chmod -R u+w made; echo more > made/sub/more",
+            "./given/run > log; cp -r given/. made; chmod -R u+w made; echo more > made/sub/more",
             shell=True,
             input_paths=[InputDir("given", dataobj=directory(source))],
             output_paths=["log", OutputDir("made")],
