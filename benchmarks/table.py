@@ -16,8 +16,8 @@ def as_markdown(results: dict[str, Any]) -> str:
     scale = "" if results["scale"] == 1 else f" **Only {results['scale']:g} of the whole sizes.**"
     parts = [
         f"{results['date']}, {results['machine']}; {results['workers']} workers with one cpu each, all "
-        f"pinned to cores {', '.join(map(str, results['cores']))}; {_plural(results['rounds'], 'round')}, medians."
-        f"{scale}\n",
+        f"pinned to cores {', '.join(map(str, results['cores']))}; "
+        f"{_plural(results['rounds'], 'round')}, medians.{scale}\n",
         _beside_peers([row for row in rows if row["workload"] in compared], rows),
         _alone([row for row in rows if row["system"] == "rainzmq" and row["workload"] not in compared]),
         _limits([row for row in rows if row["system"] == "limits"]),

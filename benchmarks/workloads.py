@@ -271,7 +271,7 @@ WORKLOADS: dict[str, Workload] = {item.name: item for item in [*_compared(), *_o
 
 
 def choose(names: tuple[str, ...]) -> list[Workload]:
-    """The workloads of the given names and groups, in the catalogue's order; without names, all but heavy ones.
+    """The workloads of these names and groups, in the catalogue's order; without names all but heavy ones.
 
     Raises:
         KeyError: nothing has that name.
