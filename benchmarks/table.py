@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.systems import SYSTEMS
+
 Row = dict[str, Any]
 
 
@@ -40,8 +42,9 @@ def _beside_peers(rows: Sequence[Row], all_rows: Sequence[Row]) -> str:
     """One line per workload; behind each peer's median, how many times better rainzmq is."""
     if not rows:
         return ""
-    systems = {row["system"]: f"{row['system_title']} {row['version']}" for row in rows if row["version"]}
-    systems = {row["system"]: systems.get(row["system"], row["system_title"]) for row in rows}
+    found = {row["system"]: f"{row['system_title']} {row['version']}".strip() for row in rows}
+    found |= {row["system"]: f"{row['system_title']} {row['version']}" for row in rows if row["version"]}
+    systems = {name: found[name] for name in SYSTEMS if name in found}
     limits = {row["workload"]: row for row in all_rows if row["system"] == "limits"}
     lines = [
         "### Beside its peers\n",

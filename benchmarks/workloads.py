@@ -64,144 +64,54 @@ class Workload:
         return result
 
 
-def _compared() -> list[Workload]:
+def _small_tasks() -> list[Workload]:
+    python, four = PYTHON_SYSTEMS, PYTHON_SYSTEMS[:4]
     return [
-        Workload(
-            "bag",
-            "bag",
-            "bag",
-            "10,000 no-op Python tasks",
-            "tasks/s",
-            True,
-            PYTHON_SYSTEMS,
-            20_000,
-            {"count": 10_000},
-            limit="loop",
-        ),
-        Workload(
-            "tree",
-            "tree",
-            "tree",
-            "4,096 leaves, pairwise sums",
-            "tasks/s",
-            True,
-            PYTHON_SYSTEMS[:4],
-            12_000,
-            {"count": 4_096},
-            limit="loop",
-        ),
-        Workload(
-            "chain",
-            "chain",
-            "chain",
-            "1,000 dependent Python tasks",
-            "us/task",
-            False,
-            PYTHON_SYSTEMS[:4],
-            100,
-            {"count": 1_000},
-            limit="pipe",
-        ),
-        Workload(
-            "single",
-            "single",
-            "single",
-            "one Python task, submit to result",
-            "us",
-            False,
-            PYTHON_SYSTEMS,
-            1_500,
-            {"count": 100},
-            limit="zmq",
-        ),
-        Workload(
-            "programs",
-            "programs",
-            "programs",
-            "1,000 x /bin/true",
-            "tasks/s",
-            True,
-            PROGRAM_SYSTEMS,
-            800,
-            {"count": 1_000},
-            limit="spawns",
-        ),
-        Workload(
-            "program-chain",
-            "program-chain",
-            "program_chain",
-            "chain of 100 x /bin/true",
-            "us/task",
-            False,
-            PROGRAM_SYSTEMS,
-            2_000,
-            {"count": 100},
-            limit="spawn",
-        ),
-        Workload(
-            "fetch",
-            "fetch",
-            "fetch",
-            "client fetches 256 MB made by a task",
-            "MB/s",
-            True,
-            ("rainzmq", "dask", "ray"),
-            5_000,
-            {"size": 256_000_000},
-            limit="memcpy",
-        ),
-        Workload(
-            "transfer",
-            "transfer",
-            "transfer",
-            "64 x 8 MB from worker to worker, one host",
-            "MB/s",
-            True,
-            ("rainzmq", "dask", "ray"),
-            None,
-            {"count": 64, "size": 8_000_000},
-            limit="push",
-        ),
+        Workload("bag", "bag", "bag", "10,000 no-op Python tasks", "tasks/s", True, python,
+                 20_000, {"count": 10_000}, limit="loop"),
+        Workload("tree", "tree", "tree", "4,096 leaves, pairwise sums", "tasks/s", True, four,
+                 12_000, {"count": 4_096}, limit="loop"),
+        Workload("chain", "chain", "chain", "1,000 dependent Python tasks", "us/task", False, four,
+                 100, {"count": 1_000}, limit="pipe"),
+        Workload("single", "single", "single", "one Python task, submit to result", "us", False, python,
+                 1_500, {"count": 100}, limit="zmq"),
+        Workload("programs", "programs", "programs", "1,000 x /bin/true", "tasks/s", True, PROGRAM_SYSTEMS,
+                 800, {"count": 1_000}, limit="spawns"),
+        Workload("program-chain", "program-chain", "program_chain", "chain of 100 x /bin/true", "us/task",
+                 False, PROGRAM_SYSTEMS, 2_000, {"count": 100}, limit="spawn"),
+    ]  # fmt: skip
+
+
+def _data() -> list[Workload]:
+    systems = ("rainzmq", "dask", "ray")
+    return [
+        Workload("fetch", "fetch", "fetch", "client fetches 256 MB made by a task", "MB/s", True, systems,
+                 5_000, {"size": 256_000_000}, limit="memcpy"),
+        Workload("transfer", "transfer", "transfer", "64 x 8 MB from worker to worker, one host", "MB/s",
+                 True, systems, None, {"count": 64, "size": 8_000_000}, limit="push"),
+    ]  # fmt: skip
+
+
+def _longer_tasks() -> list[Workload]:
+    systems = PYTHON_SYSTEMS[:4]
+    return [
         *[
-            Workload(
-                f"sleep-{ms}ms",
-                "sleep",
-                "sleep",
-                f"{count:,} tasks of {ms} ms: share of the ideal",
-                "%",
-                True,
-                PYTHON_SYSTEMS[:4],
-                None,
-                {"count": count, "duration_s": ms / 1000},
-            )
+            Workload(f"sleep-{ms}ms", "sleep", "sleep", f"{count:,} tasks of {ms} ms: share of the ideal",
+                     "%", True, systems, None, {"count": count, "duration_s": ms / 1000})
             for ms, count in ((1, 2_000), (10, 400), (100, 60))
         ],
-        Workload(
-            "skew",
-            "skew",
-            "skew",
-            "300 tasks of 1 to 500 ms: share of the ideal",
-            "%",
-            True,
-            PYTHON_SYSTEMS[:4],
-            None,
-            {"count": 300},
-        ),
-        Workload(
-            "startup", "startup", "startup", "from nothing to the first result", "s", False, ALL_SYSTEMS
-        ),
-        Workload(
-            "idle",
-            "idle",
-            "idle",
-            "idle for 5 s: share of one core",
-            "%",
-            False,
-            ALL_SYSTEMS,
-            None,
-            {"duration_s": 5.0},
-        ),
-    ]
+        Workload("skew", "skew", "skew", "300 tasks of 1 to 500 ms: share of the ideal", "%", True, systems,
+                 None, {"count": 300}),
+    ]  # fmt: skip
+
+
+def _whole_systems() -> list[Workload]:
+    return [
+        Workload("startup", "startup", "startup", "from nothing to the first result", "s", False,
+                 ALL_SYSTEMS),
+        Workload("idle", "idle", "idle", "idle for 5 s: share of one core", "%", False, ALL_SYSTEMS, None,
+                 {"duration_s": 5.0}),
+    ]  # fmt: skip
 
 
 def _merges() -> list[Workload]:
@@ -267,7 +177,10 @@ def _limits() -> list[Workload]:
     ]
 
 
-WORKLOADS: dict[str, Workload] = {item.name: item for item in [*_compared(), *_ours(), *_limits()]}
+WORKLOADS: dict[str, Workload] = {
+    item.name: item
+    for item in [*_small_tasks(), *_data(), *_longer_tasks(), *_whole_systems(), *_ours(), *_limits()]
+}
 
 
 def choose(names: tuple[str, ...]) -> list[Workload]:

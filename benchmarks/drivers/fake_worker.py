@@ -70,7 +70,7 @@ class FakeWorker:
                 for meta, data in zip(message.objects, message.object_data, strict=True)
                 if data is None
             ]
-            self._link.tell(_reports(message, counts, fetched))
+            self._link.tell(reports(message, counts, fetched))
         elif isinstance(message, m.Remove):
             self._link.tell([_report(removed=message.uids)])
         elif isinstance(message, m.CancelFetch):
@@ -79,8 +79,11 @@ class FakeWorker:
             self._link.tell([_report(ended_sessions=message.session_ids)])
 
 
-def _reports(assign: m.Assign, counts: list[int], fetched: list[int]) -> list[m.Report]:
-    """Everything assigned is finished, with outputs of no bytes."""
+def reports(assign: m.Assign, counts: list[int], fetched: list[int]) -> list[m.Report]:
+    """The answer to an assignment: everything is finished, with outputs of no bytes.
+
+    `counts` are the numbers of outputs of the tasks, `fetched` the objects that came without content.
+    """
     now = time.time()
     wanted = set(assign.inline)
     result = [_report(fetched=fetched)] if fetched else []

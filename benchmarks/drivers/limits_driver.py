@@ -73,9 +73,9 @@ class LimitsDriver(Driver):
     def spawns(self, meter: Meter, count: int) -> float:
         """Programs per second of as many processes as there are workers."""
         with meter:
-            others = [_fork(_spawn_and_say, count) for _ in range(self.workers)]
-            for other in others:
-                other.recv()
+            sides = [_fork(_spawn_and_say, count) for _ in range(self.workers)]
+            for side in sides:
+                side.recv()
         return self.workers * count / meter.seconds
 
     def loop(self, meter: Meter, count: int) -> float:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.drivers import functions
 from benchmarks.drivers.harness import Meter, main
 from benchmarks.drivers.rainzmq_server import ServerWorkloads
+from benchmarks.processes import Roles
 
 if TYPE_CHECKING:
     from rainzmq.client import Session
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 class RainzmqDriver(ServerWorkloads):
     """A server and as many workers with one cpu each; a session for each workload."""
 
-    roles = (
+    roles: Roles = (
         ("server", "-m rainzmq server"),
         ("worker", "-m rainzmq worker"),
         ("subworker", "rainzmq.subworker"),
         ("fake worker", "fake_worker"),
         ("pinger", "drivers.pinger"),
     )
-    unstarted = ("startup", "startup_command", "transfer", *ServerWorkloads.unstarted)
+    unstarted: tuple[str, ...] = ("startup", "startup_command", "transfer", *ServerWorkloads.unstarted)
 
     def start(self) -> None:
         """The cluster, a client, a session, and the remote functions."""

@@ -25,7 +25,7 @@ MERGE_INPUTS = 10_000
 class ServerWorkloads(Driver):
     """Starts a server by its command, and what each workload needs beside it."""
 
-    unstarted = ("merge", "submit", "hold")
+    unstarted: tuple[str, ...] = ("merge", "submit", "hold")
 
     def start_server(self) -> None:
         """A server without workers, and a client of it."""

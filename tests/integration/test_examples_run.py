@@ -1,4 +1,4 @@
-"""The examples, the README's first command and the benchmarks do what they show, on a real cluster."""
+"""The examples and the README's first command do what they show, on a real cluster."""
 
 from __future__ import annotations
 
@@ -84,21 +84,3 @@ def test_first_command_of_the_readme(home: Path, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "Most frequent words:" in result.stdout
     assert (tmp_path / "stdlib_report.txt").exists()
-
-
-def test_benchmarks_print_a_table(home: Path, tmp_path: Path) -> None:
-    arguments = [
-        sys.executable,
-        "-m",
-        "benchmarks",
-        "single",
-        "--rounds",
-        "1",
-        "--json",
-        str(tmp_path / "f.json"),
-    ]
-
-    result = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=100)
-
-    assert re.search(r"^\| one no-op Python task .*\| rainzmq ", result.stdout, re.MULTILINE), result.stderr
-    assert '"workload": "single"' in (tmp_path / "f.json").read_text()
