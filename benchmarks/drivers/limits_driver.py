@@ -156,7 +156,7 @@ def _fork(target: Callable[..., None], *arguments: Any) -> Connection:
     return ours
 
 
-def _echo_pipe(_: Connection, source: int, target: int, count: int) -> None:
+def _echo_pipe(_connection: Connection, source: int, target: int, count: int) -> None:
     for _ in range(count):
         os.read(source, 1)
         os.write(target, b"x")
