@@ -61,6 +61,10 @@ def peer_of(endpoint: Endpoint) -> DataPeer:
     """The peer at an endpoint; ProtocolError when the endpoint can not be one."""
     host = endpoint.host
     if not _HOST_NAME.fullmatch(host):
+        # A scope (fe80::1%eth0) names an interface of one host and means nothing on another; `ip_address`
+        # takes any text for one.
+        if "%" in host:
+            raise ProtocolError(f"{host!r:.60} has a scope, so it is no address for other hosts")
         try:
             ipaddress.ip_address(host)
         except ValueError:
@@ -133,12 +137,6 @@ class DataPort(Port):
     def cancel(self, uid: int) -> None:
         """Do not fetch an object any more; `done` is not called."""
         self.exchange.cancel(uid)
-
-    def forget_peer(self, endpoint: Endpoint) -> None:
-        """A process is gone: drop the connection, and get from others what it was asked for."""
-        peer = peer_of(endpoint)
-        self.exchange.forget_peer(peer)
-        self._close_link(peer)
 
     def close(self) -> None:
         """End all transfers and connections. The store must stay until this returns."""
@@ -224,12 +222,19 @@ class DataPort(Port):
         return link
 
     def _connect(self, peer: DataPeer) -> Socket:
-        socket = self._context.socket(zmq.PUSH)
-        set_common(socket, frame_limit=CHUNK_BYTES, linger_ms=0, high_water=HIGH_WATER)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
-        make_curve_client(socket, self._peer_keys, peer.public_key)
-        use_family_of(socket, peer.host)
-        socket.connect(f"tcp://{peer}")
+        try:
+            socket = self._context.socket(zmq.PUSH)
+        except zmq.ZMQError as error:  # no socket or descriptor is left
+            raise PeerLostError from error
+        try:
+            set_common(socket, frame_limit=CHUNK_BYTES, linger_ms=0, high_water=HIGH_WATER)
+            socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
+            make_curve_client(socket, self._peer_keys, peer.public_key)
+            use_family_of(socket, peer.host)
+            socket.connect(f"tcp://{peer}")
+        except zmq.ZMQError as error:
+            socket.close()
+            raise PeerLostError from error
         return socket
 
     def _close_link(self, peer: DataPeer) -> None:
