@@ -78,17 +78,39 @@ def process_started(pid: int | None = None) -> float | None:
         return None
 
 
+def make_private(path: Path) -> None:
+    """Make a directory and the missing ones above it, all with mode 0700 whatever the umask. One that is
+    there stays as it is.
+
+    Raises:
+        OSError: it can not be made.
+    """
+    if path.is_dir():
+        return
+    make_private(path.parent)
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+        os.chmod(path, 0o700)
+
+
 def home() -> Path:
     """The directory of this user's rainzmq files, `$RAINZMQ_HOME` or `~/.rainzmq`; made with mode 0700 when
     missing.
 
     Raises:
-        RainException: it can not be made, is not this user's, or others can write to it.
+        RainException: it can not be made, is not this user's, others can write to it, or RAINZMQ_HOME is not
+        an absolute path.
     """
     text = os.environ.get("RAINZMQ_HOME")
     path = Path(text) if text else Path.home() / ".rainzmq"
+    if not path.is_absolute():
+        # Each program would look for servers in another directory, depending on where it is started.
+        raise RainException(
+            f"RAINZMQ_HOME is {text!r}, which is not an absolute path; set it to "
+            f"{path.expanduser().absolute()}"
+        )
     try:
-        _make_private(path)
+        make_private(path)
         status = path.stat()
     except OSError as error:
         raise RainException(
@@ -117,7 +139,7 @@ def write_access(access: Access, path: Path | None = None) -> Path:
     content = json.dumps(_to_json(access), indent=1).encode()
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
     try:
-        _make_private(path.parent)
+        make_private(path.parent)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with open(descriptor, "wb") as file:
             # The umask may have taken bits away; it can not have added any.
@@ -167,8 +189,8 @@ def read_access(path: Path | str) -> Access:
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise RainException(
             f"the access file {path} can be read by others (mode {stat.S_IMODE(status.st_mode):03o}), so "
-            f"its keys "
-            f"are not secret; run `chmod 600 {path}` and restart the server if others may have read it"
+            f"its keys are not secret; run `chmod 600 {path}` and restart the server if others may have "
+            f"read it"
         )
     return access
 
@@ -236,7 +258,7 @@ def _checked_port(port: int) -> int:
 
 
 def _is_path(address: str) -> bool:
-    return os.sep in address or address.endswith(".json")
+    return (os.sep in address and "://" not in address) or address.endswith(".json")
 
 
 def _directed(access: Access, target: tuple[str, int] | None) -> Access:
@@ -255,15 +277,18 @@ def _matches(access: Access, host: str, port: int) -> bool:
 
 def _by_address(host: str, port: int) -> Access:
     problems: list[str] = []
-    for access in _known(problems):
+    known = list(_known(problems))
+    for access in known:
         if _matches(access, host, port):
             return access
     resolve(host)  # A misspelled host is the likeliest reason, and has its own error.
     where = format_address(host, port)
+    others = ", ".join(sorted(format_address(access.address, access.port) for access in known))
     raise RainException(
         f"no access file for a server at {where} in {home() / 'servers'}: no server of this user is known "
-        f"there. Start it (`rainzmq server`), or, when it runs on a machine with another home directory, "
-        f"copy its access file and name it with access_file= or RAINZMQ_ACCESS" + _listed(problems)
+        f"there ({f'known: {others}' if others else 'none is known elsewhere either'}). Start it (`rainzmq "
+        f"server`), or, when it runs on a machine with another home directory, copy its access file and name "
+        f"it with access_file= or RAINZMQ_ACCESS" + _listed(problems)
     )
 
 
@@ -274,8 +299,7 @@ def _newest() -> Access:
         return max(local, key=lambda access: access.started)
     raise RainException(
         f"no running server of this user found on this machine (looked in {home() / 'servers'}); start "
-        f"one with "
-        f"`rainzmq local` or `rainzmq server`, or say where it is: an address, or RAINZMQ_SERVER"
+        f"one with `rainzmq local` or `rainzmq server`, or say where it is: an address, or RAINZMQ_SERVER"
         + _listed(problems)
     )
 
@@ -310,15 +334,6 @@ def _unlink(path: Path) -> None:
     # Someone else may have removed it, or may not allow it; neither harms.
     with suppress(OSError):
         path.unlink()
-
-
-def _make_private(path: Path) -> None:
-    if path.is_dir():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-        os.chmod(path, 0o700)
 
 
 def _to_json(access: Access) -> dict[str, Any]:

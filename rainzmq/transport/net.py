@@ -25,6 +25,9 @@ def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]
         RainException: no host, no port where there is no default, or a port that is none.
     """
     host, port_text = text, ""
+    scheme, is_url, rest = text.partition("://")
+    if is_url:
+        raise RainException(f"{text!r} is not an address: write it without {scheme}://, as {rest!r}")
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         if not closed or (rest and not rest.startswith(":")):

@@ -86,6 +86,32 @@ def test_home_that_others_can_write_is_refused() -> None:
         home()
 
 
+@pytest.mark.parametrize("text", ["relative/home", "~/home", "."])
+def test_home_that_depends_on_the_current_directory_is_refused(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAINZMQ_HOME", text)
+    with pytest.raises(RainException, match=r"RAINZMQ_HOME is .* not an absolute path; set it to /"):
+        find_access()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_address_lists_the_servers_that_are_known() -> None:
+    with pytest.raises(RainException, match="none is known elsewhere"):
+        find_access("127.0.0.1:7399")
+    write_access(access_of(port=7300))
+    with pytest.raises(RainException, match=r"\(known: 127\.0\.0\.1:7300\)"):
+        find_access("127.0.0.1:7399")
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:7300", "http://127.0.0.1:7300"])
+def test_address_with_a_scheme_is_told_to_go_without(address: str) -> None:
+    scheme = address.partition(":")[0]
+    with pytest.raises(RainException, match=rf"write it without {scheme}://, as '127\.0\.0\.1:7300'"):
+        find_access(address)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"{}", b'{"rainzmq": 1}', b"\xff", b'{"rainzmq": 2}', b"[" * 9999]
 )
