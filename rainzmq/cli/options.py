@@ -105,14 +105,18 @@ def process_options(command: _Command) -> _Command:
 
 
 def writable_directory(path: Path, option: str) -> Path:
-    """`path` as an absolute directory that exists (made with mode 0700 if need be) and can be written to.
+    """`path` as an absolute directory that exists and can be written to; made if need be.
+
+    What is made, missing directories above it included, is for the owner only (mode 0700).
 
     Raises:
         RainException: it can not; says why and names the option to change.
     """
+    from rainzmq.transport.access import make_private
+
     path = path.absolute()
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path)
         # Only a trial tells for sure: access() knows nothing of read-only and full file systems.
         handle, trial = tempfile.mkstemp(prefix=".rainzmq-", dir=path)
         os.close(handle)

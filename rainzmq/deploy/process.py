@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from rainzmq.common.errors import RainException
+from rainzmq.transport.access import make_private
 
 POLL_S = 0.005
 """How often a child that starts or stops is looked at."""
@@ -58,7 +59,7 @@ class ChildProcess:
             str(reading),
         ]
         try:
-            logdir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(logdir)
             stderr = os.open(logdir / "stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
                 self._popen = subprocess.Popen(

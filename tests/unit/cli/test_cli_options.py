@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -88,6 +89,17 @@ def test_missing_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
     assert made == tmp_path / "a" / "b"
     assert made.stat().st_mode & 0o777 == 0o700
     assert list(made.iterdir()) == []
+
+
+def test_directories_above_a_missing_one_are_for_the_owner_only_whatever_the_umask(tmp_path: Path) -> None:
+    previous = os.umask(0)
+    try:
+        writable_directory(tmp_path / "a" / "b" / "c", "--logdir")
+    finally:
+        os.umask(previous)
+
+    for made in ("a", "a/b", "a/b/c"):
+        assert (tmp_path / made).stat().st_mode & 0o777 == 0o700
 
 
 def test_unwritable_directory_is_named_with_the_option(tmp_path: Path) -> None:
