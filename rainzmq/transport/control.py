@@ -52,7 +52,8 @@ MAX_QUEUED_BYTES = 64 << 20
 
 MAX_QUEUED_TOTAL_BYTES = 512 << 20
 MAX_FRAMES = 4096
-"""Frames of one message; a longer one is dropped."""
+MAX_MESSAGE_BYTES = 64 << 20
+"""Frames and bytes of one message; a peer that sends a longer one is cut off."""
 
 _MAX_FORGOTTEN = 10_000
 _FIRST_RETRY_S = 0.002
@@ -172,15 +173,31 @@ class ControlServer:
                 first = socket.recv(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return
-            frames: list[bytes] = []
-            while socket.getsockopt(zmq.RCVMORE):
-                frames.append(socket.recv())
             peer = first.bytes
-            if peer in self._forgotten or len(frames) > MAX_FRAMES:
-                continue
-            self._on_message(peer, str(first.get("User-Id")), frames)
+            frames = self._take_frames(peer)
+            if frames:
+                self._on_message(peer, str(first.get("User-Id")), frames)
             if socket.closed:
                 return
+
+    def _take_frames(self, peer: bytes) -> list[bytes]:
+        """The frames of the message that is being read; none when they are not for us. What goes beyond the
+        limits is never held here.
+        """
+        socket = self._socket
+        frames: list[bytes] = []
+        size = 0
+        while socket.getsockopt(zmq.RCVMORE):
+            if peer in self._forgotten:
+                socket.recv(copy=False)
+                continue
+            frames.append(socket.recv())
+            size += len(frames[-1])
+            if len(frames) > MAX_FRAMES or size > MAX_MESSAGE_BYTES:
+                frames.clear()
+                _log.warning("peer %s sent a message beyond all limits: it is cut off", peer.hex())
+                self.disconnect(peer)
+        return frames
 
     def _retry_later(self) -> None:
         # A ROUTER is writable as soon as any peer is, so there is nothing to wait on for one that is full.

@@ -253,6 +253,24 @@ def test_oversize_frame_cuts_the_connection_and_does_not_arrive(cluster: Cluster
     assert len(cluster.server.received[0][1][0]) == CONTROL_FRAME_LIMIT_BYTES
 
 
+@pytest.mark.parametrize(("count", "size"), [(4097, 1), (65, 1 << 20)])
+def test_peer_is_cut_off_in_the_middle_of_a_message_that_is_too_long(
+    cluster: Cluster, count: int, size: int
+) -> None:
+    server = cluster.server
+    with cluster.client() as client, cluster.client() as other:
+        client.connect()
+        client.send([b"hello"])
+        wait_until(lambda: server.received == [("client", [b"hello"])])
+        client.send([bytes(size)] * count)
+        wait_until(lambda: server.call(lambda: server.control.send(server.peers[0], [b"x"])) is False)
+        client.send([b"echo"])
+        other.connect()
+        other.send([b"echo"])
+        assert other.receive(5) == [[b"echo"]]
+    assert server.received == [("client", [b"hello"]), ("client", [b"echo"])]
+
+
 def test_disconnected_peer_is_not_heard_and_not_spoken_to(cluster: Cluster) -> None:
     server = cluster.server
     with cluster.client() as client:
