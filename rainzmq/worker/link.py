@@ -32,6 +32,7 @@ class ServerLink:
 
     Args:
         hello: makes the worker's hello, given its previous epoch.
+        is_idle: whether no job runs.
         dies_with_server: end when the connection breaks, instead of waiting for it to come back.
         on_message: called with each message that is not about the link itself.
         on_welcome: called with the `WorkerWelcome` at each registration.
@@ -45,6 +46,7 @@ class ServerLink:
         control: ControlClient,
         hello: Callable[[int], m.WorkerHello],
         *,
+        is_idle: Callable[[], bool],
         dies_with_server: bool,
         on_message: Callable[[Any], None],
         on_welcome: Callable[[m.WorkerWelcome], None],
@@ -54,6 +56,8 @@ class ServerLink:
         self._loop = loop
         self._control = control
         self._hello = hello
+        self._is_idle = is_idle
+        self._greeting_due = False
         self._dies_with_server = dies_with_server
         self._epoch = 0
         self._on_message = on_message
@@ -81,8 +85,19 @@ class ServerLink:
         self.tell([m.WorkerBye(reason)])
         self._control.close()
 
+    def greet_if_due(self) -> None:
+        """Say hello if that had to wait until the last job of the former life was gone."""
+        if self._greeting_due and self._is_idle():
+            self._say_hello()
+
     def _say_hello(self) -> None:
+        """Say hello, as soon as nothing of the former life runs any more: the server may give us the same tasks
+        again, on cpus that must be free.
+        """
         self.registered = False
+        self._greeting_due = not self._is_idle()
+        if self._greeting_due:
+            return
         self._header = Header()
         self._hello_sent = self._loop.now()
         self._control.send([encode(self._hello(self._epoch), self._header)])

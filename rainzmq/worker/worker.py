@@ -164,11 +164,12 @@ class Worker:
             pin_cpus=pinned,
         )
         self._cleanups.append(self._subworkers.close)
-        self.engine = WorkerEngine(indices, self._subworkers.accepts_more)
+        self.engine = WorkerEngine(indices, self._subworkers.accepts_more, self._take_back)
         self._link = ServerLink(
             self.loop,
             control,
             self._make_hello,
+            is_idle=lambda: not self.engine.running,
             dies_with_server=options.dies_with_server,
             on_message=self._on_message,
             on_welcome=self._on_welcome,
@@ -238,6 +239,7 @@ class Worker:
         while self._handle(StartReady()):
             pass
         self._handle(TurnEnded())
+        self._link.greet_if_due()
 
     def _handle(self, event: Event) -> bool:
         """Let the core handle an event and perform the effects; whether there were any."""
@@ -300,6 +302,9 @@ class Worker:
 
     def _on_given_back(self, job: Job) -> None:
         self._handle(JobGivenBack(job.uid))
+
+    def _take_back(self, job: Job) -> bool:
+        return self._runner(job) is self._subworkers and self._subworkers.take_back(job.uid)
 
     # Effects.
 

@@ -48,7 +48,7 @@ def gather(state: ServerState, worker: WorkerRecord) -> list[Any]:
         messages.extend(m.Remove(part) for part in _chunks(worker.to_remove))
         worker.to_remove = []
     if worker.to_cancel:
-        messages.append(m.CancelFetch(worker.to_cancel))
+        messages.extend(m.CancelFetch(part) for part in _chunks(worker.to_cancel))
         worker.to_cancel = []
     if worker.to_assign:
         tasks = [task for task in worker.to_assign if task.worker is worker and task.state == states.ASSIGNED]
@@ -60,27 +60,43 @@ def gather(state: ServerState, worker: WorkerRecord) -> list[Any]:
     return messages
 
 
-def _chunks(uids: list[int], size: int = 50_000) -> Iterator[list[int]]:
+def _chunks(uids: list[int], size: int = 20_000) -> Iterator[list[int]]:
     for start in range(0, len(uids), size):
         yield uids[start : start + size]
 
 
 class _Builder:
-    """Columns of one `Assign` in the making."""
+    """Columns of one `Assign` after the other; inputs of a task may stand in some before the one with it."""
 
     def __init__(self, state: ServerState, worker: WorkerRecord) -> None:
         self.state = state
         self.worker = worker
+        self.messages: list[m.Assign] = []
+        self._new_message()
+
+    def _new_message(self) -> None:
         self.bytes = 0
         self.message = m.Assign([], [], [], [], [], [], [], [], [], [], [], [], [], [], [])
+        self.messages.append(self.message)
         self._holder_index: dict[str, int] = {}
+
+    def _make_room(self, size_bytes: int) -> None:
+        if self.bytes and self.bytes + size_bytes > MESSAGE_TARGET_BYTES:
+            self._new_message()
 
     def add(self, task: TaskRecord) -> None:
         """Append one task with what the worker does not know yet of its body and inputs."""
-        message, worker, uid = self.message, self.worker, task.uid
+        worker, uid = self.worker, task.uid
         session_id = session_of(uid)
         session = self.state.sessions[session_id]
         body = task.body.declared
+        for item in task.inputs:
+            if item.state != states.UNFINISHED and worker not in item.holders and worker not in item.expected:
+                self._tell_of(session.meta(item), item)
+        size_bytes = TASK_OVERHEAD_BYTES + len(task.config) + 9 * (len(task.inputs) + len(task.outputs))
+        self._make_room(size_bytes)
+        self.bytes += size_bytes
+        message = self.message
         if (session_id, body.key) not in worker.bodies:
             worker.bodies.add((session_id, body.key))
             message.bodies.append((session_id, body))
@@ -91,16 +107,12 @@ class _Builder:
         message.configs.append(task.config)
         message.priorities.append(task.blevel)
         message.input_counts.append(len(task.inputs))
-        for item in task.inputs:
-            message.inputs.append(item.uid)
-            if item.state != states.UNFINISHED and worker not in item.holders and worker not in item.expected:
-                self._tell_of(session.meta(item), item)
+        message.inputs.extend([item.uid for item in task.inputs])
         for item in task.outputs:
             if item.keep or item.pending:
                 message.inline.append(item.uid)
         if session.users or session.names:
             self._add_extras(session.users, session.names, task)
-        self.bytes += TASK_OVERHEAD_BYTES + len(task.config) + 9 * len(task.inputs)
 
     def _add_extras(self, users: dict[int, bytes], names: dict[int, str], task: TaskRecord) -> None:
         for uid in range(task.uid, task.uid + len(task.outputs) + 1):
@@ -112,6 +124,9 @@ class _Builder:
 
     def _tell_of(self, meta: ObjectMeta, item: ObjectRecord) -> None:
         data = item.data
+        size_bytes = TASK_OVERHEAD_BYTES + len(data or b"") + len(meta.spec_user) + len(meta.info_user)
+        self._make_room(size_bytes)
+        self.bytes += size_bytes
         holders = []
         if data is None:
             endpoints = [holder.endpoint for holder in item.holders]
@@ -125,7 +140,6 @@ class _Builder:
         self.message.objects.append(meta)
         self.message.object_data.append(data)
         self.message.object_holders.append(holders)
-        self.bytes += TASK_OVERHEAD_BYTES + len(data or b"") + len(meta.spec_user) + len(meta.info_user)
 
     def _index(self, endpoint: Endpoint) -> int:
         key = f"{endpoint.host}:{endpoint.port}"
@@ -136,13 +150,9 @@ class _Builder:
 
 
 def _assigns(state: ServerState, worker: WorkerRecord, tasks: list[TaskRecord]) -> list[m.Assign]:
-    result = []
+    if not tasks:
+        return []
     builder = _Builder(state, worker)
     for task in tasks:
-        if builder.bytes >= MESSAGE_TARGET_BYTES:
-            result.append(builder.message)
-            builder = _Builder(state, worker)
         builder.add(task)
-    if builder.message.uids:
-        result.append(builder.message)
-    return result
+    return builder.messages

@@ -79,7 +79,7 @@ def recover(state: ServerState, session: SessionRecord, item: ObjectRecord) -> l
         if lost.state == states.UNFINISHED or lost.available:
             continue
         producer = lost.producer
-        needed = lost.pending > 0 or lost.keep or lost.state == states.REMOVED
+        needed = lost.pending > 0 or lost.keep or lost.state == states.REMOVED or session.submit_open
         if producer is None or not needed:
             continue
         lost.to(states.UNFINISHED)

@@ -110,10 +110,10 @@ def _on_wait(state: ServerState, client: ClientRecord, session: SessionRecord, m
     if uids is None or message.mode not in ("all", "some"):
         _refuse(state, client, message.request, "it waits for something that is not in the session")
         return
-    unfinished = [uid for uid in dict.fromkeys(uids) if not waits.is_finished(session, uid)]
+    unfinished = [uid for uid in uids if not waits.is_finished(session, uid)]
     some = message.mode == "some"
     wait = WaitRecord(client.peer, message.request, uids, some, len(unfinished))
-    if not unfinished or (some and len(unfinished) < len(set(uids))):
+    if not unfinished or (some and len(unfinished) < len(uids)):
         waits.answer(state, session, wait)
         return
     for uid in unfinished:
@@ -124,10 +124,9 @@ def _on_cancel_wait(state: ServerState, client: ClientRecord, message: m.CancelW
     for session_id in client.sessions:
         session = state.sessions[session_id]
         session.session_waits = [w for w in session.session_waits if w.request != message.request]
-        for waiting in session.waits.values():
-            for wait in waiting:
-                if wait.request == message.request:
-                    wait.missing = 0
+        found = {id(w): w for ws in session.waits.values() for w in ws if w.request == message.request}
+        for wait in found.values():
+            waits.unlink(session, wait)
 
 
 def _on_update(state: ServerState, client: ClientRecord, session: SessionRecord, message: m.Update) -> None:

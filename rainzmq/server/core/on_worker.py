@@ -27,13 +27,13 @@ MISS_LIMIT = 10
 def worker_joined(state: ServerState, event: WorkerJoined) -> None:
     """Register a worker, or refuse one that claims the data endpoint of a live one."""
     if event.peer in state.workers:
-        worker_lost(state, state.workers[event.peer], "it said hello again")
+        worker_lost(state, state.workers[event.peer], "it said hello again", on_purpose=True)
     epoch = state.options.random_id()
     worker = WorkerRecord(event.peer, epoch, event.hello, state.now)
     options = state.options
     for other in list(state.workers.values()):
         if event.hello.previous_epoch == other.epoch:
-            worker_lost(state, other, "it says hello anew")
+            worker_lost(state, other, "it says hello anew", on_purpose=True)
         elif other.name == worker.name:
             reason = f"a worker with the data endpoint {worker.name} is registered and alive"
             state.log("warning", f"worker {event.hello.hostname} (pid {event.hello.pid}) refused: {reason}")
@@ -54,12 +54,22 @@ def worker_joined(state: ServerState, event: WorkerJoined) -> None:
     )
 
 
-def worker_lost(state: ServerState, worker: WorkerRecord, reason: str) -> None:
-    """A worker is gone: what only it held is made again, what it ran runs elsewhere."""
+def worker_lost(state: ServerState, worker: WorkerRecord, reason: str, on_purpose: bool = False) -> None:
+    """A worker is gone: what only it held is made again, what it ran runs elsewhere.
+
+    Args:
+        state: the server's.
+        worker: the worker.
+        reason: for the log, and for tasks that are blamed.
+        on_purpose: it said so itself, so that no task can be blamed for it.
+    """
     worker.to(states.LOST)
     del state.workers[worker.peer]
     state.counters.workers_lost += 1
-    state.log("warning", f"worker {worker.name} is lost: {reason}")
+    if on_purpose:
+        state.log("info", f"worker {worker.name} left: {reason}")
+    else:
+        state.log("warning", f"worker {worker.name} is lost: {reason}")
     tasks = list(worker.tasks.values())
     objects = list(worker.objects.values())
     for item in objects:
@@ -68,7 +78,7 @@ def worker_lost(state: ServerState, worker: WorkerRecord, reason: str) -> None:
         session = state.session_of(task.uid)
         if session is None or task.worker is not worker:
             continue
-        if task.state == states.RUNNING:
+        if task.state == states.RUNNING and not on_purpose:
             task_crashed(state, session, task, f"the worker was lost while it ran ({reason})")
         else:
             task_again(state, session, task, new_attempt=True)
@@ -85,7 +95,7 @@ def worker_said(state: ServerState, worker: WorkerRecord, message: Any) -> None:
     if isinstance(message, m.Report):
         _on_report(state, worker, message)
     elif isinstance(message, m.WorkerBye):
-        worker_lost(state, worker, message.reason or "it said goodbye")
+        worker_lost(state, worker, message.reason or "it said goodbye", on_purpose=True)
 
 
 def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> None:
@@ -146,9 +156,11 @@ def _current(state: ServerState, worker: WorkerRecord, uid: int, attempt: int) -
 def _on_finished(state: ServerState, worker: WorkerRecord, report: m.Report) -> None:
     count = len(report.finished)
     columns = (report.attempts, report.start_times, report.durations_us, report.output_counts)
-    if any(len(column) != count for column in columns) or sum(report.output_counts) != len(report.sizes):
+    numbers = [*report.output_counts, *report.sizes, *report.durations_us]
+    wrong = any(len(column) != count for column in columns) or min(numbers, default=0) < 0
+    if wrong or sum(report.output_counts) != len(report.sizes):
         state.counters.refused_messages += 1
-        state.log("warning", f"worker {worker.name} sent a report with columns of different lengths")
+        state.log("warning", f"worker {worker.name} sent a report that contradicts itself")
         return
     content_types, users = dict(report.content_types), dict(report.users)
     debugs, inline = dict(report.debugs), dict(report.inline)
@@ -192,9 +204,12 @@ def _on_missing(state: ServerState, worker: WorkerRecord, uid: int, why: str) ->
     item, session = state.object(uid), state.session_of(uid)
     if item is None or session is None:
         return
+    waiting = [task for task in item.consumers if task.worker is worker and task.state == states.ASSIGNED]
+    if worker not in item.expected and not waiting:
+        state.counters.refused_messages += 1
+        return
     state.log("warning", f"worker {worker.name} can not get object {id_of(uid)}: {why}")
     item.forget(worker)
-    waiting = [task for task in item.consumers if task.worker is worker and task.state == states.ASSIGNED]
     for task in waiting:
         ask_back(task)
     if item.state != states.FINISHED:

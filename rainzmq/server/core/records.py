@@ -105,7 +105,7 @@ class ObjectRecord:
         producer: the task that makes it, None for a constant.
         consumers: tasks that read it and are not released.
         pending: how many of its consumers are unfinished.
-        lineage: how many of its consumers are not released (see `lineage.py`).
+        lineage: how many of its consumers are not released (see `objects.py`).
         size: bytes, -1 while unfinished.
         keep: the client wants it until told otherwise.
         data: the content when the server itself has it.

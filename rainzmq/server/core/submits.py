@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from rainzmq.common.ids import MAX_ID, make_uid, session_of
+from rainzmq.common.limits import CONFIG_LIMIT_BYTES, INLINE_OBJECT_BYTES
 from rainzmq.protocol.messages.client import Submit
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.server.core import states
@@ -26,6 +27,8 @@ def on_submit(state: ServerState, session: SessionRecord, submit: Submit) -> Non
         for body in submit.bodies:
             if body.cpus < 1 or "/" not in body.task_type:
                 raise BadSubmit(f"body {body.key} has cpus {body.cpus} and type {body.task_type!r}")
+            if len(body.config) > CONFIG_LIMIT_BYTES:
+                raise BadSubmit(f"body {body.key} has {len(body.config)} bytes of configuration")
             session.bodies[body.key] = Body(body)
         consts = _add_constants(state, session, submit)
         tasks = _add_tasks(session, submit)
@@ -78,6 +81,8 @@ def _check_columns(submit: Submit) -> None:
         raise BadSubmit("the input counts do not add up")
     if len(submit.const_objects) != len(submit.const_data):
         raise BadSubmit("constants and their contents differ in number")
+    if any(len(config) > CONFIG_LIMIT_BYTES for config in submit.task_configs):
+        raise BadSubmit(f"a configuration of over {CONFIG_LIMIT_BYTES} bytes")
 
 
 def _add_constants(state: ServerState, session: SessionRecord, submit: Submit) -> list[ObjectRecord]:
@@ -86,6 +91,9 @@ def _add_constants(state: ServerState, session: SessionRecord, submit: Submit) -
         uid = meta.uid
         if session_of(uid) != session.session_id or uid in session.objects or uid in session.tasks:
             raise BadSubmit(f"constant {uid} is of another session or stands twice")
+        fits = data is None or (len(data) == meta.size <= INLINE_OBJECT_BYTES and not meta.is_directory)
+        if meta.size < 0 or not fits:
+            raise BadSubmit(f"constant {uid} of size {meta.size} has other content, or too much of it")
         item = ObjectRecord(uid, None)
         item.size = meta.size
         session.consts[uid] = meta

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from rainzmq.common.ids import local_of, make_uid
+from rainzmq.common.limits import MESSAGE_TARGET_BYTES
 from rainzmq.protocol.messages.client import Fetched, News
 from rainzmq.server.core import states
 from rainzmq.server.core.events import OfferTicket
 from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord, WaitRecord
 from rainzmq.server.core.state import ServerState
 
-NEWS_ROWS = 2000
-"""Rows of one `News`; more go into several."""
+NEWS_ROW_BYTES = 64
+"""Estimated bytes of a row of `News`, beside what users and tasks put in."""
 
 CLIENT_TASK_STATE = {
     states.WAITING: "not_assigned",
@@ -31,11 +32,23 @@ def finished(state: ServerState, session: SessionRecord, uid: int) -> None:
     if not session.waits:
         return
     for wait in session.waits.pop(uid, ()):
-        if wait.missing <= 0:
-            continue
         wait.missing = 0 if wait.some else wait.missing - 1
         if not wait.missing:
             answer(state, session, wait)
+            unlink(session, wait)
+
+
+def unlink(session: SessionRecord, wait: WaitRecord) -> None:
+    """A wait is over: nothing it waits for remembers it."""
+    for uid in wait.ids:
+        waiting = session.waits.get(uid)
+        if waiting is None:
+            continue
+        waiting = [item for item in waiting if item is not wait]
+        if waiting:
+            session.waits[uid] = waiting
+        else:
+            del session.waits[uid]
 
 
 def session_finished(state: ServerState, session: SessionRecord) -> None:
@@ -64,10 +77,14 @@ def send_news(state: ServerState, session: SessionRecord, peer: bytes, request: 
     """Send states and infos of the given tasks and objects."""
     tasks: list[Any] = []
     objects: list[Any] = []
+    size_bytes = 0
     for uid in uids:
-        if len(tasks) + len(objects) >= NEWS_ROWS:
+        debug = session.debugs.get(uid, "")
+        row_bytes = NEWS_ROW_BYTES + len(session.info_users.get(uid, b"")) + 4 * len(debug)
+        if size_bytes + row_bytes > MESSAGE_TARGET_BYTES and size_bytes:
             state.tell(peer, News(request, True, tasks, objects))
-            tasks, objects = [], []
+            tasks, objects, size_bytes = [], [], 0
+        size_bytes += row_bytes
         task = session.tasks.get(uid)
         if task is not None:
             tasks.append(_task_row(session, task))
@@ -134,6 +151,6 @@ def _object_row(session: SessionRecord, item: ObjectRecord) -> tuple[Any, ...]:
 
 def uids_of(session: SessionRecord, ids: list[int]) -> list[int] | None:
     """Uids of a client's ids; None when one is not a task or object of the session."""
-    uids = [make_uid(session.session_id, item) for item in ids]
+    uids = [make_uid(session.session_id, item) for item in dict.fromkeys(ids)]
     tasks, objects = session.tasks, session.objects
     return uids if all(uid in tasks or uid in objects for uid in uids) else None

@@ -15,7 +15,7 @@ class CpuPool:
         self.total = len(indices)
         self._free = list(indices)
         heapify(self._free)
-        self._users: dict[tuple[int, ...], set[int]] = {}
+        self._users: dict[tuple[int, ...], dict[int, None]] = {}
 
     @property
     def free(self) -> int:
@@ -27,21 +27,30 @@ class CpuPool:
         if count > len(self._free):
             return None
         cpus = tuple([heappop(self._free) for _ in range(count)])
-        self._users[cpus] = {uid}
+        self._users[cpus] = {uid: None}
         return cpus
 
     def share(self, cpus: tuple[int, ...], uid: int) -> None:
         """Let a task stand behind those that have these cpus."""
-        self._users[cpus].add(uid)
+        self._users[cpus][uid] = None
 
-    def release(self, cpus: tuple[int, ...], uid: int) -> None:
-        """A task is done with its cpus; the last one of a slot frees them."""
+    def release(self, cpus: tuple[int, ...], uid: int) -> int | None:
+        """A task is done with its cpus; the last one of a slot frees them. Returns who runs on them next,
+        None if nobody does, or who did before still does.
+        """
         users = self._users[cpus]
-        users.remove(uid)
-        if not users:
-            del self._users[cpus]
-            for index in cpus:
-                heappush(self._free, index)
+        was_first = next(iter(users)) == uid
+        del users[uid]
+        if users:
+            return next(iter(users)) if was_first else None
+        del self._users[cpus]
+        for index in cpus:
+            heappush(self._free, index)
+        return None
+
+    def is_first(self, cpus: tuple[int, ...], uid: int) -> bool:
+        """Whether a task is the one that runs on its cpus, and does not stand behind another."""
+        return next(iter(self._users[cpus])) == uid
 
     def slots(self, size: int) -> list[tuple[int, ...]]:
         """Slots in use that have `size` cpus."""

@@ -12,12 +12,11 @@ Everything that happened in a turn goes into one `Report` at its end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
 from rainzmq.common.ids import id_of, session_of
-from rainzmq.common.limits import MESSAGE_TARGET_BYTES
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import ObjectMeta, TaskBody
 from rainzmq.worker.core import jobs, states
@@ -43,9 +42,14 @@ from rainzmq.worker.core.events import (
     TurnEnded,
 )
 from rainzmq.worker.core.jobs import Job
+from rainzmq.worker.core.reports import Reports
 
 Pipeline = Callable[[tuple[int, ...], int, int], int]
 """(cpus, session id, body key) -> how many jobs of that body may be queued behind what runs on these cpus."""
+
+
+TakeBack = Callable[[Job], bool]
+"""Whether the runner gives a queued job back: then it never begins, and no outcome comes."""
 
 
 @dataclass(slots=True)
@@ -61,6 +65,7 @@ class AssignedTask:
     inputs: list[int]
     missing: int = 0
     state: str = states.FETCHING
+    reported: bool = False
     job: Job | None = None
 
     def to(self, new: str) -> None:
@@ -85,22 +90,19 @@ class Replica:
         self.state = new
 
 
-def empty_report() -> m.Report:
-    """A report of nothing."""
-    return m.Report(*[[] for _ in fields(m.Report)])
-
-
 class WorkerEngine:
     """The worker's state machine.
 
     Args:
         cpus: indices of the cpus it may give to tasks.
         pipeline: asked how many more jobs a runner takes behind a running one.
+        take_back: asked for a job that stands behind a running one.
     """
 
-    def __init__(self, cpus: list[int], pipeline: Pipeline) -> None:
+    def __init__(self, cpus: list[int], pipeline: Pipeline, take_back: TakeBack) -> None:
         self.cpus = CpuPool(cpus)
         self._pipeline = pipeline
+        self._take_back = take_back
         self.tasks: dict[int, AssignedTask] = {}
         self.replicas: dict[int, Replica] = {}
         self.running: dict[int, Job] = {}
@@ -112,10 +114,7 @@ class WorkerEngine:
         self._users: dict[int, bytes] = {}
         self._names: dict[int, str] = {}
         self._inline: set[int] = set()
-        self._report = empty_report()
-        self._report_bytes = 0
-        self._full_reports: list[m.Report] = []
-        self._dirty = False
+        self._reports = Reports()
         self._effects: list[Effect] = []
         self._told: dict[type, Callable[[Any], None]] = {
             m.Assign: self._on_assign,
@@ -204,8 +203,9 @@ class WorkerEngine:
                 self._promised[uid] = (*self._promised[uid], task)
             elif replica is None:
                 task.missing += 1
-                self._report.missing.append((uid, "the worker was told that it has it, and does not"))
-                self._dirty = True
+                self._reports.current.missing.append(
+                    (uid, "the worker was told that it has it, and does not")
+                )
             elif replica.state == states.EXPECTED:
                 task.missing += 1
                 replica.readers.append(task)
@@ -215,10 +215,18 @@ class WorkerEngine:
     def _on_retract(self, message: m.Retract) -> None:
         for uid in message.uids:
             task = self.tasks.get(uid)
-            if task is not None and task.state in (states.FETCHING, states.READY):
+            if task is not None and (task.state != states.RUNNING or self._taken_back(task)):
                 self._drop(task)
-                self._report.retracted.append((uid, task.attempt))
-                self._dirty = True
+                self._reports.current.retracted.append((uid, task.attempt))
+
+    def _taken_back(self, task: AssignedTask) -> bool:
+        """Whether a runner gives back a job that it has queued and not begun."""
+        job = task.job
+        if job is None or self.cpus.is_first(job.cpus, job.uid) or not self._take_back(job):
+            return False
+        del self.running[job.uid]
+        self._release(job)
+        return True
 
     def _on_cancel_fetch(self, message: m.CancelFetch) -> None:
         for uid in message.uids:
@@ -227,15 +235,14 @@ class WorkerEngine:
                 # Its readers stay as they are until the server asks them back.
                 del self.replicas[uid]
                 self._effects.append(RemoveObjects([uid]))
-                self._report.unfetched.append(uid)
-                self._dirty = True
+                self._reports.current.unfetched.append(uid)
 
     def _on_remove(self, message: m.Remove) -> None:
         for uid in message.uids:
             self.replicas.pop(uid, None)
         self._effects.append(RemoveObjects(message.uids))
-        self._report.removed.extend(message.uids)
-        self._dirty = True
+        self._reports.current.removed.extend(message.uids)
+        self._reports.add_bytes(9 * len(message.uids))
 
     def _on_end_sessions(self, message: m.EndSessions) -> None:
         ended = set(message.session_ids)
@@ -253,9 +260,7 @@ class WorkerEngine:
         self._inline = {uid for uid in self._inline if session_of(uid) not in ended}
         self._effects.append(RemoveObjects(uids))
         self._effects.append(ForgetSessions(message.session_ids))
-        self._report.removed.extend(uids)
-        self._report.ended_sessions.extend(message.session_ids)
-        self._dirty = True
+        self._reports.current.ended_sessions.extend(message.session_ids)
 
     # What happens here.
 
@@ -265,8 +270,7 @@ class WorkerEngine:
             self._effects.append(RemoveObjects([uid]))
             return
         if replica.state == states.EXPECTED:
-            self._report.fetched.append(uid)
-            self._dirty = True
+            self._reports.current.fetched.append(uid)
             self._store(replica.meta)
 
     def _on_fetch_failed(self, event: FetchFailed) -> None:
@@ -274,13 +278,12 @@ class WorkerEngine:
         if replica is not None and replica.state == states.EXPECTED:
             # Its readers stay as they are until the server asks them back.
             del self.replicas[event.uid]
-            self._report.missing.append((event.uid, event.reason))
-            self._dirty = True
+            self._reports.current.missing.append((event.uid, event.reason))
 
     def _on_job_ended(self, event: JobEnded) -> None:
         outcome = event.outcome
         job = self.running.pop(outcome.uid)
-        self.cpus.release(job.cpus, job.uid)
+        self._release(job)
         task = self.tasks.get(outcome.uid)
         if task is None or task.attempt != outcome.attempt or task.state != states.RUNNING:
             # Its session ended, or the server fenced us: nobody wants the result.
@@ -288,14 +291,12 @@ class WorkerEngine:
             if made:
                 self._effects.append(RemoveObjects(made))
             return
-        self._dirty = True
         if outcome.kind == jobs.FINISHED:
-            self._report_finished(job, event)
-            self._drop(task)
-            return
-        self._drop(task)
-        if outcome.kind == jobs.FAILED:
-            self._report.failed.append(
+            for meta in self._reports.finished(job, event):
+                self._store(meta)
+        elif outcome.kind == jobs.FAILED:
+            self._reports.add_bytes(len(outcome.error) + len(outcome.debug))
+            self._reports.current.failed.append(
                 (
                     job.uid,
                     job.attempt,
@@ -307,52 +308,24 @@ class WorkerEngine:
             )
         else:
             note = outcome.error or "it was killed"
-            self._report.crashed.append((job.uid, job.attempt, note))
-
-    def _report_finished(self, job: Job, event: JobEnded) -> None:
-        outcome, report = event.outcome, self._report
-        report.finished.append(job.uid)
-        report.attempts.append(job.attempt)
-        report.start_times.append(outcome.start_time)
-        report.durations_us.append(outcome.duration_us)
-        report.output_counts.append(len(event.sizes))
-        report.sizes.extend(event.sizes)
-        if outcome.user:
-            report.users.append((job.uid, outcome.user))
-        if outcome.debug:
-            report.debugs.append((job.uid, outcome.debug))
-        for index, (made, size) in enumerate(zip(outcome.outputs, event.sizes, strict=True)):
-            uid = job.uid + 1 + index
-            declared = job.body.outputs[index]
-            content_type = made.content_type or declared.content_type
-            if content_type is not None and content_type != declared.content_type:
-                report.content_types.append((uid, content_type))
-            if made.user:
-                report.users.append((uid, made.user))
-            meta = ObjectMeta(
-                uid,
-                declared.label,
-                declared.is_directory,
-                content_type,
-                size,
-                job.output_users.get(uid, b""),
-                made.user,
-            )
-            self._store(meta)
-        for uid, data in event.inline:
-            report.inline.append((uid, data))
-            self._report_bytes += len(data)
-        self._report_bytes += 64 + len(outcome.user) + len(outcome.debug)
-        if self._report_bytes > MESSAGE_TARGET_BYTES:
-            self._close_report()
+            self._reports.add_bytes(len(note))
+            self._reports.current.crashed.append((job.uid, job.attempt, note))
+        self._drop(task)
 
     def _on_given_back(self, uid: int) -> None:
         job = self.running.pop(uid)
-        self.cpus.release(job.cpus, uid)
+        self._release(job)
         task = self.tasks.get(uid)
         if task is not None and task.job is job:
             task.job = None
             self._make_ready(task)
+
+    def _release(self, job: Job) -> None:
+        """A job needs its cpus no more; one that was queued behind it on them runs from now on."""
+        following = self.cpus.release(job.cpus, job.uid)
+        task = self.tasks.get(following) if following is not None else None
+        if task is not None:
+            self._started.append(task)
 
     def _on_damaged(self, uid: int) -> None:
         replica = self.replicas.pop(uid, None)
@@ -361,10 +334,9 @@ class WorkerEngine:
         for task in list(self.tasks.values()):
             if uid in task.inputs and task.state in (states.FETCHING, states.READY):
                 self._drop(task)
-                self._report.retracted.append((task.uid, task.attempt))
+                self._reports.current.retracted.append((task.uid, task.attempt))
         self._effects.append(RemoveObjects([uid]))
-        self._report.lost.append(uid)
-        self._dirty = True
+        self._reports.current.lost.append(uid)
 
     def _on_reset(self) -> None:
         for task in list(self.tasks.values()):
@@ -379,20 +351,17 @@ class WorkerEngine:
         self._inline.clear()
         self._effects.append(RemoveObjects(uids))
         self._effects.append(ForgetSessions(sorted(sessions)))
-        self._report = empty_report()
-        self._full_reports.clear()
-        self._dirty = False
+        self._reports = Reports()
 
     def _on_turn_ended(self) -> None:
         for task in self._started:
-            if task.state == states.RUNNING:
-                self._report.started.append((task.uid, task.attempt))
-                self._dirty = True
+            if task.state == states.RUNNING and not task.reported:
+                task.reported = True
+                self._reports.current.started.append((task.uid, task.attempt))
         self._started.clear()
-        if self._dirty:
-            self._close_report()
-            self._effects.append(TellServer(list(self._full_reports)))
-            self._full_reports.clear()
+        reports = self._reports.take()
+        if reports:
+            self._effects.append(TellServer(reports))
 
     # Helpers.
 
@@ -404,7 +373,10 @@ class WorkerEngine:
                 heappop(ready)
                 continue
             cpus = self.cpus.take(task.body.cpus, task.uid)
-            if cpus is None:
+            if cpus is not None:
+                # One behind a running job has not begun, and may still be asked back.
+                self._started.append(task)
+            else:
                 cpus = self._behind_running(task)
                 if cpus is None:
                     return
@@ -439,7 +411,6 @@ class WorkerEngine:
         )
         task.job = job
         self.running[uid] = job
-        self._started.append(task)
         self._effects.append(StartJob(job))
 
     def _make_ready(self, task: AssignedTask) -> None:
@@ -476,9 +447,3 @@ class WorkerEngine:
     @staticmethod
     def _outputs_of(task: AssignedTask) -> range:
         return range(task.uid + 1, task.uid + 1 + len(task.body.outputs))
-
-    def _close_report(self) -> None:
-        self._full_reports.append(self._report)
-        self._report = empty_report()
-        self._report_bytes = 0
-        self._dirty = False

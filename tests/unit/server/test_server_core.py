@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from rainzmq.common.limits import CONTROL_FRAME_LIMIT_BYTES
+from rainzmq.protocol.codec import Header, encode
 from rainzmq.protocol.messages import client as c
 from rainzmq.protocol.messages import worker as w
 from rainzmq.server.core import states
@@ -624,3 +626,128 @@ def test_server_info_lists_tasks_objects_and_what_is_being_deleted(server):
     assert row["objects_to_delete"] == [server.object(session, 4).uid]
     assert row["resources"] == {"cpus": 3}
     assert info.facts["counters"]["tasks_finished"] == 2
+
+
+def frame_bytes(message):
+    return len(encode(message, Header()))
+
+
+def test_inputs_of_a_task_are_told_in_as_many_messages_as_it_takes(server):
+    server.worker(b"w")
+    session = server.session()
+    consts = {item: bytes(4000) for item in range(1, 401)}
+    server.submit(session, {500: list(consts)}, consts=consts)
+    assigns = server.take(b"w", w.Assign)
+    assert len(assigns) > 1
+    assert all(frame_bytes(message) < CONTROL_FRAME_LIMIT_BYTES / 2 for message in assigns)
+    assert sum(len(message.objects) for message in assigns) == 400
+    assert [message.uids for message in assigns][:-1] == [[]] * (len(assigns) - 1)
+    assert assigns[-1].uids == [server.task(session, 500).uid]
+
+
+def test_news_are_split_by_what_tasks_put_into_them(server):
+    worker = server.worker(b"w", cpus=400)
+    session = server.session()
+    server.submit(session, {item: [] for item in range(1, 801, 2)})
+    tasks = [server.task(session, item) for item in range(1, 801, 2)]
+    for task in tasks:
+        server.finishes(task.worker, task, debugs=[(task.uid, "x" * 4000)])
+    assert worker.load == 0
+    server.say(c.Update(5, session.session_id, list(range(1, 801, 2))))
+    server.turn()
+    news = server.take(server.client, c.News)
+    assert sum(len(part.tasks) for part in news) == 400
+    assert [part.more for part in news] == [True] * (len(news) - 1) + [False]
+    assert all(frame_bytes(part) < CONTROL_FRAME_LIMIT_BYTES / 2 for part in news)
+
+
+def test_nothing_is_blamed_for_a_worker_that_leaves_on_purpose(server):
+    session = server.session()
+    server.submit(session, {1: []})
+    task = server.task(session, 1)
+    for number in range(4):
+        worker = server.worker(b"w%d" % number)
+        assert task.worker is worker
+        server.reports(worker, started=[(task.uid, task.attempt)])
+        server.event(WorkerSaid(worker.peer, worker.epoch, w.WorkerBye("it was stopped")))
+        server.turn()
+    assert (task.state, task.crashes, task.attempt) == (states.READY, 0, 4)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"output_counts": [-1]},
+        {"sizes": [-1]},
+        {"sizes": [1, 2]},
+        {"attempts": []},
+        {"durations_us": [-5]},
+    ],
+)
+def test_a_report_that_contradicts_itself_is_refused(server, wrong):
+    worker = server.worker(b"w")
+    session = server.session()
+    server.submit(session, {1: []})
+    task = server.task(session, 1)
+    columns = {
+        "finished": [task.uid],
+        "attempts": [0],
+        "start_times": [1.0],
+        "durations_us": [1],
+        "output_counts": [1],
+        "sizes": [1],
+    }
+    server.reports(worker, **(columns | wrong))
+    assert task.state == states.ASSIGNED
+    assert server.engine.state.counters.refused_messages == 1
+
+
+def test_a_worker_can_not_report_missing_what_it_was_never_to_get(server):
+    one, two = server.worker(b"one"), server.worker(b"two")
+    session = server.session()
+    server.submit(session, {1: []}, keep=(2,))
+    task = server.task(session, 1)
+    server.finishes(task.worker, task)
+    other = two if task.worker is one else one
+    server.reports(other, missing=[(task.outputs[0].uid, "so I say")])
+    assert task.outputs[0].state == states.FINISHED
+    assert task.outputs[0].holders == (task.worker,)
+
+
+def test_what_is_lost_between_the_parts_of_a_submit_is_made_again(server):
+    one = server.worker(b"one")
+    session = server.session()
+    server.submit(session, {1: []}, last=False)
+    task = server.task(session, 1)
+    server.finishes(one, task)
+    server.event(PeerGone(b"one", "killed"))
+    assert task.outputs[0].state == states.UNFINISHED
+    two = server.worker(b"two")
+    assert task.worker is two
+
+
+def test_answered_waits_are_forgotten_everywhere(server):
+    worker = server.worker(b"w", cpus=2)
+    session = server.session()
+    server.submit(session, {1: [], 3: []})
+    for request in range(10, 20):
+        server.say(c.Wait(request, session.session_id, [1, 3, 1], "some"))
+    server.say(c.Wait(20, session.session_id, [3], "all"))
+    server.say(c.CancelWait(20))
+    server.finishes(worker, server.task(session, 1))
+    assert len(server.take(server.client, c.News)) == 10
+    assert session.waits == {}
+
+
+@pytest.mark.parametrize(
+    ("size", "data", "is_directory"),
+    [(5000, bytes(5000), False), (3, b"four", False), (-1, None, False), (3, b"abc", True)],
+)
+def test_a_constant_with_other_content_than_it_says_fails_its_session(server, size, data, is_directory):
+    session = server.session()
+    meta = c.ObjectMeta((session.session_id << 32) + 1, None, is_directory, None, size, b"", b"")
+    columns = ([], [], [], [], [], [], [])
+    server.say(c.Submit(session.session_id, *columns, [meta], [data], [], [], True))
+    server.turn()
+    (failed,) = server.take(server.client, c.SessionFailed)
+    assert "other content" in failed.failure.message
