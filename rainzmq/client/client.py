@@ -11,6 +11,7 @@ import time
 import weakref
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rainzmq.client.active import set_default
@@ -31,7 +32,7 @@ from rainzmq.protocol.messages.client import AskServerInfo, NewSession, ServerIn
 from rainzmq.transport.access import Access, find_access
 from rainzmq.transport.control import ControlClient
 from rainzmq.transport.net import format_address
-from rainzmq.transport.sockets import new_context
+from rainzmq.transport.sockets import Context, new_context
 
 _ROLE = "client"
 _ID_LISTS = ("tasks", "objects", "objects_to_delete")
@@ -75,9 +76,13 @@ class Client:
             raise
         self._connection = connection
         data_access = replace(access, port=welcome.data_port)
-        self._data = DataLink(lambda: self._connect_data(data_access), connection.header, connection.check)
+        self._data = DataLink(
+            partial(_connect_data, self._context, data_access), connection.header, connection.check
+        )
         self._closed = False
         self._at_exit = _close_at_exit(self)
+        self._dropped = weakref.finalize(self, _drop, connection, self._data, self._context, self._at_exit)
+        self._dropped.atexit = False
 
     @property
     def connected(self) -> bool:
@@ -95,12 +100,11 @@ class Client:
         if self._closed:
             return
         self._closed = True
-        atexit.unregister(self._at_exit)
+        self._dropped.detach()
         if self._connection.forked:
+            atexit.unregister(self._at_exit)
             return
-        self._data.close()
-        self._connection.close()
-        self._context.destroy()
+        _release(self._connection, self._data, self._context, self._at_exit)
 
     def new_session(self, name: str = "Unnamed Session", default: bool = False) -> Session:
         """Open a session; with `default` it is used wherever no session is active.
@@ -190,21 +194,39 @@ class Client:
         os.unlink(archive)
         return DataInstance(path=target, spec=obj.spec, info=obj._info)
 
-    def _connect_data(self, access: Access) -> Channel:
-        channel = ControlClient(self._context, access, _ROLE)
-        try:
-            channel.connect()
-        except BaseException:
-            channel.close()
-            raise
-        return channel
-
     def __reduce__(self) -> Any:
         raise RainException("A Client can not be pickled; a task can not use the client's connection")
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "closed"
         return f"<Client of {format_address(self._access.address, self._access.port)}, {state}>"
+
+
+def _connect_data(context: Context, access: Access) -> Channel:
+    channel = ControlClient(context, access, _ROLE)
+    try:
+        channel.connect()
+    except BaseException:
+        channel.close()
+        raise
+    return channel
+
+
+def _release(connection: Connection, data: DataLink, context: Context, at_exit: Any) -> None:
+    """Let go of all that a client has."""
+    atexit.unregister(at_exit)
+    data.close()
+    connection.close()
+    context.destroy()
+
+
+def _drop(connection: Connection, data: DataLink, context: Context, at_exit: Any) -> None:
+    """Close a client that nobody refers to any more; none of these may refer to it.
+
+    Without it the garbage collector may end the context first, which waits for sockets that nobody closes.
+    """
+    if not connection.forked:
+        connection.end_later(partial(_release, connection, data, context, at_exit))
 
 
 def _close_at_exit(client: Client) -> Any:

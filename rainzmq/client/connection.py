@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import select
 import socket
 import threading
@@ -125,7 +126,7 @@ class Connection:
         self._poll = select.poll()
         for descriptor in (control.socket.fileno(), control.monitor.fileno(), self._wake_fd):
             self._poll.register(descriptor, select.POLLIN)
-        self._stop = threading.Event()
+        self._endings: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -152,7 +153,7 @@ class Connection:
         self._last_heard_s = time.monotonic()
         thread = threading.Thread(
             target=_beat,
-            args=(weakref.ref(self), self._stop, self.welcome.heartbeat_interval_s),
+            args=(weakref.ref(self), self._endings, self.welcome.heartbeat_interval_s),
             name="rainzmq-heartbeat",
             daemon=True,
         )
@@ -213,7 +214,7 @@ class Connection:
         """Say goodbye and let go of the sockets. Whoever waits gets an error."""
         if self.forked:
             return
-        self._stop.set()
+        self._endings.put(lambda: None)
         with self._lock:
             if self._control.socket.closed:
                 return
@@ -225,6 +226,14 @@ class Connection:
             self._lose("the client was closed")
             self._control.close()
             os.close(self._wake_fd)
+
+    def end_later(self, end: Callable[[], None]) -> None:
+        """Have the heartbeat thread call `end`, which closes this connection, as the last thing it does.
+
+        May be called where no lock may be waited for, as while garbage is collected in any thread.
+        """
+        # Unlike an Event or a Condition this queue can be used by a thread that is just using it.
+        self._endings.put(end)
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -448,12 +457,19 @@ class Connection:
         return min(interval_s, left_s)
 
 
-def _beat(connection_ref: weakref.ref[Connection], stop: threading.Event, interval_s: float) -> None:
+def _beat(
+    connection_ref: weakref.ref[Connection], endings: queue.SimpleQueue[Callable[[], None]], interval_s: float
+) -> None:
     """The heartbeat thread; ends with the connection object."""
     pause_s = interval_s
     while True:
         before = time.monotonic()
-        if stop.wait(pause_s):
+        try:
+            end = endings.get(timeout=pause_s)
+        except queue.Empty:
+            end = None
+        if end is not None:
+            end()
             return
         connection = connection_ref()
         if connection is None:

@@ -64,7 +64,7 @@ def test_leaving_ends_the_sessions_of_the_client_only(client: Client, shared_clu
                 until(lambda: _with_task(client.get_server_info(), running.id))
             assert set(session_ids(client)) == {mine.session_id, theirs.session_id}
         assert not theirs.active
-        assert session_ids(client) == [mine.session_id]
+        until(lambda: session_ids(client) == [mine.session_id])
         until(lambda: not any(worker["tasks"] for worker in client.get_server_info()["workers"]))
         until(lambda: not any(worker["objects"] for worker in client.get_server_info()["workers"]))
         assert works(shared_cluster.client())
@@ -102,6 +102,42 @@ def test_program_that_closes_nothing_ends_at_once(client: Client, shared_cluster
     command = [sys.executable, "-c", textwrap.dedent(program), str(shared_cluster.access_file)]
     assert subprocess.run(command, timeout=10, check=False).returncode == 0
     until(lambda: session_ids(client) == [])
+
+
+@pytest.mark.parametrize("how", ["a name that is deleted", "a function that returns", "an error"])
+def test_client_that_is_dropped_without_close_leaves_the_server(
+    client: Client, shared_cluster: LocalCluster, how: str
+) -> None:
+    program = """
+        import gc, sys, threading, time, rainzmq
+
+        def use():
+            mine = rainzmq.Client(sys.argv[1])
+            mine.new_session(sys.argv[3])
+            return mine.get_server_info()
+
+        if sys.argv[2] == "a name that is deleted":
+            mine = rainzmq.Client(sys.argv[1])
+            mine.get_server_info()
+            del mine
+        try:
+            use()
+        except rainzmq.RainException as error:
+            print(error)
+        gc.collect()
+        limit = time.monotonic() + 10
+        while threading.active_count() > 1 and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert threading.active_count() == 1
+        other = rainzmq.Client(sys.argv[1])
+        assert other.get_server_info()["sessions"] == []
+        print("went on")
+    """
+    name = "" if how == "an error" else "a session"
+    command = [sys.executable, "-c", textwrap.dedent(program), str(shared_cluster.access_file), how, name]
+    done = subprocess.run(command, timeout=20, check=False, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.endswith("went on\n")
 
 
 def test_closed_client_can_only_be_closed_again(shared_cluster: LocalCluster) -> None:
