@@ -2,8 +2,8 @@
 
 A DEALER to the relay's ROUTER, connected at its first use. The receiver drives, as everywhere on the data
 plane: it asks from an offset on and grants credit. One transfer at a time; another thread waits for its turn.
-ZeroMQ is not relied
-on: a download without progress is asked for again at the offset it reached.
+ZeroMQ is not relied on: a download without progress, or whose connection broke, is asked for again at the
+offset it reached, and an upload whose connection broke is offered again.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ GIVE_UP_AFTER_S = 60.0
 """An upload in which the relay asks for nothing for so long fails."""
 
 _POLL_S = 1.0
+
+
+class _Broken(Exception):
+    """The connection broke while something was on its way."""
 
 
 class Channel(Protocol):
@@ -100,8 +104,20 @@ class DataLink:
 
     def _upload(self, uid: int, is_directory: bool, source: BinaryIO, size: int) -> None:
         digest = _digest(source)
-        transfer = secrets.randbits(62)
-        self._send(Offer(transfer, uid, is_directory, size))
+        for _ in range(MAX_TRIES):
+            try:
+                self._try_upload(Offer(secrets.randbits(62), uid, is_directory, size), source, digest)
+                return
+            except _Broken:
+                self._drop()
+        raise RainException(
+            f"The constant {id_of(uid)} could not be sent to the server: "
+            f"the connection broke {MAX_TRIES} times"
+        )
+
+    def _try_upload(self, offer: Offer, source: BinaryIO, digest: bytes) -> None:
+        transfer, uid, size = offer.transfer, offer.uid, offer.size
+        self._start(offer)
         offset, credit, ended = 0, 0, True
         heard_s = time.monotonic()
         while True:
@@ -137,7 +153,11 @@ class DataLink:
         why = ""
         while failures < MAX_TRIES:
             before = sink.position
-            why = self._try_download(uid, ticket, sink)
+            try:
+                why = self._try_download(uid, ticket, sink)
+            except _Broken:
+                self._drop()
+                why = "the data connection broke again and again"
             if not why:
                 return
             failures = failures + 1 if sink.position <= before else 1
@@ -146,7 +166,7 @@ class DataLink:
     def _try_download(self, uid: int, ticket: bytes, sink: Sink) -> str:
         """One try from where the sink stands; why it did not succeed, "" when it did."""
         transfer = secrets.randbits(62)
-        self._send(FetchData(transfer, uid, sink.position, CREDIT_BYTES, None, ticket))
+        self._start(FetchData(transfer, uid, sink.position, CREDIT_BYTES, None, ticket))
         heard_s = time.monotonic()
         used = 0
         while time.monotonic() - heard_s < RETRY_AFTER_S:
@@ -171,10 +191,18 @@ class DataLink:
         self._send(CancelTransfer(transfer))
         return f"nothing came for {RETRY_AFTER_S:.0f} s"
 
-    def _send(self, message: Any, *frames: bytes) -> None:
+    def _start(self, message: Any) -> None:
+        """Send the first message of a transfer, on a new connection when there is none."""
+        self._check()
         if self._channel is None or self._channel.disconnected():
             self._drop()
             self._channel = self._connect()
+        self._send(message)
+
+    def _send(self, message: Any, *frames: bytes) -> None:
+        assert self._channel is not None
+        if self._channel.disconnected():
+            raise _Broken  # a new connection knows nothing of this transfer
         self._channel.send([encode(message, self._header), *frames])
 
     def _receive(self, transfer: int) -> Iterator[tuple[Any, bytes]]:
@@ -183,7 +211,7 @@ class DataLink:
         assert self._channel is not None
         messages = self._channel.receive(_POLL_S)
         if not messages and self._channel.disconnected():
-            raise RainException("The data connection to the server broke; try again")
+            raise _Broken
         for frames in messages:
             try:
                 _, message = decode(frames[0], CONVERSATION, "server")

@@ -246,16 +246,69 @@ def test_lost_control_connection_ends_a_transfer() -> None:
         link(Relay(lambda message, data: []), check).download(UID, b"", Sink(1))
 
 
-def test_broken_connection_is_made_anew_for_the_next_transfer() -> None:
-    relays = [Relay(lambda message, data: []), Relay(serving(b"abc"))]
-    relays[0].lost = True
+def links_to(*relays: Relay) -> DataLink:
+    """A link whose connections are these, one after the other."""
     made = iter(relays)
-    links = DataLink(lambda: next(made), Header(), lambda: None)
-    with pytest.raises(RainException, match="data connection to the server broke"):
-        links.download(UID, b"", Sink(3))
-    links.download(UID, b"", Sink(3))
+    return DataLink(lambda: next(made), Header(), lambda: None)
+
+
+def breaking(relay: Relay, kind: type, number: int) -> Relay:
+    """The relay, whose connection breaks instead of taking the message of this kind and number."""
+    inner = relay.answer
+
+    def answer(message: Any, data: bytes) -> list[Any]:
+        if type(message) is kind and len(relay.of(kind)) == number:
+            relay.lost = True
+            return []
+        return inner(message, data)
+
+    relay.answer = answer
+    return relay
+
+
+def test_download_goes_on_from_where_its_connection_broke() -> None:
+    content = bytes(range(256)) * 100_000
+    first, second = breaking(Relay(serving(content)), Credit, 2), Relay(serving(content))
+    sink = Sink(len(content))
+    links = links_to(first, second)
+    links.download(UID, b"ticket", sink)
+    assert sink.view() == content
+    (fetch,) = second.of(FetchData)
+    assert fetch.offset >= CREDIT_BYTES
+    assert fetch.ticket == b"ticket"
     links.close()
-    assert [relay.closed for relay in relays] == [1, 1]
+    assert (first.closed, second.closed) == (1, 1)
+
+
+def test_upload_is_offered_again_when_its_connection_broke() -> None:
+    content = bytes(range(256)) * 50_000
+    first = breaking(Relay(taking()[1]), Data, 3)
+    taken, answer = taking()
+    second = Relay(answer)
+    links_to(first, second).upload(UID, False, io.BytesIO(content), len(content))
+    assert taken == content
+    assert first.of(Offer)[0].transfer != second.of(Offer)[0].transfer
+
+
+def test_connection_that_breaks_again_and_again_ends_a_transfer() -> None:
+    def broken(kind: type) -> list[Relay]:
+        return [breaking(Relay(lambda message, data: []), kind, 1) for _ in range(3)]
+
+    with pytest.raises(RainException, match=r"1/7 could not be fetched.*the data connection broke again"):
+        links_to(*broken(FetchData)).download(UID, b"", Sink(3))
+    with pytest.raises(RainException, match=r"constant 1/7 could not be sent.*the connection broke 3 times"):
+        links_to(*broken(Offer)).upload(UID, False, io.BytesIO(b"abc"), 3)
+
+
+def test_connection_that_broke_is_made_anew_for_the_next_transfer() -> None:
+    relays = [Relay(serving(b"abc")), Relay(serving(b"def"))]
+    links = links_to(*relays)
+    links.download(UID, b"", Sink(3))
+    relays[0].lost = True
+    sink = Sink(3)
+    links.download(UID, b"", sink)
+    assert sink.view() == b"def"
+    assert [relay.closed for relay in relays] == [1, 0]
 
 
 def test_nonsense_is_told() -> None:
