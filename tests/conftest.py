@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 import rainzmq
+from rainzmq.store import default_workdir, release_workdir
 
 if TYPE_CHECKING:
     from rainzmq import Client, LocalCluster
@@ -70,8 +71,18 @@ def cluster(home: Path) -> Iterator[LocalCluster]:
         yield cluster
 
 
+@pytest.fixture
+def kills_processes() -> None:
+    """For tests that kill servers or workers of no `LocalCluster`: what those leave is removed.
+
+    A process that is killed can not remove its working directory; the next server or worker to start does.
+    """
+
+
 @pytest.fixture(autouse=True)
-def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+def _nothing_left_behind(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """After an integration test: no new process, no new working directory, no new file descriptor."""
     if not request.path.is_relative_to(_INTEGRATION):
         yield
@@ -80,11 +91,14 @@ def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("shared_cluster")  # of the module, so it is not this test's
     _warm_up_zmq()
     files, descriptors, before = _abandoned_workdirs(), _descriptors(), _processes()
+    logs = tmp_path_factory.getbasetemp()
     yield
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         processes = {p.pid: _command_line(p) for p in _processes() - _with_descendants(before)}
-        new_files = _abandoned_workdirs() - files
+        if not processes and "kills_processes" in request.fixturenames:
+            release_workdir(default_workdir())
+        new_files = {path for path in _abandoned_workdirs() - files if _is_of_this_run(path, logs)}
         new_descriptors = {fd: to for fd, to in _descriptors().items() if fd not in descriptors}
         if not (processes or new_files or new_descriptors):
             return
@@ -130,8 +144,14 @@ def _with_descendants(processes: set[psutil.Process]) -> set[psutil.Process]:
     return found
 
 
+def _is_of_this_run(workdir: str, logs: Path) -> bool:
+    """Whether a process of this test run made it, which its log says; others test on this machine, too."""
+    line = f"working directory: {workdir}\n".encode()
+    return any(line in log.read_bytes() for log in logs.rglob("*.log") if log.is_file())
+
+
 def _abandoned_workdirs() -> set[str]:
-    """Working directories without a live process; those of other test runs on this machine have one."""
+    """Working directories without a live process."""
     found = set()
     for base in ("/dev/shm", tempfile.gettempdir()):
         for lock in Path(base).glob("rainzmq-*/*/lock"):

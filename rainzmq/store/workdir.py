@@ -9,6 +9,7 @@ those.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import secrets
 import shutil
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from rainzmq.common.errors import RainException
 from rainzmq.common.trees import remove_tree
+
+_log = logging.getLogger(__name__)
 
 _RAM_DISK = Path("/dev/shm")
 _WANTED_BYTES = 1 << 30
@@ -96,6 +99,7 @@ def _make(base: Path) -> Path:
             descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             _held[path] = descriptor
+            _log.debug("working directory: %s", path)
             return path
         finally:
             os.close(guard)
