@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import termios
 import time
 from collections.abc import Sequence
 from types import FrameType
@@ -21,9 +22,15 @@ if TYPE_CHECKING:
 _SENT_BY_KERNEL = 0
 """`si_code` above this: not sent by a process. Ctrl-C is; the terminal sends it to the command as well."""
 
-_TERMINATE_AFTER_S = 0.8
-_KILL_AFTER_S = 1.5
-"""How long the command has after Ctrl-C until SIGTERM, SIGKILL; the cluster needs the rest of the 5 s."""
+_SILENT_S = 0.8
+"""Most commands end that fast when they are asked to; nothing is said before."""
+
+_TERMINATE_AFTER_S = 3.6
+_KILL_AFTER_S = 0.4
+"""How long the command has after Ctrl-C until SIGTERM, then SIGKILL; the cluster needs the rest of 5 s."""
+
+_LOST_GRACE_S = 2.0
+"""How long the command has to say what happened once the cluster is lost."""
 
 
 @click.command(
@@ -32,7 +39,10 @@ _KILL_AFTER_S = 1.5
 )
 @click.option("--cpus", type=cpu_count, metavar="N|-N|detect", help="Cpus of the worker.  [default: all]")
 @click.option(
-    "--workers", type=cpu_list, metavar="N,N,...", help="Several workers: the cpus of each, such as 2,2."
+    "--workers",
+    type=cpu_list,
+    metavar="N,N,...",
+    help="The cpus of each worker: 2,2 is two workers, 2 is one.",
 )
 @click.option(
     "--port",
@@ -57,7 +67,8 @@ def local(
     """Runs a server and workers on this machine, reachable from this machine only.
 
     With a COMMAND (after --): runs it with RAINZMQ_SERVER set, so that its Client() finds this server, then
-    stops everything and exits with its exit code. Without: runs until Ctrl-C.
+    stops everything and exits with its exit code. Ctrl-C is the command's, which has some seconds to end; a
+    second Ctrl-C ends it at once. Without a COMMAND: runs until Ctrl-C.
     """
     if cpus is not None and workers is not None:
         raise click.UsageError("give either --cpus (one worker) or --workers (the cpus of each), not both")
@@ -99,9 +110,11 @@ def _not_runnable(program: str) -> tuple[int, str] | None:
         return None
     if os.path.isdir(program):
         return 126, f"the command {program} is a directory"
+    hint = f"; to run this Python program: rainzmq local -- python {program}"
+    hint = hint if program.endswith(".py") and os.path.exists(program) else ""
     if os.sep in program and os.path.exists(program):
-        return 126, f"the command {program} is not executable; try: chmod +x {program}"
-    return 127, f"the command {program} was not found"
+        return 126, f"the command {program} is not executable{hint or f'; try: chmod +x {program}'}"
+    return 127, f"the command {program} was not found{hint}"
 
 
 def _say_how_to_connect(cluster: LocalCluster) -> None:
@@ -119,7 +132,7 @@ def _supervise(cluster: LocalCluster, command: Sequence[str], end_signals: set[s
     waited = {*end_signals, signal.SIGCHLD}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     try:
-        run = _CommandRun(cluster, command, mask) if command else None
+        run = _CommandRun(cluster, command, mask, end_signals) if command else None
     except OSError as error:
         click.echo(f"rainzmq: error: can not run {command[0]}: {error.strerror}", err=True)
         return 126
@@ -134,24 +147,30 @@ def _supervise(cluster: LocalCluster, command: Sequence[str], end_signals: set[s
         if not cluster.is_usable():
             click.echo("rainzmq: error: the cluster can not go on and stops", err=True)
             if run is not None:
-                run.end(time.monotonic())
+                run.end(_LOST_GRACE_S)
             return 1
         info = signal.sigwaitinfo(waited)
         if info.si_signo in end_signals:
-            if run is not None:
-                return run.forward(info)
-            return 0 if info.si_signo == signal.SIGINT else 128 + info.si_signo
+            if run is None:
+                return 0 if info.si_signo == signal.SIGINT else 128 + info.si_signo
+            if (code := run.forward(info)) is not None:
+                return code
 
 
 class _CommandRun:
     """The user's command while it runs."""
 
     def __init__(
-        self, cluster: LocalCluster, command: Sequence[str], mask: set[signal.Signals | int]
+        self,
+        cluster: LocalCluster,
+        command: Sequence[str],
+        mask: set[signal.Signals | int],
+        end_signals: set[signal.Signals],
     ) -> None:
         environment = {**os.environ, "RAINZMQ_SERVER": str(cluster.access_file)}
         # It would name the keys of another server.
         environment.pop("RAINZMQ_ACCESS", None)
+        self._end_signals = end_signals
         self._popen = subprocess.Popen(
             command, env=environment, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         )
@@ -161,27 +180,55 @@ class _CommandRun:
         code = self._popen.poll()
         return code if code is None or code >= 0 else 128 - code
 
-    def forward(self, info: signal.struct_siginfo) -> int:
-        """Hands an ending signal on, waits for the command to obey or makes it, and returns its exit code."""
-        since = time.monotonic()
-        if info.si_code <= _SENT_BY_KERNEL:
-            self._popen.send_signal(info.si_signo)
-        return self.end(since + _TERMINATE_AFTER_S)
+    def forward(self, info: signal.struct_siginfo) -> int | None:
+        """Hands an ending signal on, waits for the command to obey or makes it, and returns its exit code.
 
-    def end(self, terminate_at: float) -> int:
-        """Waits until `terminate_at` (monotonic seconds), then ends the command; returns its exit code."""
+        None: the command is a prompt, for which Ctrl-C in its terminal does not mean the end; it runs on.
+        """
+        from_terminal = info.si_code > _SENT_BY_KERNEL
+        if not from_terminal:
+            self._popen.send_signal(info.si_signo)
+        return self.end(_TERMINATE_AFTER_S, spare_prompts=from_terminal)
+
+    def end(self, grace_s: float, *, spare_prompts: bool = False) -> int | None:
+        """Waits for the command to end, ends it after `grace_s` or a further signal; returns its exit code.
+
+        None: it runs on, because it is a prompt and `spare_prompts` is set.
+        """
         from rainzmq.deploy.process import kill_tree
 
-        self._wait(terminate_at)
-        self._popen.terminate()
-        self._wait(terminate_at - _TERMINATE_AFTER_S + _KILL_AFTER_S)
+        since = time.monotonic()
+        hurried = self._wait(since + _SILENT_S)
+        if self.exit_code() is None and not hurried and not (spare_prompts and _at_prompt()):
+            self._say(f"still runs; it has {grace_s - _SILENT_S:.1g} s to end. Ctrl-C ends it now")
+            self._wait(since + grace_s)
+        if self.exit_code() is None and spare_prompts and _at_prompt():
+            return None
         if self.exit_code() is None:
+            self._say("is terminated")
+            self._popen.terminate()
+            self._wait(time.monotonic() + _KILL_AFTER_S)
+        if self.exit_code() is None:
+            self._say("is killed")
             kill_tree(self._popen.pid)
             self._popen.wait()
-        code = self.exit_code()
-        assert code is not None
-        return code
+        return self.exit_code()
 
-    def _wait(self, deadline: float) -> None:
+    def _say(self, what: str) -> None:
+        click.echo(f"rainzmq: the command {what}", err=True)
+
+    def _wait(self, deadline: float) -> bool:
+        """Returns when the command ended, at the deadline, or (True) when a further ending signal came."""
         while self.exit_code() is None and (left := deadline - time.monotonic()) > 0:
-            signal.sigtimedwait({signal.SIGCHLD}, left)
+            info = signal.sigtimedwait({signal.SIGCHLD, *self._end_signals}, left)
+            if info is not None and info.si_signo in self._end_signals:
+                return True
+        return False
+
+
+def _at_prompt() -> bool:
+    """Whether somebody reads single keys from our terminal, as `python` and `bash` do at their prompts."""
+    try:
+        return not termios.tcgetattr(0)[3] & termios.ICANON
+    except termios.error:  # stdin is no terminal
+        return False

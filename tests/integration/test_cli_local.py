@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import signal
 import socket
 import subprocess
@@ -15,6 +17,7 @@ import psutil
 import pytest
 
 from rainzmq import Client, blob, tasks
+from rainzmq.transport.access import read_access
 
 RAINZMQ = [sys.executable, "-m", "rainzmq"]
 LOCAL = [*RAINZMQ, "local", "--cpus", "1"]
@@ -171,6 +174,129 @@ def test_command_that_ignores_signals_is_ended_within_five_seconds(
 
     assert process.wait(10) == 137
     assert time.monotonic() - start < 5
+
+
+def test_ctrl_c_is_the_commands_to_handle(home: Path, started: list[subprocess.Popen[str]]) -> None:
+    program = """
+import time
+print("started", flush=True)
+try:
+    time.sleep(30)
+except KeyboardInterrupt:
+    time.sleep(2.5)
+    print("saved")
+"""
+    command = [*LOCAL, "--", sys.executable, "-c", program]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started.append(process)
+    _read_until(process, "started")
+
+    process.send_signal(signal.SIGINT)
+
+    said, complained = process.communicate(timeout=10)
+    assert (said, process.returncode) == ("saved\n", 0)
+    assert "rainzmq: the command still runs" in complained
+
+
+def test_second_ctrl_c_ends_the_command_at_once(home: Path, started: list[subprocess.Popen[str]]) -> None:
+    command = ["sh", "-c", "trap '' INT; echo started; while true; do sleep 0.1; done"]
+    process = subprocess.Popen(
+        [*LOCAL, "--", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    started.append(process)
+    _read_until(process, "started")
+
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(10) == 143
+    assert time.monotonic() - start < 3
+    assert "the command is terminated" in process.communicate()[1]
+
+
+def test_ctrl_c_at_a_prompt_ends_nothing(home: Path) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*LOCAL, "--", sys.executable, "-q"])
+    try:
+        _await_output(terminal, ">>> ")
+        os.write(terminal, b"\x03")
+        _await_output(terminal, "KeyboardInterrupt")
+        time.sleep(4.5)
+        os.write(terminal, b"print('still', 'there')\n")
+        _await_output(terminal, "still there")
+        os.write(terminal, b"exit(3)\n")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    except BaseException:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+        raise
+    finally:
+        os.close(terminal)
+
+
+def _await_output(terminal: int, text: str) -> None:
+    read, deadline = "", time.monotonic() + 20
+    while text not in read:
+        assert select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0], read
+        read += os.read(terminal, 4096).decode()
+
+
+def test_command_may_say_that_its_server_is_gone_and_no_access_file_is_left(
+    home: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    program = """
+import time
+from rainzmq import Client, SessionException, remote
+@remote
+def endless(ctx):
+    import time
+    time.sleep(1000)
+client = Client()
+session = client.new_session("s", default=True)
+endless()
+session.submit()
+print("started", flush=True)
+try:
+    session.wait_all()
+except SessionException:
+    time.sleep(0.5)
+    print("saved", flush=True)
+"""
+    command = [*LOCAL, "--", sys.executable, "-c", program]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started.append(process)
+    _read_until(process, "started")
+    [access] = (home / "servers").glob("*.json")
+
+    os.kill(read_access(access).pid, signal.SIGKILL)
+
+    said, complained = process.communicate(timeout=10)
+    assert (said, process.returncode) == ("saved\n", 1), complained
+    assert "the server ended (killed by signal SIGKILL)" in complained
+    assert not access.exists()
+
+
+@pytest.mark.parametrize("after_s", [0.03, 0.06, 0.1, 0.2])
+def test_ctrl_c_right_after_the_start_shows_no_traceback(after_s: float, home: Path) -> None:
+    # Python itself is not under our control before its first line of a program; -X importtime tells of it.
+    program = "import sys; print('go', flush=True); from rainzmq.__main__ import run; sys.exit(run())"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "worker", "127.0.0.1:1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "go\n"
+        time.sleep(after_s)
+        process.send_signal(signal.SIGINT)
+        complained = process.communicate(timeout=10)[1]
+
+    assert "Traceback" not in complained
+    assert process.returncode != 0
 
 
 def test_ctrl_c_while_starting_leaves_nothing(home: Path, started: list[subprocess.Popen[str]]) -> None:

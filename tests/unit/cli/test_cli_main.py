@@ -271,7 +271,14 @@ def test_dashboard_options_are_accepted_and_answered(
 
 @pytest.mark.parametrize(
     ("program", "code", "why"),
-    [("no-such-program", 127, "was not found"), ("./file", 126, "not executable"), (".", 126, "a directory")],
+    [
+        ("no-such-program", 127, "was not found\n"),
+        ("./file", 126, "not executable; try: chmod +x ./file"),
+        (".", 126, "a directory"),
+        ("pipe.py", 127, "not found; to run this Python program: rainzmq local -- python pipe.py"),
+        ("./pipe.py", 126, "not executable; to run this Python program: rainzmq local -- python ./pipe.py"),
+        ("none.py", 127, "was not found\n"),
+    ],
 )
 def test_local_says_at_once_when_the_command_can_not_run(
     program: str,
@@ -283,6 +290,7 @@ def test_local_says_at_once_when_the_command_can_not_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
+    (tmp_path / "pipe.py").touch()
 
     assert main(["local", "--", program]) == code
     assert why in capsys.readouterr().err
