@@ -6,15 +6,18 @@ import atexit
 import itertools
 import logging
 import os
+import signal
 import socket
+import threading
 import time
+import warnings
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rainzmq.common.errors import RainException
+from rainzmq.common.errors import RainException, RainWarning
 from rainzmq.common.limits import DEFAULT_PORT
 from rainzmq.deploy.cpus import share_cpus
 from rainzmq.deploy.process import ChildProcess
@@ -31,6 +34,9 @@ HOST = "127.0.0.1"
 START_TIMEOUT_S = 30.0
 """A server or worker that is not ready by then counts as failed."""
 
+_WATCH_S = 0.2
+"""How often the processes are looked at while a client may wait for them."""
+
 _WORKER_STOP_S = 2.0
 _SERVER_STOP_S = 0.8
 
@@ -42,7 +48,8 @@ class LocalCluster:
     """A server and its workers as child processes, on loopback; the same as `rainzmq local`.
 
     Ends with `close()`, at the end of its `with` block, or with this interpreter, however that ends. Any
-    number of clusters may run at once on a machine. Its logs are kept in `$RAINZMQ_HOME/logs`.
+    number of clusters may run at once on a machine. Its logs are kept in `$RAINZMQ_HOME/logs`. From the first
+    `client()` on, a process that ends before its time gives a `RainWarning` with what it last said.
 
     Attributes:
         logdir: directory of the logs, one directory in it for each process.
@@ -60,7 +67,8 @@ class LocalCluster:
         """Starts the processes and returns when all of them accept work.
 
         Args:
-            workers: how many workers share `cpus`, or a list of the cpus of each; None is one worker.
+            workers: how many workers share `cpus`, or a list of the cpus of each; None is one worker. (The
+                command line differs: its `--workers 2` is the list [2], one worker with two cpus.)
             cpus: cpus of all workers together; None is all cpus of this machine.
             port: the server's port, 0 for any free one; None is 7210 if that is free, else any.
             config: TOML file for the workers (foreign subworkers); None for none.
@@ -76,6 +84,8 @@ class LocalCluster:
         self._workers: list[ChildProcess] = []
         self._worker_numbers = itertools.count(1)
         self._closed = False
+        self._ending = threading.Event()
+        self._watch: threading.Thread | None = None
         # With the time, because process ids come again and logs are kept.
         name = f"local-{socket.gethostname()}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_numbers)}"
         self.logdir = home() / "logs" / name
@@ -116,7 +126,7 @@ class LocalCluster:
 
     def _start_server(self, port: int) -> ChildProcess:
         arguments = ["server", "--listen", f"{HOST}:{port}", "--access-file", str(self.access_file)]
-        return ChildProcess("server", arguments, self.logdir / "server")
+        return ChildProcess("the server", arguments, self.logdir / "server")
 
     def _start_worker(self, cpus: int) -> ChildProcess:
         name = f"worker-{next(self._worker_numbers)}"
@@ -140,6 +150,7 @@ class LocalCluster:
         from rainzmq.client import Client
 
         self._check_open()
+        self._start_watch()
         return Client(str(self.access_file))
 
     def add_worker(self, cpus: int = 1) -> None:
@@ -178,6 +189,7 @@ class LocalCluster:
         if self._closed or os.getpid() != self._owner_pid:
             return
         self._closed = True
+        self._ending.set()
         for worker in self._workers:
             worker.terminate()
         deadline = time.monotonic() + _WORKER_STOP_S
@@ -185,6 +197,7 @@ class LocalCluster:
             worker.stop(deadline)
         if self._server is not None:
             self._server.stop(time.monotonic() + _SERVER_STOP_S)
+            self.access_file.unlink(missing_ok=True)  # a killed server left it
         _open_clusters.discard(self)
         atexit.unregister(self.close)
         if any(child.was_killed() for child in self._children()):
@@ -208,6 +221,38 @@ class LocalCluster:
     def _check_open(self) -> None:
         if self._closed:
             raise RainException(f"the cluster {self._address} is closed; make a new LocalCluster")
+
+    def _start_watch(self) -> None:
+        if self._watch is not None:
+            return
+        self._watch = threading.Thread(target=self._warn_of_failures, name="rainzmq-watch", daemon=True)
+        # The thread inherits the mask: signals are for the threads of the program.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._watch.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _warn_of_failures(self) -> None:
+        """Says once of each process that it ended, until the cluster is closed or its server is gone."""
+        told: set[ChildProcess] = set()
+        while not self._ending.wait(_WATCH_S):
+            # Workers end with their server, so it is the one to tell of.
+            ended = [child for child in self._children() if child.ended()]
+            ended = [self._server] if self._server in ended else [c for c in ended if c not in told]
+            if self._ending.is_set():
+                return
+            for child in ended:
+                told.add(child)
+                left = "" if self.is_usable() else self._what_now(child)
+                warnings.warn(child.failure() + left, RainWarning)
+            if self._server in told:
+                return
+
+    def _what_now(self, child: ChildProcess) -> str:
+        if child is self._server:
+            return "\nThe cluster is lost; make a new LocalCluster."
+        return "\nThe cluster has no worker left, so tasks wait; add_worker() starts another."
 
     def _abandon(self) -> None:
         for child in self._children():

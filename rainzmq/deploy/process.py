@@ -33,7 +33,7 @@ class ChildProcess:
     """One `rainzmq` process started from here.
 
     Attributes:
-        name: for people, such as `server` or `worker-1`.
+        name: for people, such as `the server` or `worker-1`.
         logdir: where it logs; `stderr.txt` there holds what it wrote to its stderr.
         pid: its process id.
     """
@@ -74,7 +74,7 @@ class ChildProcess:
                 os.close(stderr)
         except OSError as error:
             os.close(self._lifeline)
-            raise RainException(f"can not start the {name}: {error}") from error
+            raise RainException(f"can not start {name}: {error}") from error
         finally:
             os.close(reading)
         self.pid = self._popen.pid
@@ -104,7 +104,7 @@ class ChildProcess:
                 raise RainException(self.failure())
             if time.monotonic() > deadline:
                 raise RainException(
-                    f"the {self.name} was not ready within {timeout_s:g} s; "
+                    f"{self.name} was not ready within {timeout_s:g} s; "
                     f"its log is in {self.logdir}{self._tail()}"
                 )
             time.sleep(POLL_S)
@@ -113,9 +113,9 @@ class ChildProcess:
         """How the child ended and what it last wrote to stderr, for people."""
         code = self._popen.poll()
         if code is None:
-            return f"the {self.name} is running"
+            return f"{self.name} is running"
         how = f"exit code {code}" if code >= 0 else f"killed by signal {_signal_name(-code)}"
-        return f"the {self.name} ended ({how}); its log is in {self.logdir}{self._tail()}"
+        return f"{self.name} ended ({how}); its log is in {self.logdir}{self._tail()}"
 
     def terminate(self) -> None:
         """Asks the child to end (SIGTERM); does not wait."""

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 
 import psutil
 import pytest
 
-from rainzmq import Client, LocalCluster, RainException, blob, tasks
+from rainzmq import Client, LocalCluster, RainException, RainWarning, blob, tasks
 from rainzmq.transport.access import read_access
 
 
@@ -211,6 +212,46 @@ def test_data_of_a_killed_worker_go_with_the_cluster(home: Path) -> None:
         assert len(failures) == 1
         assert "killed by signal SIGKILL" in failures[0]
         assert cluster.is_usable()
+
+
+def _one_warning(caught: list[warnings.WarningMessage]) -> str:
+    deadline = time.monotonic() + 10
+    while not caught:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    [warning] = caught
+    assert warning.category is RainWarning
+    return str(warning.message)
+
+
+def test_death_of_the_only_worker_is_a_warning_that_says_what_to_do(home: Path) -> None:
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        LocalCluster(cpus=1) as cluster,
+        cluster.client() as client,
+    ):
+        warnings.simplefilter("always")
+        os.kill(client.get_server_info()["workers"][0]["pid"], signal.SIGKILL)
+
+        text = _one_warning(caught)
+        assert text.startswith("worker-1 ended (killed by signal SIGKILL); its log is in ")
+        assert str(cluster.logdir / "worker-1") in text
+        assert "no worker left, so tasks wait; add_worker() starts another" in text
+        cluster.add_worker()
+        assert _join(client, "a", "b") == "ab"
+
+
+def test_death_of_the_server_is_one_warning_and_leaves_no_access_file(home: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught, LocalCluster(cpus=1) as cluster:
+        warnings.simplefilter("always")
+        cluster.client().close()
+        os.kill(read_access(cluster.access_file).pid, signal.SIGKILL)
+
+        text = _one_warning(caught)
+        assert text.startswith("the server ended (killed by signal SIGKILL)")
+        assert "make a new LocalCluster" in text
+    assert len(caught) == 1
+    assert not cluster.access_file.exists()
 
 
 def test_files_of_the_current_directory_do_not_stand_in_for_modules(
