@@ -48,7 +48,7 @@ STEAL_MIN_S = 0.02
 """A worker whose backlog per cpu is under this is left alone, seconds."""
 
 
-def assign(ready: ReadyQueues, workers: Sequence[WorkerView]) -> Assignments:
+def assign(ready: ReadyQueues, workers: Sequence[WorkerView], now: float) -> Assignments:
     """Yield (task, worker) pairs for ready tasks, best first.
 
     The caller applies each pair (the task leaves the state `ready`, the worker's load grows) before it asks
@@ -68,7 +68,7 @@ def assign(ready: ReadyQueues, workers: Sequence[WorkerView]) -> Assignments:
         if best is None or best_request is None:
             return
         task = best[2]
-        worker = _place(task, workers, reserved)
+        worker = _place(task, workers, reserved, now)
         if worker is None:
             _reserve(best_request, workers, reserved)
             open_requests.remove(best_request)
@@ -109,7 +109,7 @@ def expected_s(task: TaskView) -> float:
     return UNMEASURED_S if mean is None else mean
 
 
-def retractions(workers: Sequence[WorkerView], ready: ReadyQueues) -> Iterator[TaskView]:
+def retractions(workers: Sequence[WorkerView], ready: ReadyQueues, now: float) -> Iterator[TaskView]:
     """Yield assigned tasks that an idle worker should rather have; none while tasks are ready."""
     idle = [worker for worker in workers if worker.load < worker.cpus]
     if not idle or len(workers) < 2 or ready:
@@ -118,8 +118,8 @@ def retractions(workers: Sequence[WorkerView], ready: ReadyQueues) -> Iterator[T
         victims = [worker for worker in workers if worker is not thief and worker.load > worker.cpus]
         if not victims:
             return
-        victim = max(victims, key=lambda worker: worker.backlog_s / worker.cpus)
-        if victim.backlog_s / victim.cpus < STEAL_MIN_S:
+        victim = max(victims, key=lambda worker: _behind_s(worker, now))
+        if _behind_s(victim, now) < STEAL_MIN_S:
             continue
         spare = thief.cpus - thief.load
         budget_s = (victim.backlog_s - thief.backlog_s) / 2
@@ -146,7 +146,7 @@ def _consumers(task: TaskView, limit: int) -> list[TaskView]:
 
 
 def _made_here(task: TaskView, worker: WorkerView) -> bool:
-    """Whether the worker is about to make all unfinished inputs of a fitting task, and has all large others."""
+    """Whether the worker is about to make all unfinished inputs of a fitting task, and has the large ones."""
     if task.state != "waiting" or not fits(task.body.request, worker):
         return False
     for item in task.inputs:
@@ -169,7 +169,9 @@ def _has_room(request: Request, task_s: float, worker: WorkerView) -> bool:
     return worker.backlog_s + task_s <= AHEAD_S * worker.cpus
 
 
-def _place(task: TaskView, workers: Sequence[WorkerView], reserved: set[int]) -> WorkerView | None:
+def _place(
+    task: TaskView, workers: Sequence[WorkerView], reserved: set[int], now: float
+) -> WorkerView | None:
     """The worker where the task would start first, None when none has room."""
     request = task.body.request
     task_s = expected_s(task)
@@ -180,7 +182,7 @@ def _place(task: TaskView, workers: Sequence[WorkerView], reserved: set[int]) ->
         if not fits(request, worker) or id(worker) in reserved or not _has_room(request, task_s, worker):
             continue
         busy = max(0, worker.load + request[0] - worker.cpus)
-        start_s = worker.backlog_s / worker.cpus if busy else 0.0
+        start_s = _behind_s(worker, now) if busy else 0.0
         for item in heavy:
             if worker not in item.holders and worker not in item.expected:
                 start_s += TRANSFER_S + max(item.size, 0) / BANDWIDTH_BYTES_PER_S
@@ -188,6 +190,13 @@ def _place(task: TaskView, workers: Sequence[WorkerView], reserved: set[int]) ->
         if best is None or key < best_key:
             best, best_key = worker, key
     return best
+
+
+def _behind_s(worker: WorkerView, now: float) -> float:
+    """How long a new task would wait on a busy worker, seconds: what its tasks are expected to take, and, as
+    expectations can be wrong, at least as long as nothing has come from it.
+    """
+    return worker.backlog_s / worker.cpus + max(0.0, now - worker.progress_at)
 
 
 def _reserve(request: Request, workers: Iterable[WorkerView], reserved: set[int]) -> None:

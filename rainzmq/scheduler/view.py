@@ -66,6 +66,7 @@ class WorkerView(Protocol):
     kinds: frozenset[str]
     load: int
     backlog_s: float
+    progress_at: float
 
     @property
     def tasks(self) -> Mapping[int, TaskView]: ...

@@ -53,7 +53,7 @@ from rainzmq.transport.control import ControlServer
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.loop import Loop
 from rainzmq.transport.net import advertised_host
-from rainzmq.transport.sockets import new_context
+from rainzmq.transport.sockets import new_context, raise_file_limit
 from rainzmq.transport.zap import Authenticator
 
 _log = logging.getLogger(__name__)
@@ -272,6 +272,7 @@ def run_server(options: ServerOptions) -> int:
     """
     # A signal while the server is made waits until it can end the server in order.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
+    raise_file_limit()
     server = Server(options)
     try:
         for number in _END_SIGNALS:

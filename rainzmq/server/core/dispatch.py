@@ -25,15 +25,15 @@ def schedule(state: ServerState) -> None:
     workers = state.schedulable()
     if not workers:
         return
-    for task, worker in policy.assign(state.ready, workers):
+    for task, worker in policy.assign(state.ready, workers, state.now):
         assert isinstance(task, TaskRecord)
         assert isinstance(worker, WorkerRecord)
-        task_assigned(task, worker)
+        task_assigned(state, task, worker)
     for worker in workers:
         for task in policy.send_ahead(worker):
             assert isinstance(task, TaskRecord)
-            task_assigned(task, worker)
-    for task in policy.retractions(workers, state.ready):
+            task_assigned(state, task, worker)
+    for task in policy.retractions(workers, state.ready, state.now):
         assert isinstance(task, TaskRecord)
         ask_back(task)
 

@@ -184,6 +184,7 @@ class WorkerRecord:
         tasks: assigned and running tasks, oldest first.
         load: cpus that these ask for, together.
         backlog_s: how long these take together, as far as is known.
+        progress_at: when a task of it finished last, or it got one after it had none.
         frontier: assigned tasks whose consumers have not been looked at for sending ahead, oldest first.
         objects: what it holds or is getting, by uid.
         deleting: objects that it was told to remove and has not confirmed.
@@ -207,6 +208,7 @@ class WorkerRecord:
         "name",
         "objects",
         "peer",
+        "progress_at",
         "solo",
         "state",
         "tasks",
@@ -230,6 +232,7 @@ class WorkerRecord:
         self.tasks: dict[int, TaskRecord] = {}
         self.load = 0
         self.backlog_s = 0.0
+        self.progress_at = now
         self.frontier: deque[TaskRecord] = deque()
         self.objects: dict[int, ObjectRecord] = {}
         self.deleting: set[int] = set()

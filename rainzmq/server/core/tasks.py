@@ -36,12 +36,14 @@ def input_finished(state: ServerState, task: TaskRecord) -> None:
         _make_ready(state, task)
 
 
-def task_assigned(task: TaskRecord, worker: WorkerRecord) -> None:
+def task_assigned(state: ServerState, task: TaskRecord, worker: WorkerRecord) -> None:
     """The policy gave a ready task to a worker, or one that waits for what that worker is about to make."""
     task.to(states.ASSIGNED)
     task.worker = worker
     task.retracting = False
     task.expected_s = policy.expected_s(task)
+    if not worker.load:
+        worker.progress_at = state.now
     worker.tasks[task.uid] = task
     worker.load += task.body.declared.cpus
     worker.backlog_s += task.expected_s
@@ -86,6 +88,7 @@ def task_finished(
     task.start_time = start_time
     task.duration_us = duration_us
     task.body.measured(duration_us / 1e6)
+    worker.progress_at = state.now
     session.unfinished -= 1
     state.counters.tasks_finished += 1
     for item, size in zip(task.outputs, sizes, strict=True):

@@ -317,8 +317,9 @@ class WorkerEngine:
         self._release(job)
         task = self.tasks.get(uid)
         if task is not None and task.job is job:
-            task.job = None
-            self._make_ready(task)
+            # What it stands behind takes longer than expected: another worker may have it sooner.
+            self._drop(task)
+            self._reports.current.retracted.append((uid, task.attempt))
 
     def _release(self, job: Job) -> None:
         """A job needs its cpus no more; one that was queued behind it on them runs from now on."""

@@ -19,8 +19,7 @@ def empty_report() -> m.Report:
 
 
 class Reports:
-    """Reports in the making. `current` is the one to append to; `add_bytes` begins another when it is full.
-    """
+    """Reports in the making: `current` is the one to append to, `add_bytes` begins another when full."""
 
     def __init__(self) -> None:
         self.current = empty_report()

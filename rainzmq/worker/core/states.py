@@ -4,7 +4,7 @@
 |---|---|---|
 | assigned task | fetching | some input is not here; the transfers' lists of waiting tasks lead to it |
 | assigned task | ready | inputs are here; it stands in the ready heap until cpus are free |
-| assigned task | running | a runner has its job, or has it queued |
+| assigned task | running | a runner has its job, or has it queued behind another |
 | assigned task | dropped | its outcome was reported, it was given back, or its session ended |
 | replica | expected | a transfer was asked for |
 | replica | stored | it is in the store |
@@ -23,7 +23,7 @@ STORED = "stored"
 TASK: dict[str, frozenset[str]] = {
     FETCHING: frozenset({READY, DROPPED}),
     READY: frozenset({RUNNING, DROPPED}),
-    RUNNING: frozenset({READY, DROPPED}),
+    RUNNING: frozenset({DROPPED}),
     DROPPED: frozenset(),
 }
 

@@ -49,6 +49,7 @@ class Worker:
     backlog_s: float = 0.0
     tasks: dict[int, Task] = field(default_factory=dict)
     frontier: deque[Task] = field(default_factory=deque)
+    progress_at: float = 0.0
 
 
 def place(tasks: list[Task], workers: list[Worker]) -> dict[int, str]:
@@ -57,7 +58,7 @@ def place(tasks: list[Task], workers: list[Worker]) -> dict[int, str]:
     for task in tasks:
         ready.push(task)
     placed = {}
-    for task, worker in policy.assign(ready, workers):
+    for task, worker in policy.assign(ready, workers, 0.0):
         task.state = "assigned"
         task.expected_s = policy.expected_s(task)
         worker.load += task.body.request[0]
@@ -129,7 +130,7 @@ def test_tasks_that_left_the_ready_state_are_skipped():
 
 def _once(ready: ReadyQueues, workers: list[Worker]) -> list[Any]:
     result = []
-    for task, worker in policy.assign(ready, workers):
+    for task, worker in policy.assign(ready, workers, 0.0):
         task.state = "assigned"
         result.append((task, worker))
     return result
@@ -147,7 +148,7 @@ def test_an_idle_worker_gets_the_newest_queued_tasks_of_the_fullest():
     full, idle = Worker("full"), Worker("idle")
     tasks = queued(full, 4)
     tasks[0].state = "running"
-    asked = list(policy.retractions([full, idle], ReadyQueues()))
+    asked = list(policy.retractions([full, idle], ReadyQueues(), 0.0))
     assert [task.uid for task in asked] == [3, 2]
 
 
@@ -156,9 +157,9 @@ def test_nothing_is_retracted_while_tasks_are_ready_or_for_little():
     queued(full, 4)
     ready = ReadyQueues()
     ready.push(Task(99))
-    assert list(policy.retractions([full, idle], ready)) == []
+    assert list(policy.retractions([full, idle], ready, 0.0)) == []
     queued(full, 4, mean_s=0.001)
-    assert list(policy.retractions([full, idle], ReadyQueues())) == []
+    assert list(policy.retractions([full, idle], ReadyQueues(), 0.0)) == []
 
 
 def test_running_tasks_and_tasks_that_do_not_fit_stay():
@@ -166,4 +167,20 @@ def test_running_tasks_and_tasks_that_do_not_fit_stay():
     for task in queued(full, 6):
         task.body = Body((2, "python"), 1.0)
     full.load = 12
-    assert list(policy.retractions([full, idle], ReadyQueues())) == []
+    assert list(policy.retractions([full, idle], ReadyQueues(), 0.0)) == []
+
+
+def test_a_worker_that_is_late_is_taken_from_whatever_its_tasks_were_expected_to_take():
+    full, idle = Worker("full"), Worker("idle")
+    tasks = queued(full, 3, mean_s=0.0001)
+    tasks[0].state = "running"
+    assert list(policy.retractions([full, idle], ReadyQueues(), 0.001)) == []
+    assert [task.uid for task in policy.retractions([full, idle], ReadyQueues(), 1.0)] == [2, 1]
+
+
+def test_a_task_does_not_go_behind_one_that_is_late():
+    late, busy = Worker("late", load=1, backlog_s=0.001), Worker("busy", load=1, backlog_s=0.01)
+    busy.progress_at = 1.0
+    ready = ReadyQueues()
+    ready.push(Task(1, Body(mean_s=0.001)))
+    assert [worker.name for _, worker in policy.assign(ready, [late, busy], 1.0)] == ["busy"]

@@ -231,16 +231,15 @@ def test_a_session_of_very_many_objects_ends_with_a_short_report():
     assert report.ended_sessions == [1]
 
 
-def test_a_job_given_back_by_its_runner_starts_again_with_other_cpus():
+def test_a_job_given_back_by_its_runner_is_the_servers_again():
     worker = Worker(cpus=1, pipeline=lambda cpus, session, key: 1)
     worker.told(assign({T[1]: [], T[2]: []}))
     first, second = worker.turn()[0]
-    worker.engine._pipeline = lambda cpus, session, key: 0
     worker.engine.handle(e.JobGivenBack(second.uid))
-    assert worker.turn()[0] == []
+    assert worker.turn()[1].retracted == [(T[2], 0)]
     worker.ends(first)
-    (again,), _ = worker.turn()
-    assert again.uid == second.uid
+    assert worker.engine.cpus.free == 1
+    assert worker.engine.tasks == {}
 
 
 def test_tasks_that_have_not_started_are_given_back_on_request():
