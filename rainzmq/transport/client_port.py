@@ -19,6 +19,7 @@ from rainzmq.protocol.messages.data import Data, FetchData, Offer
 from rainzmq.protocol.schema import ProtocolError
 from rainzmq.transport.exchange import PeerLostError
 from rainzmq.transport.keys import KeyPair
+from rainzmq.transport.listener import Listener
 from rainzmq.transport.loop import DRAIN_LIMIT, Loop, Timer
 from rainzmq.transport.port import (
     BAD_FRAMES_LIMIT,
@@ -30,7 +31,7 @@ from rainzmq.transport.port import (
     receive,
     send_now,
 )
-from rainzmq.transport.sockets import Context, bind_tcp, make_curve_server, set_common
+from rainzmq.transport.sockets import Context, make_curve_server, set_common
 from rainzmq.transport.transfer import Peer, Store
 
 OnRequest = Callable[["ClientPeer", Header, FetchData | Offer], None]
@@ -66,10 +67,11 @@ class ClientPort(Port):
         set_common(self._socket, frame_limit=CHUNK_BYTES, linger_ms=0, high_water=HIGH_WATER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         make_curve_server(self._socket, keys, domain)
+        self._listener = Listener(self._socket, loop)
 
     def bind(self, host: str, port: int = 0) -> int:
         """Listen on host and port (0: any free one); the port. RainException when that is not possible."""
-        port = bind_tcp(self._socket, host, port)
+        port = self._listener.bind(host, port)
         self.loop.add_reader(self._socket, self._on_readable)
         return port
 
@@ -79,6 +81,7 @@ class ClientPort(Port):
         if self._retry is not None:
             self._retry.cancel()
         self.loop.remove_reader(self._socket)
+        self._listener.close()
         self._socket.close()
 
     def send(self, peer: Peer, message: Any) -> None:

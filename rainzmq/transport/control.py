@@ -25,13 +25,13 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.limits import CONNECT_TIMEOUT_S, CONTROL_FRAME_LIMIT_BYTES
 from rainzmq.transport.access import Access
 from rainzmq.transport.keys import KeyPair
+from rainzmq.transport.listener import Listener
 from rainzmq.transport.loop import DRAIN_LIMIT, Loop, Timer
 from rainzmq.transport.net import format_address, probe
 from rainzmq.transport.sockets import (
     HANDSHAKE_LIMIT_MS,
     Context,
     Socket,
-    bind_tcp,
     make_curve_client,
     make_curve_server,
     set_common,
@@ -116,10 +116,11 @@ class ControlServer:
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         make_curve_server(self._socket, keys, domain)
         loop.add_reader(self._socket, self._on_readable)
+        self._listener = Listener(self._socket, loop)
 
     def bind(self, host: str, port: int) -> int:
         """Listen on host and port (0: any free one); the port. RainException when that is not possible."""
-        return bind_tcp(self._socket, host, port)
+        return self._listener.bind(host, port)
 
     def send(self, peer: bytes, frames: list[bytes]) -> bool:
         """Send frames to a peer, now or as soon as it takes them, in order.
@@ -162,6 +163,7 @@ class ControlServer:
         if self._retry is not None:
             self._retry.cancel()
         self._loop.remove_reader(self._socket)
+        self._listener.close()
         self._socket.close()
 
     def _on_readable(self) -> None:

@@ -23,13 +23,13 @@ from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.protocol.schema import ProtocolError
 from rainzmq.transport.exchange import PeerLostError
 from rainzmq.transport.keys import KeyPair, is_key
+from rainzmq.transport.listener import Listener
 from rainzmq.transport.loop import DRAIN_LIMIT, Loop, Timer
 from rainzmq.transport.net import advertised_host, format_address
 from rainzmq.transport.port import HIGH_WATER, TURN_BYTES, Port, frames_of, parse, receive, send_now
 from rainzmq.transport.sockets import (
     Context,
     Socket,
-    bind_tcp,
     make_curve_client,
     make_curve_server,
     set_common,
@@ -111,10 +111,11 @@ class DataPort(Port):
         self._pull = context.socket(zmq.PULL)
         set_common(self._pull, frame_limit=CHUNK_BYTES, linger_ms=0, high_water=HIGH_WATER)
         make_curve_server(self._pull, keys, domain)
+        self._listener = Listener(self._pull, loop)
 
     def bind(self, host: str, port: int = 0) -> int:
         """Listen on host and port (0: any free one); the port. RainException when that is not possible."""
-        port = bind_tcp(self._pull, host, port)
+        port = self._listener.bind(host, port)
         self.endpoint = Endpoint(advertised_host(host), port, self._keys.public)
         self.loop.add_reader(self._pull, self._on_readable)
         return port
@@ -146,6 +147,7 @@ class DataPort(Port):
         for peer in list(self._links):
             self._close_link(peer)
         self.loop.remove_reader(self._pull)
+        self._listener.close()
         self._pull.close()
 
     def send(self, peer: Peer, message: Any) -> None:

@@ -38,12 +38,15 @@ def new_context() -> Context:
     return context
 
 
-def raise_file_limit() -> None:
-    """Let this process have as many open files as it may: each connection and each stored file takes one."""
+def raise_file_limit() -> int:
+    """Let this process have as many open files as it may: each connection and each running program takes
+    some. Returns the limit it had, which is what its children should get.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Where it is refused the old limit stays, and running out of it is reported where it happens.
     with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard) if soft != hard else (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft
 
 
 def set_common(socket: Socket, *, frame_limit: int, linger_ms: int, high_water: int) -> None:

@@ -21,6 +21,7 @@ exits, and never takes over a fiftieth of the time.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import secrets
@@ -45,7 +46,10 @@ _END_TIMEOUT_S = 3.0
 _SWEEP_DELAY_S = 0.1
 _SWEEP_SHARE = 50  # between two sweeps at least so many times what the last one took
 
+_FREE_DESCRIPTORS = 64  # what starting a process and other threads may need meanwhile, generously
+
 _subreaper = False
+_file_limit: int | None = None
 
 
 class ProcessLoop(Protocol):
@@ -106,6 +110,12 @@ def become_subreaper() -> None:
     _subreaper = True
 
 
+def use_file_limit(limit: int) -> None:
+    """Give processes that are started from now on this soft limit of open files instead of this process's."""
+    global _file_limit
+    _file_limit = limit
+
+
 def spawn(
     loop: ProcessLoop,
     args: Sequence[str | bytes],
@@ -136,15 +146,17 @@ def spawn(
         os.sched_setaffinity(0, cpus)
     limits = _mark_limits(token)
     try:
-        popen = subprocess.Popen(
-            args,
-            cwd=cwd,
-            env={**env, RUN_VARIABLE: token},
-            stdin=subprocess.DEVNULL if stdin is None else stdin,
-            stdout=subprocess.DEVNULL if stdout is None else stdout,
-            stderr=subprocess.DEVNULL if stderr is None else stderr,
-            pass_fds=pass_fds,
-            start_new_session=True,
+        popen = _with_file_limit(
+            lambda: subprocess.Popen(
+                args,
+                cwd=cwd,
+                env={**env, RUN_VARIABLE: token},
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=subprocess.DEVNULL if stdout is None else stdout,
+                stderr=subprocess.DEVNULL if stderr is None else stderr,
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
         )
     finally:
         if before is not None:
@@ -327,6 +339,30 @@ def _stat_of(pid: int) -> list[bytes]:
             return file.read().rpartition(b")")[2].split()
     except OSError:
         return []
+
+
+def _with_file_limit(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """What `start` starts, with the limit of `use_file_limit`. It is inherited, unless this process has too
+    many files open to start anything under that limit: then it is set a moment later.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if _file_limit is None or _file_limit == soft:
+        return start()
+    lowest_free = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.close(lowest_free)
+    if lowest_free + _FREE_DESCRIPTORS < _file_limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_file_limit, hard))
+        try:
+            return start()
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    popen = start()
+    with suppress(OSError):  # it ended already
+        resource.prlimit(popen.pid, resource.RLIMIT_NOFILE, (_file_limit, hard))
+    return popen
 
 
 def _mark_limits(token: str) -> tuple[int, int] | None:

@@ -32,7 +32,7 @@ from rainzmq.transport.data import DataPort
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.loop import Loop
 from rainzmq.transport.net import local_address_towards
-from rainzmq.transport.sockets import Context, new_context
+from rainzmq.transport.sockets import Context, new_context, raise_file_limit
 from rainzmq.transport.zap import Authenticator
 from rainzmq.worker import processes
 from rainzmq.worker.builtin import BuiltinRunner
@@ -384,6 +384,7 @@ def run_worker(options: WorkerOptions) -> int:
     """
     # A signal while the worker is made waits until it can end the worker in order.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
+    processes.use_file_limit(raise_file_limit())
     worker = Worker(options)
     try:
         for number in _END_SIGNALS:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from rainzmq.transport.loop import Loop
+from rainzmq.worker import processes
 from rainzmq.worker.processes import Process, end, kill_tree, spawn
 
 
@@ -94,6 +97,26 @@ def test_only_chosen_descriptors_reach_a_program(loop: Loop, tmp_path: Path) -> 
         _, exits = run(loop, tmp_path, "sh", "-c", script, stdout=out.fileno(), pass_fds=(given.fileno(),))
     exits.wait()
     assert (tmp_path / "out").read_text() == "given\n"
+
+
+@pytest.mark.parametrize("files_open", [0, 300])
+def test_a_program_gets_the_limit_of_files_that_it_is_to_have(
+    loop: Loop, tmp_path: Path, files_open: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(processes, "_file_limit", None)
+    processes.use_file_limit(200)
+    os.mkfifo(tmp_path / "go")
+    with ExitStack() as opened:
+        for _ in range(files_open):
+            opened.enter_context(open("/dev/null"))
+        out = opened.enter_context(open(tmp_path / "out", "wb"))
+        _, exits = run(loop, tmp_path, "sh", "-c", "read _ < go; ulimit -Sn; ulimit -Hn", stdout=out.fileno())
+        (tmp_path / "go").write_text("\n")
+        exits.wait()
+    hard = "unlimited" if mine[1] == resource.RLIM_INFINITY else str(mine[1])
+    assert (tmp_path / "out").read_text().split() == ["200", hard]
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == mine
 
 
 def test_kill_ends_the_group_and_is_marked(loop: Loop, tmp_path: Path) -> None:
