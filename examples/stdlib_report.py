@@ -77,24 +77,23 @@ def merge_words(ctx, counters):
 @remote(auto_load=True)
 def report(ctx, metrics, frequent):
     """The report as text: the 20 largest packages and the 20 most frequent words."""
-    header = f"{'package':<18}{'files':>7}{'lines':>9}{'functions':>11}{'comments':>10}   longest function"
+    header = f"{'package':<18} {'files':>6}{'lines':>9}{'functions':>11}{'comments':>10}   longest function"
     rows = sorted(metrics.items(), key=lambda item: -item[1]["lines"])
     text = [header, "-" * len(header)]
     for package, row in rows[:20]:
         length, name = row["longest"]
         share = f"{100 * row['comments'] / max(row['lines'], 1):.1f} %"
         text.append(
-            f"{package[:17]:<18}{row['files']:>7}{row['lines']:>9}{row['functions']:>11}{share:>10}"
+            f"{package[:18]:<18} {row['files']:>6}{row['lines']:>9}{row['functions']:>11}{share:>10}"
             f"   {f'{name} ({length} lines)' if length else '-'}"
         )
     total = {column: sum(row[column] for _, row in rows) for column in ("files", "lines", "functions")}
-    text.append(f"{f'all {len(rows)}':<18}{total['files']:>7}{total['lines']:>9}{total['functions']:>11}")
+    text.append(f"{f'all {len(rows)}':<18} {total['files']:>6}{total['lines']:>9}{total['functions']:>11}")
     text += ["", "Most frequent words:"]
-    top = frequent.most_common(20)
+    top = [f"{word} {count}" for word, count in frequent.most_common(20)]
+    width = max(map(len, top), default=0)
     for start in range(0, len(top), 5):
-        text.append(
-            "  " + "".join(f"{f'{word} {count}':<18}" for word, count in top[start : start + 5]).rstrip()
-        )
+        text.append("  " + "  ".join(f"{entry:<{width}}" for entry in top[start : start + 5]).rstrip())
     return "\n".join(text) + "\n"
 
 
@@ -118,9 +117,17 @@ def source_files(limit):
     return [(path.relative_to(root).parts[0].removesuffix(".py"), path) for path in paths[:limit]]
 
 
+def positive(text):
+    """A number of at least 1; ValueError, which argparse reports, for anything else."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--limit", type=int, metavar="N", help="take only the first N files")
+    parser.add_argument("--limit", type=positive, metavar="N", help="take only the first N files")
     parser.add_argument(
         "--output",
         type=Path,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import statistics
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,18 @@ def test_iris_data_have_the_published_means() -> None:
         flowers = [[float(value.partition(":")[2]) for value in row[1:]] for row in rows if row[0] == species]
         assert len(flowers) == 50
         assert tuple(round(statistics.mean(column), 3) for column in zip(*flowers, strict=True)) == means
+
+
+def test_columns_of_the_report_stay_apart_whatever_is_in_them() -> None:
+    sys.path.insert(0, str(ROOT / "examples"))
+    try:
+        import stdlib_report
+    finally:
+        sys.path.remove(str(ROOT / "examples"))
+    row = {"files": 123456, "lines": 1, "comments": 0, "functions": 0, "longest": [0, ""]}
+    words = Counter({"MandatoryRelease" * 2: 5, "an": 5, "x": 4})
+
+    text = stdlib_report.report.function(None, {"a_package_with_a_long_name": row}, words)
+
+    assert "a_package_with_a_l 123456 " in text
+    assert f"{'MandatoryRelease' * 2} 5  an 5" in text
