@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
+
+_SHOWN_LABELS = 20
 
 
 class LabeledList(Generic[T]):
@@ -135,12 +138,13 @@ class LabeledList(Generic[T]):
         return zip(self.labels, self._data, strict=True)
 
     def index(self, label: Any) -> int:
-        """The position of a label; KeyError when it is not there."""
-        if self._labels is None:
-            raise KeyError(label)
+        """The position of a label; KeyError when it is not there, which tells the labels that are."""
         if self._positions is None:
-            self._positions = {name: i for i, name in enumerate(self._labels) if name is not None}
-        return self._positions[label]
+            self._positions = {name: i for i, name in enumerate(self._labels or ()) if name is not None}
+        try:
+            return self._positions[label]
+        except KeyError:
+            raise KeyError(self._no_label(label)) from None
 
     def __contains__(self, label: object) -> bool:
         if label is None or self._labels is None:
@@ -222,6 +226,13 @@ class LabeledList(Generic[T]):
         labels[where] = new.labels
         checked = LabeledList(data, labels)
         self._data, self._labels, self._positions = checked._data, checked._labels, None
+
+    def _no_label(self, label: Any) -> str:
+        names = [repr(name) for name in itertools.islice(self._positions or (), _SHOWN_LABELS + 1)]
+        if not names:
+            return f"no item is labelled {label!r}; none of the {len(self)} items has a label"
+        more = ", ..." if len(names) > _SHOWN_LABELS else ""
+        return f"no item is labelled {label!r}; the labels are {', '.join(names[:_SHOWN_LABELS])}{more}"
 
     def _relabel(self, labels: list[Any]) -> None:
         self._labels = labels if any(label is not None for label in labels) else None

@@ -152,3 +152,12 @@ def test_equality_is_by_items_and_labels() -> None:
 def test_what_is_not_there_is_an_error(key: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         abc()[key]
+
+
+def test_label_that_is_not_there_is_told_with_those_that_are() -> None:
+    with pytest.raises(KeyError, match="no item is labelled 'nope'; the labels are 'a', 'b'"):
+        LabeledList([1, 2, 3], labels=["a", None, "b"])["nope"]
+    with pytest.raises(KeyError, match="'x'; none of the 2 items has a label"):
+        LabeledList([1, 2])["x"]
+    with pytest.raises(KeyError, match=r"'l19', \.\.\."):
+        LabeledList(range(50), labels=[f"l{number}" for number in range(50)])["x"]
