@@ -12,7 +12,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rainzmq.client.active import get_active_session
 from rainzmq.client.checks import check_cpus, check_name, check_relative_path
@@ -288,7 +288,7 @@ class Program:
         self._body = self._pattern.body(cpus, name)
         self.name = name
 
-    def __call__(self, **fillings: Any) -> Task:
+    def __call__(self, *args: Any, **fillings: Any) -> Task:
         """A task of the active session. Keywords are the labels of the holes, values data objects or tasks;
         `name` is the task's name unless it is a hole.
 
@@ -299,15 +299,8 @@ class Program:
         name = None
         if "name" not in self._holes:
             name = fillings.pop("name", None)
-        missing = [label for label in self._holes if label not in fillings]
-        unknown = [label for label in fillings if label not in self._holes]
-        if missing:
-            raise TypeError(f"{self._title()} is called without its input {', '.join(map(repr, missing))}")
-        if unknown:
-            has = ", ".join(map(repr, self._holes)) or "none"
-            raise TypeError(
-                f"{self._title()} has no input {', '.join(map(repr, unknown))}; its inputs: {has}"
-            )
+        if args or fillings.keys() != self._holes.keys():
+            self._refuse(args, fillings)
         session = get_active_session()
         objects = self._pattern.inputs(session, fillings)
         task = Execute.__new__(Execute)
@@ -320,6 +313,20 @@ class Program:
             spec_config=self._pattern.config,
         )
         return task
+
+    def _refuse(self, args: tuple[Any, ...], fillings: Mapping[str, Any]) -> NoReturn:
+        faults = []
+        if args:
+            names = ", ".join(f"{label}=..." for label in self._holes) or "it has none"
+            faults.append(f"takes its inputs by name ({names}), not by position")
+        missing = [label for label in self._holes if label not in fillings]
+        if missing and not args:
+            faults.append(f"is called without its input {', '.join(map(repr, missing))}")
+        unknown = [label for label in fillings if label not in self._holes]
+        if unknown:
+            has = ", ".join(map(repr, self._holes)) or "none"
+            faults.append(f"has no input {', '.join(map(repr, unknown))}; its inputs: {has}")
+        raise TypeError(f"{self._title()} {', and '.join(faults)}")
 
     def _title(self) -> str:
         return "The program" if self.name is None else f"The program {self.name!r}"

@@ -264,6 +264,12 @@ def test_program_wants_its_holes_filled(a: DataObject) -> None:
         program(x=a)
     with pytest.raises(TypeError, match="has no input 'z'; its inputs: 'x', 'y'"):
         program(x=a, y=a, z=a)
+    with pytest.raises(TypeError, match="without its input 'y', and has no input 'z'"):
+        program(x=a, z=a)
+    with pytest.raises(TypeError, match=r"'both' takes its inputs by name \(x=\.\.\., y=\.\.\.\)"):
+        program(a)
+    with pytest.raises(TypeError, match=r"inputs by name \(it has none\)"):
+        Program("true")(a)
 
 
 def test_hole_needs_a_label_and_may_be_used_twice(a: DataObject) -> None:
