@@ -172,7 +172,16 @@ class Remote:
         try:
             self._signature.bind(None, *args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{self._title} {error}") from None
+            raise TypeError(f"{self._title} {error}; {self._usage()}") from None
+
+    def _usage(self) -> str:
+        context, *rest = self._signature.parameters.values()
+        if context.kind not in _POSITIONAL:
+            return f"it takes {self._signature} and gets the context by itself"
+        if not rest:
+            return f"it takes no arguments besides the context {context.name!r}, which it gets by itself"
+        signature = inspect.Signature([item.replace(annotation=item.empty) for item in rest])
+        return f"besides the context {context.name!r}, which it gets by itself, it takes {signature}"
 
     def _pickled(self, session: Session) -> PickledFunction:
         pickled: PickledFunction | None = session._functions.get(self)

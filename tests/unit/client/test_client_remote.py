@@ -92,12 +92,34 @@ def test_decorator_takes_options(session: Session) -> None:
         ((1,), {"z": 1}, "unexpected keyword argument 'z'"),
         ((1,), {"x": 1}, "multiple values for argument 'x'"),
         ((1,), {"ctx": 1}, "multiple values for argument 'ctx'"),
+        ((1, 2, 3), {}, r"besides the context 'ctx', which it gets by itself, it takes \(x.*\)$"),
     ],
 )
 def test_arguments_are_checked_at_the_call(session: Session, args: Any, kwargs: Any, text: str) -> None:
     with pytest.raises(TypeError, match=text):
         bare(*args, **kwargs)
     assert session.task_count == 0
+
+
+def test_function_with_a_forgotten_context_says_what_became_of_its_first_parameter(session: Session) -> None:
+    @remote
+    def add(a: Any, b: Any = 1) -> Any:
+        return a + b
+
+    @remote
+    def nothing(a: Any) -> Any:
+        return a
+
+    @remote
+    def everything(*args: Any) -> Any:
+        return args
+
+    with pytest.raises(TypeError, match=r"besides the context 'a', .* it takes \(b=1\)$"):
+        add(1, 2)
+    with pytest.raises(TypeError, match="no arguments besides the context 'a', which it gets by itself"):
+        nothing(1)
+    with pytest.raises(TypeError, match=r"it takes .* and gets the context by itself"):
+        everything(x=1)
 
 
 def test_all_kinds_of_parameters(session: Session) -> None:
