@@ -83,6 +83,10 @@ if TYPE_CHECKING:
     from rainzmq.deploy.local import LocalCluster
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     if name == "LocalCluster":
         return import_module("rainzmq.deploy.local").LocalCluster

@@ -172,3 +172,7 @@ def test_several_items_are_kept_and_unkept_at_once(session: Session) -> None:
     assert all(obj.is_kept() for obj in task.outputs)
     task.unkeep_outputs()
     assert not any(obj.is_kept() for obj in task.outputs)
+
+
+def test_dir_of_the_package_lists_its_names() -> None:
+    assert set(rainzmq.__all__) <= set(dir(rainzmq))
