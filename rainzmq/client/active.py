@@ -18,10 +18,12 @@ _default: Session | None = None
 
 
 def get_active_session() -> Session:
-    """The innermost session that was entered here, else the default one.
+    """The innermost session that was entered in this thread, else the default one.
 
     Raises:
-        RainException: there is none.
+        RainException: "No active session": there is none. Enter one by `with session:` or
+            `with session.bind_only():`, in each thread that makes tasks, or make one the default for all
+            threads by `session.set_as_default()`.
     """
     stack = _stack.get()
     if stack:

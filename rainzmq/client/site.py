@@ -14,8 +14,9 @@ Site = tuple[str, int]
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def user_site() -> Site | None:
-    """The innermost line of a caller outside of rainzmq, None when there is none.
+def user_site(made: object) -> Site | None:
+    """The innermost line of a caller outside of rainzmq, None when there is none. When users' classes are
+    derived from ours, their `__init__` is not where `made` is made but the line that calls it.
 
     Called for every task made, so no more than that is looked up or kept.
     """
@@ -23,6 +24,11 @@ def user_site() -> Site | None:
     while frame.f_code.co_filename.startswith(_PACKAGE):
         if frame.f_back is None:
             return None
+        frame = frame.f_back
+    while frame.f_code.co_name == "__init__" and frame.f_back is not None:
+        names = frame.f_code.co_varnames
+        if not names or frame.f_locals.get(names[0]) is not made:
+            break
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
 

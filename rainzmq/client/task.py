@@ -121,7 +121,7 @@ class Task:
         self._name = body.name if name is None else name
         self._hidden = hidden
         self._spec_config = spec_config
-        self._site: Site | None = user_site()
+        self._site: Site | None = user_site(self)
         self._batch = 0  # the submit it went with, 0 before
         self._state: TaskState | None = None
         self._info: TaskInfo | None = None
