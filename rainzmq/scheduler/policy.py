@@ -14,6 +14,7 @@ The alternative of binding tasks late, with no queue at all, costs a round trip 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import heapify, heappop, heapreplace
 
 from rainzmq.scheduler.ready import ReadyQueues
 from rainzmq.scheduler.view import Assignments, Request, TaskView, WorkerView
@@ -42,6 +43,9 @@ AHEAD_FETCH_BYTES = 64 << 10
 AHEAD_CONSUMERS = 2
 """Consumers of one task that are sent ahead, per cpu of the worker."""
 
+MAX_CANDIDATES = 4
+"""Inputs whose holders are looked at for placing their reader, largest first, and holders of each."""
+
 _ON_WORKER = ("assigned", "running")
 
 STEAL_MIN_S = 0.02
@@ -55,6 +59,7 @@ def assign(ready: ReadyQueues, workers: Sequence[WorkerView], now: float) -> Ass
     for the next one. Ends when no ready task fits anywhere.
     """
     reserved: set[int] = set()
+    least_loaded: dict[Request, _LeastLoaded] = {}
     open_requests = ready.requests()
     while open_requests:
         best: tuple[int, int, TaskView] | None = None
@@ -68,7 +73,10 @@ def assign(ready: ReadyQueues, workers: Sequence[WorkerView], now: float) -> Ass
         if best is None or best_request is None:
             return
         task = best[2]
-        worker = _place(task, workers, reserved, now)
+        least = least_loaded.get(best_request)
+        if least is None:
+            least = least_loaded[best_request] = _LeastLoaded(best_request, workers, reserved, now)
+        worker = _place(task, least)
         if worker is None:
             _reserve(best_request, workers, reserved)
             open_requests.remove(best_request)
@@ -169,26 +177,68 @@ def _has_room(request: Request, task_s: float, worker: WorkerView) -> bool:
     return worker.backlog_s + task_s <= AHEAD_S * worker.cpus
 
 
-def _place(
-    task: TaskView, workers: Sequence[WorkerView], reserved: set[int], now: float
-) -> WorkerView | None:
-    """The worker where the task would start first, None when none has room."""
-    request = task.body.request
+class _LeastLoaded:
+    """The workers that fit a request, the one where a task would start first on top.
+
+    Loads only grow while tasks are assigned, so a stale entry of the heap is a lower bound: it is brought
+    up to date when it comes up. A worker without room has none for the rest of the round.
+    """
+
+    def __init__(
+        self, request: Request, workers: Sequence[WorkerView], reserved: set[int], now: float
+    ) -> None:
+        self.request = request
+        self.reserved = reserved
+        self._now = now
+        self._heap = [(self.key(w), index, w) for index, w in enumerate(workers) if fits(request, w)]
+        heapify(self._heap)
+
+    def key(self, worker: WorkerView) -> tuple[float, float]:
+        """When a task would start there, seconds from now, and how full the worker is."""
+        busy = worker.load + self.request[0] > worker.cpus
+        return (_behind_s(worker, self._now) if busy else 0.0, worker.load / worker.cpus)
+
+    def takes(self, worker: WorkerView, task_s: float) -> bool:
+        """Whether a task that takes so long may be assigned to a worker now."""
+        return id(worker) not in self.reserved and _has_room(self.request, task_s, worker)
+
+    def best(self, task_s: float) -> WorkerView | None:
+        """The least loaded worker that has room for a task; None without one."""
+        heap = self._heap
+        while heap:
+            old, index, worker = heap[0]
+            key = self.key(worker)
+            if key != old:
+                heapreplace(heap, (key, index, worker))
+            elif self.takes(worker, task_s):
+                return worker
+            else:
+                heappop(heap)
+        return None
+
+
+def _place(task: TaskView, least: _LeastLoaded) -> WorkerView | None:
+    """The worker where the task would start first, of those that hold its inputs and the least loaded one;
+    None when none of them has room.
+    """
     task_s = expected_s(task)
-    best: WorkerView | None = None
-    best_key = (0.0, 0.0)
+    best = least.best(task_s)
     heavy = [item for item in task.inputs if item.holders or item.expected]
-    for worker in workers:
-        if not fits(request, worker) or id(worker) in reserved or not _has_room(request, task_s, worker):
-            continue
-        busy = max(0, worker.load + request[0] - worker.cpus)
-        start_s = _behind_s(worker, now) if busy else 0.0
+    if not heavy:
+        return best
+    candidates = {} if best is None else {id(best): best}
+    for item in sorted(heavy, key=lambda item: -item.size)[:MAX_CANDIDATES]:
+        for worker in (*item.holders, *item.expected)[:MAX_CANDIDATES]:
+            if fits(least.request, worker) and least.takes(worker, task_s):
+                candidates[id(worker)] = worker
+    best_key: tuple[float, float] | None = None
+    for worker in candidates.values():
+        start_s, load = least.key(worker)
         for item in heavy:
             if worker not in item.holders and worker not in item.expected:
                 start_s += TRANSFER_S + max(item.size, 0) / BANDWIDTH_BYTES_PER_S
-        key = (start_s, worker.load / worker.cpus)
-        if best is None or key < best_key:
-            best, best_key = worker, key
+        if best_key is None or (start_s, load) < best_key:
+            best, best_key = worker, (start_s, load)
     return best
 
 
