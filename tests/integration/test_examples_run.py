@@ -85,3 +85,33 @@ def test_first_command_of_the_readme(home: Path, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "Most frequent words:" in result.stdout
     assert (tmp_path / "stdlib_report.txt").exists()
+
+
+def _pieces(page: str) -> list[str]:
+    """The sections of a page as programs: its first piece of Python, then those of the section."""
+    first, *sections = re.split(r"^## ", (ROOT / page).read_text(), flags=re.MULTILINE)
+    start = _python(first)
+    return [f"{start}\n{_python(section)}" for section in sections if _python(section)]
+
+
+def _python(text: str) -> str:
+    return "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.parametrize("page", ["docs/user_guide.md", "README.md"])
+def test_code_of_the_page_prints_what_its_comments_say(
+    page: str, shared_cluster: LocalCluster, tmp_path: Path
+) -> None:
+    programs = _pieces(page)
+    assert programs
+    for program in programs:
+        result = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=60,
+            env={**os.environ, "RAINZMQ_SERVER": str(shared_cluster.access_file)},
+        )
+        assert result.returncode == 0, f"{program}\n{result.stderr}"
+        assert result.stdout.splitlines() == re.findall(r"^ *print\(.*\)  # (.*)$", program, re.MULTILINE)
