@@ -355,11 +355,12 @@ class ObjectStore:
         assert content.name is not None
         return os.path.join(self.objects_dir, content.name)
 
-    def _full(self, error: OSError, size: int) -> Exception:
+    def _full(self, error: OSError, size: int, is_all: bool = True) -> Exception:
         """The error to raise for one of the disk's: `StoreFull` if it has no room, else the error itself."""
         if error.errno not in _FULL:
             return error
         have = shutil.disk_usage(self.root).free
+        least = "" if is_all else "at least "
         return StoreFull(
-            f"the store at {self.root} is full: need {format_size(size)}, have {format_size(have)}"
+            f"the store at {self.root} is full: need {least}{format_size(size)}, have {format_size(have)}"
         )

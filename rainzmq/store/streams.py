@@ -138,10 +138,11 @@ class Sink:
         is_directory: bool,
         temporary: str,
         place: Callable[[bytes | str, bytes], int],
-        translate: Callable[[OSError, int], Exception],
+        translate: Callable[[OSError, int, bool], Exception],
     ) -> None:
         """`temporary` is a path nothing is at. `place(content or path, digest)` takes the result over and
-        returns its size; `translate(error, bytes)` makes the error to raise from one of the disk's.
+        returns its size; `translate(error, bytes, is_all)` makes the error to raise from one of the disk's; without
+        `is_all` more bytes were to come.
         """
         self.position = 0
         self._temporary = temporary
@@ -158,7 +159,8 @@ class Sink:
         try:
             self._write(data)
         except OSError as error:
-            raise self._translate(error, self.position + len(data)) from error
+            self.abort()  # what there is room for is told without it
+            raise self._translate(error, self.position + len(data), False) from error
         self._state.update(data)
         self.position += len(data)
 
@@ -193,7 +195,7 @@ class Sink:
             content = self._temporary if self._memory is None else bytes(self._memory)
             result = self._place(content, digest)
         except OSError as error:
-            raise self._translate(error, size) from error
+            raise self._translate(error, size, True) from error
         self._done = True
         return result
 

@@ -16,7 +16,8 @@ import stat
 from contextlib import suppress
 
 from rainzmq.common.errors import RainException
-from rainzmq.common.trees import ArchiveError, check_tree, copy_file, copy_tree, remove_tree
+from rainzmq.common.room import is_full, no_room
+from rainzmq.common.trees import ArchiveError, check_tree, copy_file, copy_tree, remove_tree, tree_size
 
 
 class Sandbox:
@@ -99,18 +100,33 @@ class Sandbox:
     def copy(self, source: str, is_directory: bool) -> str:
         """A copy of a file or directory as a new result; its path. OSError when it can not be read."""
         target = self.new_result()
-        if is_directory:
-            copy_tree(source, target, writable=True)
-        else:
-            copy_file(source, target)
+        try:
+            if is_directory:
+                copy_tree(source, target, writable=True)
+            else:
+                copy_file(source, target)
+        except OSError as error:
+            if is_full(error):
+                size = tree_size(source) if is_directory else os.path.getsize(source)
+                raise _does_not_fit(target, size) from None
+            raise
         return target
 
     def write(self, data: bytes | memoryview) -> str:
         """A new result file with this content; its path."""
         target = self.new_result()
-        with open(target, "xb") as file:
-            file.write(data)
+        try:
+            with open(target, "xb") as file:
+                file.write(data)
+        except OSError as error:
+            if is_full(error):
+                raise _does_not_fit(target, memoryview(data).nbytes) from None
+            raise
         return target
+
+    def describe_room(self) -> str:
+        """What to tell of a task that found the disk full while it wrote something itself."""
+        return no_room(self._base, tree_size(self._work), at_least=True)
 
     def is_staged(self, path: str) -> bool:
         """The path is a result of the running task."""
@@ -153,6 +169,12 @@ class Sandbox:
         if self._work:
             _remove(self._work)
             self._work = ""
+
+
+def _does_not_fit(target: str, needed_bytes: int) -> RainException:
+    """The error for a result that the disk is too full for; what is there of it is removed."""
+    _remove(target)
+    return RainException(f"A result can not be stored: {no_room(target, needed_bytes)}")
 
 
 def _remove(path: str) -> None:

@@ -14,6 +14,7 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.ids import ID
 from rainzmq.common.limits import INFO_LIMIT_BYTES
 from rainzmq.common.pycall import CallBody, Calls, decode_body
+from rainzmq.common.room import is_full
 from rainzmq.common.specs import ObjectInfo, ObjectSpec
 from rainzmq.common.states import DataType
 from rainzmq.protocol.messages.subworker import SubworkerInput, SubworkerTask, TaskResult
@@ -67,6 +68,8 @@ class Tasks:
         except BaseException as error:  # SystemExit and KeyboardInterrupt of a task are its failures, too
             self._end_if_forked()
             result.ok, result.outputs, result.error = False, [], describe(error)
+            if is_full(error):
+                result.error += f"\n{self._sandbox.describe_room()}"
             with suppress(RainException):
                 result.user = context.info_user()
             keep.clear()

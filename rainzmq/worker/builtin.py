@@ -9,6 +9,7 @@ whatever it did.
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ import msgpack
 
 from rainzmq.common.archive import ArchiveError
 from rainzmq.common.limits import MEMORY_OBJECT_BYTES
+from rainzmq.common.room import is_full
 from rainzmq.common.trees import TreeCancelled, remove_tree
 from rainzmq.store import ObjectStore
 from rainzmq.worker import filework
@@ -152,8 +154,10 @@ class BuiltinRunner:
         except TreeCancelled:
             _log.debug("task %d was killed while files were copied", attempt.job.uid)
         except (TaskFault, ArchiveError, OSError) as error:
-            needed = sum(item.size for item in attempt.job.inputs)
-            outcome = attempt.failed(f"{_NAMES[attempt.job.method]}: {describe(error, needed)}")
+            remove_tree(temporary)  # what there is room for is told without it
+            needed = filework.needed_bytes(attempt.job) if is_full(error) else 0
+            reason = describe(error, needed, os.path.dirname(temporary))
+            outcome = attempt.failed(f"{_NAMES[attempt.job.method]}: {reason}")
         except Exception:  # an exception in a thread would be lost, and the task would never end
             _log.exception("built-in task %s", attempt.job.method)
             outcome = attempt.failed(f"an error of rainzmq itself:\n{traceback.format_exc()}")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-import shutil
 import time
 
 from rainzmq.common.errors import RainException
-from rainzmq.common.units import format_size
+from rainzmq.common.room import is_full, no_room
 from rainzmq.worker.core.jobs import CANCELLED, FAILED, FINISHED, Job, Outcome, Produced
 
 
@@ -57,28 +55,19 @@ class Attempt:
         )
 
 
-def describe(error: Exception, needed_bytes: int = 0) -> str:
+def describe(error: Exception, needed_bytes: int = 0, where: str = "") -> str:
     """What to tell of an error of the disk, of a tree or of a task.
 
-    `needed_bytes` is used when there is no room.
+    `needed_bytes` (0: not known) and `where`, a path on the disk, are used when there is no room.
     """
     if isinstance(error, OSError) and error.errno is not None:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _no_room(error, needed_bytes)
-        where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}"
+        place = error.filename or where
+        if is_full(error) and place:
+            return no_room(place, needed_bytes, at_least=not needed_bytes)
+        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
     if isinstance(error, (TaskFault, RainException)):
         return str(error)
     return f"{type(error).__name__}: {error}"
-
-
-def _no_room(error: OSError, needed_bytes: int) -> str:
-    where = error.filename
-    try:
-        have = format_size(shutil.disk_usage(where).free) if where else "too little"
-    except OSError:
-        have = "too little"
-    return f"no room on the disk: need {format_size(needed_bytes)}, have {have}"
 
 
 def split_inner_path(path: str) -> list[str]:

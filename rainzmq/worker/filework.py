@@ -17,6 +17,7 @@ from contextlib import suppress
 import msgpack
 
 from rainzmq.common.limits import MEMORY_OBJECT_BYTES
+from rainzmq.common.room import is_full, no_room
 from rainzmq.common.trees import (
     TreeCancelled,
     append_file,
@@ -24,9 +25,11 @@ from rainzmq.common.trees import (
     copy_tree,
     is_inside,
     remove_tree,
+    tree_size,
 )
 from rainzmq.protocol.messages.shared import ObjectMeta
 from rainzmq.store import ObjectStore
+from rainzmq.store.streams import write_all
 from rainzmq.worker.core.jobs import Job, Produced
 from rainzmq.worker.faults import Attempt, TaskFault, split_inner_path
 
@@ -42,7 +45,7 @@ def concat(attempt: Attempt, store: ObjectStore, temporary: str) -> list[Produce
             _check_alive(attempt)
             path = store.path(item.uid)
             if path is None:
-                out.write(store.read(item.uid))
+                write_all(out.fileno(), store.read(item.uid))
             else:
                 append_file(path, out, cancelled=attempt.is_cancelled)
     return [Produced(path=temporary)]
@@ -86,20 +89,21 @@ def store_object(attempt: Attempt, store: ObjectStore, temporary: str) -> list[P
             )
     elif os.path.isdir(path):
         raise TaskFault(f"{path} is a directory; give the path of the file in it")
+    parent = os.path.dirname(path)
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(parent, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise TaskFault(f"{path} needs directories, but {error.filename} is a file") from None
-    beside = os.path.join(
-        os.path.dirname(path), f".{os.path.basename(path)[:100]}.{secrets.token_hex(4)}.part"
-    )
+    beside = os.path.join(parent, f".{os.path.basename(path)[:100]}.{secrets.token_hex(4)}.part")
     try:
         _write_input(item, store, beside, None, attempt)
         _check_alive(attempt)
         os.rename(beside, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             remove_tree(beside)
+        if is_full(error):  # not on the disk of this worker's data
+            raise TaskFault(f"{parent}: {no_room(parent, item.size)}") from None
         raise
     return []
 
@@ -164,6 +168,19 @@ METHODS: dict[str, Work] = {
 """The function of each method that always runs in a thread."""
 
 
+def needed_bytes(job: Job) -> int:
+    """How much a job that does not fit would have written, 0 when that is not known."""
+    if job.method == "slice_directory":
+        return 0
+    if job.method not in ("load", "load_dir"):
+        return sum(item.size for item in job.inputs)
+    try:
+        path = _absolute_path(job)
+        return tree_size(path) if os.path.isdir(path) else os.path.getsize(path)
+    except (TaskFault, OSError):
+        return 0
+
+
 def make_parents(root: str, parts: list[str], path: str) -> None:
     """Make the directories `parts` below `root`. Raises `TaskFault` when a file or link, which is not
     followed, is on the way to `path`.
@@ -188,7 +205,7 @@ def _write_input(
     if path is None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(target, flags, 0o666 if mode is None else mode), "wb", buffering=0) as out:
-            out.write(store.read(item.uid))
+            write_all(out.fileno(), store.read(item.uid))
     elif item.is_directory:
         if os.path.islink(target):
             raise FileExistsError(17, "a symlink is there", target)

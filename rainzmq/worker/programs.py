@@ -24,8 +24,10 @@ from typing import IO, Protocol
 from rainzmq.common.archive import ArchiveError
 from rainzmq.common.ids import id_of
 from rainzmq.common.limits import MEMORY_OBJECT_BYTES
-from rainzmq.common.trees import TreeCancelled, remove_tree
+from rainzmq.common.room import free_bytes, no_room
+from rainzmq.common.trees import TreeCancelled, remove_tree, tree_size
 from rainzmq.store import ObjectStore
+from rainzmq.store.streams import write_all
 from rainzmq.worker.core.jobs import CRASHED, FAILED, Job, Outcome, Produced
 from rainzmq.worker.faults import Attempt, TaskFault, describe
 from rainzmq.worker.processes import Process, ProcessLoop, end, kill_tree, spawn
@@ -34,6 +36,7 @@ from rainzmq.worker.sandbox import ProgramPlan, Sandbox, plan_of
 _log = logging.getLogger(__name__)
 
 _TAIL_BYTES = 8 << 10
+_FULL_BELOW_BYTES = 64 << 10
 _THREADS = 2
 
 
@@ -138,7 +141,7 @@ class ProgramRunner:
                 self._spawn(run)
                 return
             except (TaskFault, OSError) as error:
-                problem = describe(error)
+                problem = describe(error, _input_bytes(run), str(self._scratch))
         if run.attempt.cancelled:
             self._finish(run, run.attempt.cancelled_outcome())
         else:
@@ -179,7 +182,7 @@ class ProgramRunner:
         if path is not None:
             return open(path, "rb", buffering=0)
         file = self._nameless()
-        file.write(self._store.read(item.uid))
+        write_all(file.fileno(), self._store.read(item.uid))
         file.seek(0)
         return file
 
@@ -218,8 +221,8 @@ class ProgramRunner:
             try:
                 return run.attempt.finished(run.sandbox.collect(partial(_stdout_of, run)))
             except (TaskFault, ArchiveError, OSError) as fault:
-                error = f"{name} ended, but {describe(fault)}"
-        return run.attempt.failed(error + _tails(run), kind, damaged)
+                error = f"{name} ended, but {describe(fault, where=run.sandbox.path)}"
+        return run.attempt.failed(error + _tails(run) + _fullness(run), kind, damaged)
 
     def _finish(self, run: _Run, outcome: Outcome) -> None:
         """Give the outcome, from within which outputs are taken over; then remove the rest."""
@@ -244,8 +247,27 @@ def _prepare(run: _Run) -> str | None:
     except TreeCancelled:
         return "killed"
     except (TaskFault, ArchiveError, OSError) as error:
-        return describe(error, sum(item.size for item in run.job.inputs))
+        run.sandbox.remove()  # what there is room for is told without it
+        return describe(error, _input_bytes(run), run.sandbox.path)
     return None
+
+
+def _input_bytes(run: _Run) -> int:
+    return sum(item.size for item in run.job.inputs)
+
+
+def _fullness(run: _Run) -> str:
+    """A line that says so when a program failed on a full disk; many fail without a word then."""
+    where = run.sandbox.path
+    try:
+        if free_bytes(where) > _FULL_BELOW_BYTES:
+            return ""
+        written = tree_size(where) + sum(
+            os.fstat(file.fileno()).st_size for file in (run.stdout, run.stderr) if file is not None
+        )
+        return f"\nThere is {no_room(where, written, at_least=True)}"
+    except OSError:  # of a directory that the program locked
+        return ""
 
 
 def _removed_quickly(sandbox: Sandbox) -> bool:

@@ -24,6 +24,7 @@ from rainzmq.common.limits import MEMORY_OBJECT_BYTES
 from rainzmq.common.trees import check_tree, copy_file, copy_tree, is_inside, remove_tree
 from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate
 from rainzmq.store import ObjectStore
+from rainzmq.store.streams import write_all
 from rainzmq.worker.core.jobs import Job, Produced
 from rainzmq.worker.faults import TaskFault, split_inner_path
 from rainzmq.worker.filework import make_parents
@@ -276,7 +277,7 @@ def _parts_of(path: str) -> list[str]:
 def _write_file(path: str, data: bytes | memoryview, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        os.write(descriptor, data)
+        write_all(descriptor, data)
     finally:
         os.close(descriptor)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -158,6 +159,31 @@ def test_system_exit_is_a_failure_with_its_code(bench: Bench) -> None:
 
     assert "SystemExit: 3" in bench.error(leave)
     assert "exit with code 3" in bench.error(leave)
+
+
+def test_a_result_that_the_disk_is_too_full_for_is_told_with_need_and_have(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    def make(ctx: Context) -> bytes:
+        return bytes(3 << 20)
+
+    monkeypatch.setattr("rainzmq.subworker.sandbox.open", full, raising=False)
+    words = r"no room on the disk: need 3 MiB, have \d.*B"
+    assert re.fullmatch(f"A result can not be stored: {words}", bench.error(make, [output()]))
+
+
+def test_a_task_that_finds_the_disk_full_itself_is_told_what_there_is(bench: Bench) -> None:
+    def write(ctx: Context) -> None:
+        with open("file", "wb") as file:
+            file.write(bytes(3000))
+        raise OSError(28, "No space left on device")
+
+    error = bench.error(write)
+    assert "\nOSError: [Errno 28] No space left on device\n" in error
+    assert re.search(r"no room on the disk: need more than 2.93 KiB, have \d.*B$", error)
 
 
 def test_keyboard_interrupt_is_a_failure(bench: Bench) -> None:

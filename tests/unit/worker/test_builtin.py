@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import queue
+import re
+import resource
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -421,6 +423,42 @@ def test_a_full_disk_is_told_with_need_and_have(
 
     monkeypatch.setitem(filework.METHODS, "store", full)
     assert "no room on the disk: need 97.7 KiB, have " in bench.error("store", ["/x"], bench.blob(BIG))
+
+
+def fail_to_join(*_: Any, **__: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_told_with_need_and_have_whatever_noticed_it(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("append_file", "copy_file"):
+        monkeypatch.setattr(filework, name, fail_to_join)
+    words = r"no room on the disk: need 195 KiB, have \d.* .?i?B$"
+    assert re.search(words, bench.error("concat", None, bench.blob(BIG), bench.blob(BIG)))
+    (tmp_path / "file").write_bytes(2 * BIG)
+    assert re.search(words, bench.error("load", [str(tmp_path / "file")]))
+    target = tmp_path / "there"
+    error = bench.error("store", [str(target / "x")], bench.blob(2 * BIG))
+    assert re.search(f"Store: {target}: {words}", error)
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file gets larger than 50,000 bytes: the write that would exceed it is cut short, the next fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_write_that_the_disk_cuts_short_fails_the_task(bench: Bench, tmp_path: Path) -> None:
+    small = bench.blob(bytes(60_000))
+    assert "File too large" in bench.error("concat", None, small, small)
+    assert "File too large" in bench.error("make_directory", ["a"], small)
+    assert "File too large" in bench.error("store", [str(tmp_path / "x")], small)
+    assert not (tmp_path / "x").exists()
 
 
 def test_closing_stops_everything_without_outcomes(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ These run short programs.
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -279,6 +280,25 @@ class TestHowItFails:
     def test_standard_output_is_told_when_standard_error_is_empty(self, bench: Bench) -> None:
         assert bench.error("echo out; exit 1").endswith("exit code 1\nStandard output:\nout")
         assert bench.error("exit 1", outputs=(None,)).endswith("It wrote nothing to its standard error.")
+
+    def test_a_program_that_fails_on_a_full_disk_says_so(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert "disk" not in bench.error("exit 1")
+        monkeypatch.setattr("rainzmq.common.room.free_bytes", lambda where: 0)
+        monkeypatch.setattr("rainzmq.worker.programs.free_bytes", lambda where: 0)
+        error = bench.error("head -c 2000 /dev/zero > file; echo 123456789; exit 1", outputs=(None,))
+        assert error.endswith("\nThere is no room on the disk: need more than 1.96 KiB, have 0 B")
+
+    def test_an_input_that_the_disk_cuts_short_does_not_reach_the_program(self, bench: Bench) -> None:
+        data = bench.blob(bytes(60_000))
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+        try:
+            assert "File too large" in bench.error("true", inputs=((data, "a", False),))
+            assert "File too large" in bench.error("true", inputs=((data, None),), stdin=0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     def test_a_signal_is_named(self, bench: Bench) -> None:
         assert "the command was killed by signal SIGSEGV" in bench.error("kill -SEGV $$")
