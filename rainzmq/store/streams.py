@@ -141,8 +141,8 @@ class Sink:
         translate: Callable[[OSError, int, bool], Exception],
     ) -> None:
         """`temporary` is a path nothing is at. `place(content or path, digest)` takes the result over and
-        returns its size; `translate(error, bytes, is_all)` makes the error to raise from one of the disk's; without
-        `is_all` more bytes were to come.
+        returns its size; `translate(error, bytes, is_all)` makes the error to raise from one of the
+        disk's; without `is_all` more bytes were to come.
         """
         self.position = 0
         self._temporary = temporary

@@ -226,8 +226,8 @@ def test_a_full_disk_says_what_it_needs_and_what_there_is(tmp_path: Path) -> Non
         with pytest.raises(StoreFull, match=r"disk/store is full: need 3 MiB, have .+"):
             store.put(A, bytes(3 << 20))
         sink = store.open_sink(A, False)
+        sink.write(bytes(512 << 10))
         with pytest.raises(StoreFull, match=r"need at least 4 MiB, have 1 MiB"):
-            sink.write(bytes(512 << 10))
             sink.write(bytes((4 << 20) - (512 << 10)))
         sink.abort()
         (tmp_path / "file").write_bytes(bytes(3 << 20))
