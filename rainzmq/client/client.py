@@ -19,7 +19,7 @@ from rainzmq.client.checks import check_name
 from rainzmq.client.connection import Connection
 from rainzmq.client.datalink import Channel, DataLink, Sink
 from rainzmq.client.dataobj import DataObject, Snapshot
-from rainzmq.client.news import flatten
+from rainzmq.client.news import flatten, target_errors
 from rainzmq.client.session import Session
 from rainzmq.client.task import Task
 from rainzmq.common.archive import unpack_tree
@@ -160,6 +160,12 @@ class Client:
 
     def _download(self, obj: DataObject, ticket: bytes, target: str | None) -> DataInstance:
         """The content of an object that the relay has, in memory or at `target`."""
+        if target is None:
+            return self._download_to(obj, ticket, None)
+        with target_errors(obj, target):
+            return self._download_to(obj, ticket, target)
+
+    def _download_to(self, obj: DataObject, ticket: bytes, target: str | None) -> DataInstance:
         assert obj._info is not None
         uid = obj.id.uid
         if obj.data_type is DataType.DIRECTORY:

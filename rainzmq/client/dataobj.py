@@ -41,6 +41,7 @@ class DataObject:
         "_payload",
         "_spec",
         "_state",
+        "_unkept",
         "data_type",
         "label",
         "session",
@@ -66,6 +67,7 @@ class DataObject:
         self._declared_type = content_type
         self._payload = payload
         self._keep = False
+        self._unkept = False
         self._batch = 0  # the submit it went with, 0 before
         self._state: DataObjectState | None = None
         self._info: ObjectInfo | None = None
@@ -114,7 +116,7 @@ class DataObject:
         """
         if self._batch:
             raise RainException(f"{self.describe()} was submitted already; call keep() before submit()")
-        self._keep = True
+        self._keep, self._unkept = True, False
         return self
 
     def unkeep(self) -> None:

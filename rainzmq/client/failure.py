@@ -9,9 +9,11 @@ from rainzmq.common.ids import id_of
 from rainzmq.protocol.messages.shared import Failure
 
 
-def failure_error(failure: Failure, session_id: int, site: Site | None) -> SessionException:
+def failure_error(
+    failure: Failure, session_id: int, site: Site | None, told: bool = False
+) -> SessionException:
     """A new exception for a failure. `site` is where the task was made in this program, None when not
-    known."""
+    known. `told` is for calls after the one that was told first."""
     if not failure.task:
         return SessionException(f"Session {session_id} failed: {failure.message}", session_id)
     task_id = id_of(failure.task)
@@ -25,6 +27,8 @@ def failure_error(failure: Failure, session_id: int, site: Site | None) -> Sessi
     if debug:
         lines.append("Its debug messages:")
         lines += [f"  {line}" for line in debug.split("\n")]
+    if told:
+        lines.append("The session failed with it, and its objects are gone; open another session")
     return TaskException(
         "\n".join(lines),
         session_id,

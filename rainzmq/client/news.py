@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rainzmq.client.dataobj import DataObject
@@ -110,7 +110,8 @@ def fetch_object(session: Session, obj: DataObject, path: str | os.PathLike[str]
     instance = DataInstance(fetched.data, spec=obj.spec, info=info)
     if target is None:
         return instance
-    instance.write(target)
+    with target_errors(obj, target):
+        instance.write(target)
     return DataInstance(path=target, spec=obj.spec, info=info)
 
 
@@ -118,13 +119,26 @@ def _free_target(obj: DataObject, target: str) -> str:
     """`target`, if the object can be written there; checked before what may be a long wait."""
     parent = os.path.dirname(os.path.abspath(target))
     if not os.path.isdir(parent):
-        raise FileNotFoundError(errno.ENOENT, "There is no such directory to fetch into", parent)
+        raise RainException(
+            f"{obj.describe()} can not be fetched to {target}: there is no directory {parent}"
+        )
     if obj.data_type is DataType.BLOB:
         if os.path.isdir(target):
             raise RainException(f"{target} is a directory; name the file that {obj.describe()} is written to")
     elif os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
         raise RainException(f"{target} is there already; a directory is fetched to a new path")
     return target
+
+
+@contextmanager
+def target_errors(obj: DataObject, target: str) -> Iterator[None]:
+    """An OSError becomes a RainException that names what is written where."""
+    try:
+        yield
+    except OSError as error:
+        raise RainException(
+            f"{obj.describe()} can not be fetched to {target}: {error.strerror or error}"
+        ) from None
 
 
 def apply_news(news: News, items: Items) -> None:
@@ -168,9 +182,8 @@ def _wait(session: Session, connection: Connection, make: Callable[[int], Any], 
     pending = connection.request(make, session.session_id)
     try:
         return _follow(session, connection, pending, progress)
-    except RainException:
-        session._raise_failure(connection)
-        raise
+    except RainException as error:
+        raise session._reason(connection, error) from None
     finally:
         pending.cancel()
 
@@ -184,9 +197,8 @@ def _wait_any(session: Session, connection: Connection, messages: list[Callable[
             replies = pending.wait(_TURN_S)
             if replies is not None:
                 return replies
-    except RainException:
-        session._raise_failure(connection)
-        raise
+    except RainException as error:
+        raise session._reason(connection, error) from None
     finally:
         for pending in waits:
             pending.cancel()
@@ -199,18 +211,29 @@ def _follow(session: Session, connection: Connection, pending: Pending, progress
         return _watch(session, connection, pending, None) if replies is None else replies
     from tqdm.auto import tqdm
 
-    with closing(tqdm(unit="task", desc=session.name, leave=True)) as meter:
+    begin: Progress = _progress(session, connection)
+    # What was finished before must not count for the rate.
+    with closing(
+        tqdm(unit="task", desc=session.name, leave=True, initial=begin.finished, total=begin.total)
+    ) as meter:
         return _watch(session, connection, pending, meter)
 
 
+def _show_interval(meter: Any) -> float:
+    """A file that takes the place of a terminal gets a line for each time; a notebook's widget does not."""
+    return _SHOW_INTERVAL_S if sys.stderr.isatty() or hasattr(meter, "container") else QUIET_S
+
+
+def _progress(session: Session, connection: Connection) -> Any:
+    return connection.ask(lambda number: AskProgress(number, session.session_id), session.session_id)
+
+
 def _watch(session: Session, connection: Connection, pending: Pending, meter: Any) -> list[Any]:
-    interval = QUIET_S if meter is None else _SHOW_INTERVAL_S
+    interval = QUIET_S if meter is None else _show_interval(meter)
     told: set[str] = set()
     finished, quiet_s = -1, 0.0
     while True:
-        progress: Progress = connection.ask(
-            lambda number: AskProgress(number, session.session_id), session.session_id
-        )
+        progress: Progress = _progress(session, connection)
         if meter is not None:
             _show(meter, progress)
         quiet_s = quiet_s + interval if progress.finished == finished else 0.0
@@ -223,16 +246,12 @@ def _watch(session: Session, connection: Connection, pending: Pending, meter: An
         replies = pending.wait(interval)
         if replies is not None:
             if meter is not None:
-                _show(
-                    meter,
-                    connection.ask(
-                        lambda number: AskProgress(number, session.session_id), session.session_id
-                    ),
-                )
+                _show(meter, _progress(session, connection))
             return replies
 
 
 def _show(meter: Any, progress: Progress) -> None:
     meter.total = progress.total
     meter.n = progress.finished
-    meter.set_postfix(running=progress.running)
+    # Those that wait in line at a worker count as well, so this may be more than there are cpus.
+    meter.set_postfix_str(f"{progress.running} at workers")

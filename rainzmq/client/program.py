@@ -7,6 +7,7 @@ body, which travels once.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 from collections import Counter
@@ -68,10 +69,16 @@ class Pattern:
         """RainException when something is wrong with an argument."""
         self.slots: list[_Slot] = []
         self.outputs: list[Output] = []
-        self._explicit = {item.path or item.label for item in _files(args, input_paths, output_paths)}
+        self._mapped_paths: dict[Any, str] = {}
+        self._counts = {"input": itertools.count(1), "output": itertools.count(1)}
+        words = _split(args, shell)
+        input_paths = _sequence(input_paths, "input_paths")
+        output_paths = _sequence(output_paths, "output_paths")
+        files = [item for item in (*words, *input_paths, *output_paths) if isinstance(item, (Input, Output))]
+        self._explicit = {item.path or item.label for item in files}
         self._add_stdout(stdout)
         stdin_index = self._add_stdin(stdin)
-        words = [self._word(word, position, shell) for position, word in enumerate(_split(args, shell))]
+        words = [self._word(word, position, shell) for position, word in enumerate(words)]
         self._add_paths(input_paths, output_paths)
         check_labels([slot.label for slot in self.slots], "inputs")
         check_labels([output.label for output in self.outputs], "outputs")
@@ -123,7 +130,10 @@ class Pattern:
         _check_input(stdin, "stdin")
         if isinstance(stdin, Input) and (stdin.data_type is not DataType.BLOB or stdin.write):
             raise RainException(f"stdin is a blob that is read, not {stdin!r}")
-        self.slots.append(_Slot(stdin, stdin.path if isinstance(stdin, Input) else None))
+        path = stdin.path if isinstance(stdin, Input) else None
+        self.slots.append(_Slot(stdin, path))
+        if path is not None:
+            self._mapped_paths[_identity(stdin)] = path
         return 0
 
     def _word(self, word: Any, position: int, shell: bool) -> str:
@@ -151,22 +161,23 @@ class Pattern:
 
     def _mapped(self, source: DataObject | Task | Input, what: str) -> str:
         """The path that an input of this kind is mapped to; the same one when it was met before."""
-        for slot in self.slots:
-            if slot.path is not None and _same(slot.source, source):
-                return slot.path
+        key = _identity(source)
+        known = self._mapped_paths.get(key)
+        if known is not None:
+            return known
         _check_input(source, what)
         path = (source.path or source.label) if isinstance(source, Input) else None
-        slot = _Slot(source, check_relative_path(path or self._free_name("input"), what))
-        self.slots.append(slot)
-        assert slot.path is not None
-        return slot.path
+        path = check_relative_path(path or self._free_name("input"), what)
+        self.slots.append(_Slot(source, path))
+        self._mapped_paths[key] = path
+        return path
 
-    def _add_paths(self, input_paths: Any, output_paths: Any) -> None:
-        for item in _sequence(input_paths, "input_paths"):
+    def _add_paths(self, input_paths: list[Any], output_paths: list[Any]) -> None:
+        for item in input_paths:
             if not isinstance(item, Input) or not (item.path or item.label):
                 raise RainException(f"input_paths holds Inputs with a path or a label, not {item!r:.80}")
             self._mapped(item, f"input_paths, {item!r}")
-        for item in _sequence(output_paths, "output_paths"):
+        for item in output_paths:
             output = Output(check_relative_path(item, "output_paths")) if isinstance(item, str) else item
             if not isinstance(output, Output) or not (output.path or output.label):
                 raise RainException(
@@ -176,11 +187,8 @@ class Pattern:
             self.outputs.append(_plain_output(output, path))
 
     def _free_name(self, kind: str) -> str:
-        used = {slot.path for slot in self.slots} | {output.path for output in self.outputs} | self._explicit
-        number = 1
-        while f"{kind}_{number}" in used:
-            number += 1
-        return f"{kind}_{number}"
+        names = (f"{kind}_{number}" for number in self._counts[kind])
+        return next(name for name in names if name not in self._explicit)
 
     def _check_paths(self) -> None:
         """No two inputs at one path, no two outputs, and nothing inside of a file or a read-only directory.
@@ -361,14 +369,6 @@ def _sequence(items: Any, what: str) -> list[Any]:
     return list(items)
 
 
-def _files(*groups: Any) -> Iterable[Input | Output]:
-    for group in groups:
-        if isinstance(group, Iterable) and not isinstance(group, (str, bytes)):
-            for item in group if isinstance(group, (list, tuple)) else ():
-                if isinstance(item, (Input, Output)):
-                    yield item
-
-
 def _check_input(source: Any, what: str) -> None:
     if not isinstance(source, (DataObject, Task, Input)):
         hint = "; make one of it with blob()" if isinstance(source, (str, bytes)) else ""
@@ -398,15 +398,17 @@ def _plain_output(output: Output, path: str | None = None) -> Output:
     return Output(output.label, size_hint=output.size_hint, content_type=output.content_type, path=path)
 
 
-def _same(first: DataObject | Task | Input, second: DataObject | Task | Input) -> bool:
-    """Whether two inputs are one: the same object, or holes of one label that say the same."""
-    if first is second:
-        return True
-    if not isinstance(first, Input) or not isinstance(second, Input) or first.label is None:
-        return False
-    return type(first) is type(second) and all(
-        getattr(first, field) == getattr(second, field)
-        for field in ("label", "path", "dataobj", "content_type", "write")
+def _identity(source: DataObject | Task | Input) -> Any:
+    """Equal for what is one input: the same object, or `Input`s of one label that say the same."""
+    if not isinstance(source, Input) or source.label is None:
+        return id(source)
+    return (
+        type(source),
+        source.label,
+        source.path,
+        id(source.dataobj),
+        source.content_type,
+        source.write,
     )
 
 

@@ -24,7 +24,7 @@ from rainzmq.client.news import (
     wait_for_items,
     wait_for_session,
 )
-from rainzmq.client.site import Site
+from rainzmq.client.site import Site, warn, warn_softly
 from rainzmq.client.submit import BodyKey, build_submission
 from rainzmq.client.task import Task
 from rainzmq.common.errors import RainException, SessionException
@@ -73,6 +73,7 @@ class Session:
         self._batch = 0
         self._finished_batch = 0
         self._failure: Failure | None = None
+        self._failure_told = False
         self._submitted_ids = array("I")
         self._submitted_sites = array("I")
         self._sites: dict[Site | None, int] = {}
@@ -97,11 +98,19 @@ class Session:
         self._entered += 1
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         active.pop(self)
         self._entered -= 1
-        if not self._entered:
+        if self._entered:
+            return
+        forgotten: list[str] = []
+        try:
+            if kind is None and self.client is not None and self.active:
+                forgotten = self._forgotten()
+        finally:
             self.close()
+        for text in forgotten:
+            warn_softly(text)
 
     @contextmanager
     def bind_only(self) -> Iterator[Session]:
@@ -217,6 +226,9 @@ class Session:
     def wait_all(self, progress: bool = False) -> None:
         """Wait until everything submitted so far is finished. Raises what `wait` raises."""
         batch = self._batch
+        if self._tasks and self._finished_batch == batch:
+            # More may be built while other tasks run; but now there is nothing to wait for.
+            warn(self._never_submitted())
         wait_for_session(self, progress)
         self._finished_batch = max(self._finished_batch, batch)
 
@@ -234,6 +246,8 @@ class Session:
             raise RainException(f"Only data objects and tasks can be fetched, not {obj!r:.80}")
         self._check_own(target)
         if target._batch and not target._keep:
+            if target._unkept:
+                raise RainException(f"{target.describe()} is not kept any more: unkeep() released it")
             raise RainException(f"{target.describe()} is not kept; call keep() on it before submit()")
         self._submitted([target])
         return fetch_object(self, target, path)
@@ -265,7 +279,27 @@ class Session:
                 self._ask(connection, lambda number, part=part: Unkeep(number, self.session_id, part))
         for obj in targets:
             obj._state = obj.state
-            obj._keep = False
+            obj._keep, obj._unkept = False, True
+
+    def _forgotten(self) -> list[str]:
+        """What is lost when it is closed now, and was likely not meant to be."""
+        texts = [self._never_submitted()] if self._tasks else []
+        if self._finished_batch == self._batch or self._failure is not None:
+            return texts
+        connection = self._connection()
+        unfinished = 0
+        with connection.suppress_loss():
+            progress = connection.ask(lambda number: AskProgress(number, self.session_id), self.session_id)
+            unfinished = progress.total - progress.finished
+        if unfinished:
+            texts.append(
+                f"Leaving session {self.name!r} stops {_count(unfinished, 'unfinished task')}; "
+                "call wait_all() first, or close() when that is meant"
+            )
+        return texts
+
+    def _never_submitted(self) -> str:
+        return f"Session {self.name!r}: {_count(len(self._tasks), 'task')} not submitted; call submit()"
 
     # -- for the package ---------------------------------------------------------------------------
 
@@ -274,7 +308,7 @@ class Session:
         """The error that ended the session, as far as it was heard of; None while there is none."""
         if self._failure is None and self.client is not None and self.client.connected:
             self._failure = self._connection().failures.get(self.session_id)
-        return None if self._failure is None else self._failure_exception(self._failure)
+        return None if self._failure is None else self._failure_exception(self._failure, False)
 
     def _take_ids(self, count: int) -> int:
         """The first of `count` consecutive new ids."""
@@ -349,19 +383,29 @@ class Session:
         if self._failure is None:
             self._failure = connection.failure_of(self.session_id)
         if self._failure is not None:
-            raise self._failure_exception(self._failure) from None
+            error = self._failure_exception(self._failure, self._failure_told)
+            self._failure_told = True
+            raise error from None
 
-    def _failure_exception(self, failure: Failure) -> SessionException:
+    def _failure_exception(self, failure: Failure, told: bool) -> SessionException:
         # A new one each time: an exception that is raised again and again collects tracebacks.
-        return failure_error(failure, self.session_id, self._site_of(local_of(failure.task)))
+        site = self._site_of(local_of(failure.task))
+        return failure_error(failure, self.session_id, site, told)
+
+    def _reason(self, connection: Connection, error: RainException) -> RainException:
+        """Why a request ended with `error`: the session's failure, if there is one."""
+        try:
+            self._raise_failure(connection)
+        except SessionException as failure:
+            return failure
+        return error
 
     def _ask(self, connection: Connection, make: Any) -> Any:
         """A request and its answer; the session's failure is raised in place of what came of it."""
         try:
             return connection.ask(make, self.session_id)
-        except RainException:
-            self._raise_failure(connection)
-            raise
+        except RainException as error:
+            raise self._reason(connection, error) from None
 
     def _failure_of(self, num: int) -> Failure | None:
         """Why a task failed, None when it is not known to have."""
@@ -380,3 +424,7 @@ class Session:
     def __repr__(self) -> str:
         state = "closed" if self._closed else "failed" if self._failure is not None else "open"
         return f"<Session {self.session_id} {self.name!r} {state}, {self.task_count} unsubmitted tasks>"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

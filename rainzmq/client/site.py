@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
 
 from rainzmq.common.errors import RainWarning
+
+_log = logging.getLogger(__name__)
 
 Site = tuple[str, int]
 """File name and line."""
@@ -31,6 +34,14 @@ def user_site(made: object) -> Site | None:
             break
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
+
+
+def warn_softly(text: str) -> None:
+    """As `warn`, but where warnings are made errors it is logged, for places that must not raise."""
+    try:
+        warn(text)
+    except RainWarning:
+        _log.warning("%s", text)
 
 
 def warn(text: str) -> None:

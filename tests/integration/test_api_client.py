@@ -219,6 +219,7 @@ def test_server_info_tells_what_runs_where(client: Client, shared_cluster: Local
         running.update()
         assert running.info is not None
         assert running.info.worker == there["worker_id"]
+        session.close()
 
 
 def _with_task(info: dict[str, Any], task_id: ID) -> list[dict[str, Any]]:

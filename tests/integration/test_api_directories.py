@@ -35,6 +35,7 @@ def session(client: Client) -> Iterator[Session]:
     """A session that is active during the test."""
     with client.new_session("of a test") as session:
         yield session
+        session.close()
 
 
 @pytest.fixture
@@ -218,7 +219,7 @@ def test_directory_is_fetched_only_to_a_path_that_is_free_or_empty(session: Sess
         constant.fetch(path=tree)
     with pytest.raises(RainException, match=f"{tree}/file is there already"):
         constant.fetch(path=tree / "file")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(RainException, match="there is no directory"):
         constant.fetch(path=tree / "missing" / "place")
     assert listing(tree) == before
     free = tree.parent / "free"

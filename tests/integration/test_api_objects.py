@@ -54,6 +54,7 @@ def session(client: Client) -> Iterator[Session]:
     """A session that is active during the test."""
     with client.new_session("of a test") as session:
         yield session
+        session.close()
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +212,9 @@ def test_fetch_to_a_path_that_can_not_be_written_says_so_and_leaves_nothing(
     task = tasks.Concat([blob(noise[:size])])
     task.output.keep()
     session.submit()
-    with pytest.raises(FileNotFoundError, match="missing"):
+    with pytest.raises(
+        RainException, match=r"can not be fetched to .*file: there is no directory .*missing$"
+    ):
         task.output.fetch(path=tmp_path / "missing" / "file")
     with pytest.raises(RainException, match="is a directory; name the file"):
         task.output.fetch(path=tmp_path)

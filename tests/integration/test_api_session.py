@@ -20,6 +20,7 @@ def session(client: Client) -> Iterator[Session]:
     """A session that is active during the test."""
     with client.new_session("of a test") as session:
         yield session
+        session.close()
 
 
 def until(condition: Callable[[], Any], within_s: float = 5.0) -> Any:

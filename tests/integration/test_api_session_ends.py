@@ -35,6 +35,7 @@ def session(client: Client) -> Iterator[Session]:
     """A session that is active during the test."""
     with client.new_session("of a test") as session:
         yield session
+        session.close()
 
 
 def until(condition: Callable[[], Any], within_s: float = 5.0) -> Any:
@@ -112,7 +113,9 @@ def test_failed_task_fails_every_later_call_on_its_session(session: Session) -> 
     for call in calls:
         with pytest.raises(TaskException) as caught:
             call()
-        assert str(caught.value) == text
+        assert str(caught.value) == (
+            text + "\nThe session failed with it, and its objects are gone; open another session"
+        )
         assert caught.value.task_id == bad.id
     session.close()
     assert not session.active
@@ -194,6 +197,7 @@ def test_failure_leaves_other_sessions_alone(client: Client, session: Session, t
         assert going_on.state is TaskState.RUNNING
         assert is_running(pid)
         assert other.error is None
+        other.close()
     until(lambda: not is_running(pid))
 
 
@@ -267,6 +271,7 @@ def test_closing_stops_running_tasks_and_frees_cpus_and_objects_at_once(
         tasks.Sleep(kept, 60)
         session.submit()
         pids = [running_pid(file) for file in files]
+        session.close()
     started = time.monotonic()
     with client.new_session() as other:
         both = [tasks.Execute(["true"]) for _ in range(2)]
@@ -289,6 +294,7 @@ def test_closing_stops_a_running_python_task_at_once(client: Client, tmp_path: P
         endless(str(file))
         session.submit()
         pid = int(until(lambda: file.exists() and file.read_text()))
+        session.close()
     until(lambda: not is_running(pid), 3)
 
 

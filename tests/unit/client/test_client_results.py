@@ -13,7 +13,16 @@ import pytest
 from client_wire import Wire, failure
 
 import rainzmq.client.news
-from rainzmq import RainException, RainWarning, SessionException, Task, TaskException, blob, directory
+from rainzmq import (
+    DataObject,
+    RainException,
+    RainWarning,
+    SessionException,
+    Task,
+    TaskException,
+    blob,
+    directory,
+)
 from rainzmq.client.dataobj import Snapshot
 from rainzmq.common import ID, DataObjectState, ObjectInfo, TaskInfo, TaskState
 from rainzmq.common.ids import make_uid
