@@ -162,6 +162,7 @@ class Server:
             self.access.port,
             self._cluster_id,
         )
+        _log.info("access file: %s", self.access.path)
         if options.ready_file is not None:
             write_ready(options.ready_file)
         gc.collect()
