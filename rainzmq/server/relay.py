@@ -41,7 +41,9 @@ DATA_DOMAIN = "data"
 CLIENT_DOMAIN = "client-data"
 
 TICKET_S = 60.0
-"""A ticket that was not shown for so long is void."""
+"""A ticket that was neither shown nor used for so long is void. A client whose connection breaks in a long
+transfer can therefore go on with it on a new one.
+"""
 
 SIGN_OF_LIFE_S = 2.0
 """A client that waits for an object which is still on its way to the relay hears so this often."""
@@ -63,6 +65,7 @@ class _Ticket:
     is_directory: bool
     holders: list[Endpoint]
     expires: float
+    users: int = 0
 
 
 @dataclass(slots=True)
@@ -177,7 +180,7 @@ class Relay:
         uid, transfer = offer.uid, offer.transfer
         if not self._is_owner(epoch, uid):
             self._tell(peer, TransferError(transfer, f"{id_of(uid)} is not of a session of this client"))
-        elif offer.size < 0 or transfer in self._offers or len(self._offers) >= MAX_OFFERS:
+        elif offer.size < 0 or self._is_taken(peer, offer) or len(self._offers) >= MAX_OFFERS:
             self._tell(
                 peer, TransferError(transfer, "the upload is refused: a bad size, or too many at a time")
             )
@@ -206,6 +209,11 @@ class Relay:
         else:
             self._on_uploaded(offer.uid, self.store.size(offer.uid), offer.is_directory)
             self._tell(peer, Stored(offer.transfer))
+
+    def _is_taken(self, peer: ClientPeer, offer: Offer) -> bool:
+        """The transfer is another one's: not the same upload, offered again on a new connection."""
+        known = self._offers.get(offer.transfer)
+        return known is not None and (known[0] == peer or known[1] != offer.uid)
 
     def _is_owner(self, epoch: int, uid: int) -> bool:
         return epoch != 0 and self._owner_of(session_of(uid)) == epoch
@@ -252,7 +260,17 @@ class Relay:
         borrowed = self._borrowed.get(uid)
         if borrowed is not None:
             borrowed.users += 1
-        self._clients.exchange.serve(peer, request, lambda complete: self._give_back(uid, borrowed))
+        ticket = self._tickets.get(request.ticket)
+        if ticket is not None:
+            ticket.users += 1
+
+        def ended(complete: bool) -> None:
+            if ticket is not None:
+                ticket.users -= 1
+                ticket.expires = self._loop.now() + TICKET_S
+            self._give_back(uid, borrowed)
+
+        self._clients.exchange.serve(peer, request, ended)
 
     def _give_back(self, uid: int, borrowed: _Borrowed | None) -> None:
         """One user less. The last one takes the object along, unless it was dropped meanwhile."""
@@ -271,6 +289,10 @@ class Relay:
                 for peer, request in waiting.requests
                 if self._clients.exchange.preparing(peer, request.transfer, request.offset)
             ]
+            for _, request in waiting.requests:
+                ticket = self._tickets.get(request.ticket)
+                if ticket is not None:
+                    ticket.expires = self._loop.now() + TICKET_S
         if self._waiting:
             self._life_timer = self._loop.call_later(SIGN_OF_LIFE_S, self._give_sign_of_life)
 
@@ -282,7 +304,9 @@ class Relay:
     def _expire_tickets(self) -> None:
         self._ticket_timer = None
         now = self._loop.now()
-        self._tickets = {key: ticket for key, ticket in self._tickets.items() if ticket.expires > now}
+        self._tickets = {
+            key: ticket for key, ticket in self._tickets.items() if ticket.users or ticket.expires > now
+        }
         if self._tickets:
             self._ticket_timer = self._loop.call_later(TICKET_S / 4, self._expire_tickets)
 

@@ -176,11 +176,15 @@ class Exchange:
         A request with the id of a running transfer to the same peer starts that one again at the new offset.
         """
         waiting, known = self._requests.get(request.transfer), self._senders.get(request.transfer)
-        if (waiting is not None and waiting[0] != peer) or (known is not None and known.peer != peer):
-            return
-        self._drop_sender(request.transfer, False)
-        if len(self._requests) >= MAX_REQUESTS:
-            self._send(peer, TransferError(request.transfer, "too many requests are waiting here"))
+        refused = (waiting is not None and waiting[0] != peer) or (known is not None and known.peer != peer)
+        if not refused:
+            self._drop_sender(request.transfer, False)
+            refused = len(self._requests) >= MAX_REQUESTS
+            if refused:
+                self._send(peer, TransferError(request.transfer, "too many requests are waiting here"))
+        if refused:
+            if ended is not None:
+                ended(False)
             return
         self._drop_request(request.transfer)
         self._requests[request.transfer] = (peer, request, ended)

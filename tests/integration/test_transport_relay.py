@@ -17,7 +17,7 @@ from rainzmq.common.archive import pack_tree
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import make_uid
 from rainzmq.protocol.codec import Header, decode, encode
-from rainzmq.protocol.messages.data import CONVERSATION, Data, FetchData, Offer, TransferError
+from rainzmq.protocol.messages.data import CONVERSATION, CancelTransfer, Data, FetchData, Offer, TransferError
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.server.relay import CLIENT_DOMAIN, Relay
 from rainzmq.transport.access import Access
@@ -232,6 +232,49 @@ def test_ticket_expires(server: Server, monkeypatch: pytest.MonkeyPatch) -> None
     wait_until(lambda: not server.relay._tickets)
     with pytest.raises(RainException, match="ticket is unknown"):
         server.download(CONSTANT)
+
+
+def test_a_ticket_that_is_in_use_lasts_for_a_new_connection(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rainzmq.server.relay.TICKET_S", 0.05)
+    content = os.urandom(1000) * 4000
+    server.relay.store.put(CONSTANT, content)
+    server.relay.add_ticket(TICKET, CONSTANT, False, [])
+    first = server.channel()
+    first.send([encode(FetchData(9, CONSTANT, 0, MIB, None, TICKET), Header())])
+    [[head, piece]] = first.receive(5)
+    time.sleep(0.3)  # longer than the ticket lasts when it is not used
+    monkeypatch.setattr("rainzmq.server.relay.TICKET_S", 60)
+    second = server.channel()
+    second.send([encode(FetchData(10, CONSTANT, len(piece), MIB, None, TICKET), Header())])
+    [[head, more]] = second.receive(5)
+    assert message_of([head]) == Data(10, len(piece))
+    assert piece + more == content[: len(piece) + len(more)]
+
+
+def test_an_upload_is_offered_again_on_a_new_connection(server: Server) -> None:
+    offer = encode(Offer(3, CONSTANT, False, 10), Header(sender_epoch=EPOCH))
+    first, second, third = server.channel(), server.channel(), server.channel()
+    first.send([offer])
+    assert isinstance(message_of(first.receive(5)[0]), FetchData)
+    second.send([offer])
+    assert isinstance(message_of(second.receive(5)[0]), FetchData)
+    third.send([encode(Offer(3, make_uid(1, 99), False, 10), Header(sender_epoch=EPOCH))])
+    assert isinstance(message_of(third.receive(5)[0]), TransferError)
+
+
+def test_a_transfer_id_of_another_client_leaves_nothing_behind(server: Server, worker: Peer) -> None:
+    worker.store.put(RESULT, bytes(4 * MIB))
+    server.relay.add_ticket(TICKET, RESULT, False, [worker.endpoint])
+    first, second = server.channel(), server.channel()
+    request = encode(FetchData(9, RESULT, 0, 10, None, TICKET), Header())
+    first.send([request])
+    assert first.receive(5)
+    second.send([request])
+    assert second.receive(0.2) == []
+    first.send([encode(CancelTransfer(9), Header())])
+    wait_until(lambda: not server.relay.store.has(RESULT))
 
 
 def test_result_that_no_worker_has_is_told_to_client_and_server(server: Server, worker: Peer) -> None:
