@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rainzmq.client.site import Site
 from rainzmq.client.task import describe_task
 from rainzmq.common.errors import SessionException, TaskException
@@ -10,10 +12,11 @@ from rainzmq.protocol.messages.shared import Failure
 
 
 def failure_error(
-    failure: Failure, session_id: int, site: Site | None, told: bool = False
+    failure: Failure, session_id: int, site: Site | None, given: Iterable[str] = (), told: bool = False
 ) -> SessionException:
     """A new exception for a failure. `site` is where the task was made in this program, None when not
-    known. `told` is for calls after the one that was told first."""
+    known. `given` are lines about what the task was given. `told` is for calls after the one that was told
+    first."""
     if not failure.task:
         return SessionException(f"Session {session_id} failed: {failure.message}", session_id)
     task_id = id_of(failure.task)
@@ -23,6 +26,7 @@ def failure_error(
     lines.append(failure.message.rstrip("\n") or "(no message)")
     if site is not None:
         lines.append(f"The task was made at {site[0]}:{site[1]}")
+    lines += given
     debug = failure.debug.rstrip("\n")
     if debug:
         lines.append("Its debug messages:")

@@ -16,6 +16,7 @@ from rainzmq.client.checks import check_name
 from rainzmq.client.dataobj import DataObject, Snapshot
 from rainzmq.client.failure import failure_error
 from rainzmq.client.graph import Graph
+from rainzmq.client.history import History
 from rainzmq.client.news import (
     IDS_PER_MESSAGE,
     fetch_object,
@@ -74,6 +75,7 @@ class Session:
         self._finished_batch = 0
         self._failure: Failure | None = None
         self._failure_told = False
+        self._history = History()
         self._submitted_ids = array("I")
         self._submitted_sites = array("I")
         self._sites: dict[Site | None, int] = {}
@@ -188,6 +190,7 @@ class Session:
                 # An answer shows that the server has taken in what was sent before, so nothing piles up.
                 self._ask(connection, lambda number: AskProgress(number, self.session_id))
         self._bodies.update(submission.bodies)
+        self._history.add(submission, [obj._num for obj in self._hidden])
         self._mark_submitted(everything)
 
     def _mark_submitted(self, constants: list[DataObject]) -> None:
@@ -389,8 +392,8 @@ class Session:
 
     def _failure_exception(self, failure: Failure, told: bool) -> SessionException:
         # A new one each time: an exception that is raised again and again collects tracebacks.
-        site = self._site_of(local_of(failure.task))
-        return failure_error(failure, self.session_id, site, told)
+        num = local_of(failure.task)
+        return failure_error(failure, self.session_id, self._site_of(num), self._history.explain(num), told)
 
     def _reason(self, connection: Connection, error: RainException) -> RainException:
         """Why a request ended with `error`: the session's failure, if there is one."""

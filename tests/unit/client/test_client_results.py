@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
 import warnings
@@ -14,7 +13,6 @@ from client_wire import Wire, failure
 
 import rainzmq.client.news
 from rainzmq import (
-    DataObject,
     RainException,
     RainWarning,
     SessionException,
@@ -494,31 +492,3 @@ def test_batches_do_not_keep_tasks_alive(wire: Wire) -> None:
     made = weakref.ref(task())
     wire.session.submit()
     assert made() is None
-
-
-class Shout(Task):
-    """A subclass as users write them."""
-
-    TASK_TYPE = "loud/shout"
-
-    def __init__(self, value: DataObject) -> None:
-        super().__init__([value], 1)
-
-
-class ShoutTwice(Shout):
-    def __init__(self, value: DataObject) -> None:
-        super().__init__(value)
-
-
-def test_site_of_a_task_of_ones_own_class_is_the_call_of_the_class(wire: Wire) -> None:
-    here = inspect.currentframe()
-    assert here is not None
-    made, line = ShoutTwice(blob("x")), here.f_lineno
-    assert made._site == (__file__, line)
-
-    class Holder:
-        def __init__(self) -> None:
-            self.task = Shout(blob("x"))
-
-    holder = Holder()
-    assert holder.task._site == (__file__, Holder.__init__.__code__.co_firstlineno + 1)
