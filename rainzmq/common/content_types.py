@@ -22,6 +22,7 @@ DIRECTORY_TYPE = "dir"
 
 _PLAIN = ("pickle", "cloudpickle", "json", "cbor", "arrow", "text", DIRECTORY_TYPE, "protobuf")
 _FAMILIES = ("protobuf/", "mime/", "user/")
+_MAX_LENGTH = 200
 _TEXT = "text-"
 
 
@@ -31,6 +32,8 @@ def check_content_type(content_type: str | None) -> str | None:
         return content_type
     if not isinstance(content_type, str):
         raise ValueError(f"A content type is a str or None, not {type(content_type).__name__}")
+    if len(content_type) > _MAX_LENGTH:
+        raise ValueError(f"A content type has at most {_MAX_LENGTH} characters, not {len(content_type)}")
     for family in _FAMILIES:
         rest = content_type[len(family) :]
         if content_type.startswith(family) and rest and rest.isprintable() and " " not in rest:

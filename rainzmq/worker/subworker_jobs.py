@@ -85,6 +85,7 @@ def to_outcome(job: Job, result: TaskResult, store: ObjectStore, directory: str)
         outcome.outputs = [
             _produced(job, index, item, store, directory) for index, item in enumerate(result.outputs)
         ]
+        _check_size(b"".join(item.user for item in result.outputs), "all outputs together")
     except BadResult as error:
         outcome.kind, outcome.error, outcome.user, outcome.outputs = FAILED, str(error), b"", []
     return outcome
@@ -173,14 +174,18 @@ def _check_content_type(content_type: str, declared: str | None, where: str) -> 
 
 
 def _check_user(user: bytes, where: str) -> None:
-    if len(user) > INFO_LIMIT_BYTES:
-        raise BadResult(f"`user` of {where} is {len(user)} bytes, at most {INFO_LIMIT_BYTES} are allowed")
+    _check_size(user, where)
     try:
         valid = isinstance(json.loads(user), dict)
     except (ValueError, RecursionError):
         valid = False
     if not valid:
         raise BadResult(f"`user` of {where} is no JSON object")
+
+
+def _check_size(user: bytes, where: str) -> None:
+    if len(user) > INFO_LIMIT_BYTES:
+        raise BadResult(f"`user` of {where} is {len(user)} bytes, at most {INFO_LIMIT_BYTES} are allowed")
 
 
 def _limited(text: str) -> str:

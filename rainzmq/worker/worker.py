@@ -20,7 +20,7 @@ from rainzmq import __version__
 from rainzmq.common.archive import ArchiveError
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import id_of
-from rainzmq.common.limits import INLINE_OBJECT_BYTES
+from rainzmq.common.limits import INLINE_OBJECT_BYTES, MESSAGE_TARGET_BYTES
 from rainzmq.common.ready import write_ready
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import Endpoint
@@ -276,6 +276,7 @@ class Worker:
 
     def _take_outputs(self, job: Job, event: JobEnded) -> None:
         store = self.store
+        inline_bytes = 0
         for index, (made, declared) in enumerate(zip(event.outcome.outputs, job.body.outputs, strict=True)):
             uid = job.uid + 1 + index
             # An earlier attempt may have left one that the server has not told us to remove yet.
@@ -289,8 +290,10 @@ class Worker:
                 assert made.path is not None, "an output is data, a path or an alias"
                 size = store.adopt(uid, made.path, declared.is_directory)
             event.sizes.append(size)
-            if size <= INLINE_OBJECT_BYTES and not declared.is_directory and self.engine.wants_output(uid):
+            is_small = size <= INLINE_OBJECT_BYTES and inline_bytes + size <= MESSAGE_TARGET_BYTES
+            if is_small and not declared.is_directory and self.engine.wants_output(uid):
                 event.inline.append((uid, bytes(store.read(uid))))
+                inline_bytes += size
 
     def _drop_outputs(self, job: Job) -> None:
         for index in range(len(job.body.outputs)):

@@ -167,6 +167,14 @@ class TestArguments:
         with pytest.raises(RainException, match="does not fit Input"):
             Execute(["cat", Input("x", dataobj=pickled(1), content_type="json")])
 
+    def test_thousands_of_files_are_named_quickly_or_refused(self, session: Session) -> None:
+        begin = time.monotonic()
+        task = Execute(["cat", *[blob("x") for _ in range(2000)]], stdout=True)
+        with pytest.raises(RainException, match="pass them in a file, or the files in a directory"):
+            Execute(["cat", *[blob("x") for _ in range(10_000)]])
+        assert time.monotonic() - begin < 5
+        assert result_of(session, task).size == 2000
+
     def test_hundreds_of_inputs_and_outputs(self, session: Session) -> None:
         count = 300
         inputs = [Input(path=f"i{index}", dataobj=blob(str(index)), write=True) for index in range(count)]

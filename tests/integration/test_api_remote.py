@@ -282,6 +282,14 @@ class TestLargeArguments:
         session.submit()
         assert b"".join(task.output.fetch().get_bytes() for task in made) == table[:300]
 
+    def test_thousands_of_objects_that_do_not_fit_into_one_message(self, session: Session) -> None:
+        @remote(auto_load=True)
+        def total(ctx: Any, parts: Any) -> str:
+            return str(sum(len(part) for part in parts))
+
+        parts = [blob("x" * 4000) for _ in range(1000)]
+        assert result_of(session, total(parts)).get_str() == "4000000"
+
     def test_many_large_arguments_at_once(self, session: Session) -> None:
         @remote()
         def size(ctx: Any, data: bytes) -> str:

@@ -155,6 +155,17 @@ class TestSeveralOutputs:
         found = [result.get_str() for result in results_of(session, make())]
         assert found == [str(index) for index in range(500)]
 
+    def test_thousands_that_do_not_fit_into_one_message(self, session: Session) -> None:
+        @remote(outputs=1500)
+        def make(ctx: Any) -> Any:
+            return [b"%04d" % index * 500 for index in range(1500)]
+
+        task = make()
+        total = tasks.Concat(list(task.outputs))
+        task.outputs[-1].keep()
+        assert result_of(session, total).get_bytes()[-4:] == b"1499"
+        assert task.outputs[-1].fetch().get_bytes() == b"1499" * 500
+
     def test_many_large_ones(self, session: Session) -> None:
         @remote(outputs=20)
         def make(ctx: Any) -> Any:

@@ -156,6 +156,7 @@ def test_negative_duration_is_none(store: ObjectStore, directory: Path) -> None:
         (made(), "not as either data or a path"),
         (made(b"", "/x"), "not as either data or a path"),
         (made(b"", content_type="nonsense"), "Unknown content type 'nonsense'"),
+        (made(b"", content_type="user/" + "x" * 200), "at most 200 characters"),
         (made(b"", content_type="json"), "declared as content type 'text', but the subworker made 'json'"),
         (made(b"", user=b"[]"), "no JSON object"),
         (made(b"", user=b"\xff"), "no JSON object"),
@@ -172,6 +173,14 @@ def test_bad_result_fails_the_task(
     assert (outcome.kind, outcome.outputs) == (FAILED, [])
     assert text in outcome.error
     assert "'out'" in outcome.error
+
+
+def test_users_of_all_outputs_together_have_a_limit(store: ObjectStore, directory: Path) -> None:
+    user = b'{"k":"' + b"x" * (INFO_LIMIT_BYTES // 2) + b'"}'
+    job = make_job(blob("a"), blob("b"))
+    outcome = finish(job, store, directory, made(b"", user=user), made(b"", user=user))
+    assert (outcome.kind, outcome.outputs) == (FAILED, [])
+    assert "`user` of all outputs together is" in outcome.error
 
 
 @pytest.mark.parametrize(
