@@ -173,8 +173,12 @@ class Relay:
     def _on_request(self, peer: ClientPeer, header: Header, message: FetchData | Offer) -> None:
         if isinstance(message, Offer):
             self._on_offer(peer, header.sender_epoch, message)
-        else:
+        elif message.ticket in self._tickets:
             self._on_fetch(peer, message)
+        else:
+            # The server handed its ticket over before the client heard of it, but what a socket is read for
+            # in one turn may have come later than what the turn began with.
+            self._loop.call_threadsafe(lambda: self._on_fetch(peer, message))
 
     def _on_offer(self, peer: ClientPeer, epoch: int, offer: Offer) -> None:
         uid, transfer = offer.uid, offer.transfer

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from data_peers import MIB, Peer, SecondLoop, warm_up_zero_copy
@@ -222,6 +223,20 @@ def test_ticket_is_needed_and_names_its_object(server: Server) -> None:
     for uid, ticket in ((CONSTANT, b""), (CONSTANT, b"x" * 16), (OTHERS, TICKET)):
         with pytest.raises(RainException, match="ticket is unknown"):
             server.download(uid, ticket)
+
+
+def test_a_request_that_overtakes_its_ticket_is_granted(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.relay.store.put(CONSTANT, b"content")
+    answer = server.relay._clients._on_request
+
+    def offered_meanwhile(*request: Any) -> None:
+        server.relay.add_ticket(TICKET, CONSTANT, False, [])
+        answer(*request)
+
+    monkeypatch.setattr(server.relay._clients, "_on_request", offered_meanwhile)
+    assert server.download(CONSTANT) == b"content"
 
 
 def test_ticket_expires(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
