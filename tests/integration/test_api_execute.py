@@ -50,6 +50,10 @@ SHOW = [sys.executable, "-c", "import sys; sys.stdout.write('\\0'.join(sys.argv[
 """A program that writes its arguments as they are."""
 
 
+# Some tests only look at tasks, and leave their session without running them.
+pytestmark = pytest.mark.filterwarnings("ignore:(Session|Leaving session) '")
+
+
 @pytest.fixture
 def session(client: Client) -> Iterator[Session]:
     with client.new_session("programs") as session:

@@ -26,6 +26,10 @@ from rainzmq import (
 from rainzmq.client.tasks import Execute
 
 
+# Some tests only look at tasks, and leave their session without running them.
+pytestmark = pytest.mark.filterwarnings("ignore:(Session|Leaving session) '")
+
+
 @pytest.fixture
 def session(client: Client) -> Iterator[Session]:
     with client.new_session("programs") as session:

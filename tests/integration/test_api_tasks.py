@@ -37,6 +37,10 @@ LARGE = os.urandom(300_000)
 """More than is kept in memory, so it is a file on workers."""
 
 
+# Some tests only look at tasks, and leave their session without running them.
+pytestmark = pytest.mark.filterwarnings("ignore:(Session|Leaving session) '")
+
+
 @pytest.fixture
 def session(client: Client) -> Iterator[Session]:
     with client.new_session("tasks") as session:
