@@ -68,8 +68,8 @@ def message(tag: str, conversation: str, *senders: str) -> Callable[[type[T]], t
         declaration = Declaration(cls, tag, conversation, senders, _declared_fields(cls))
         key = (conversation, tag)
         assert key not in _BY_TAG, f"message {key} is declared twice"
-        MESSAGES[cls] = _BY_TAG[key] = declaration
         _install_codec(cls)
+        MESSAGES[cls] = _BY_TAG[key] = declaration
         return cls
 
     return declare
@@ -79,8 +79,9 @@ def message(tag: str, conversation: str, *senders: str) -> Callable[[type[T]], t
 def struct(cls: type[T]) -> type[T]:
     """Declare a record that stands inside messages."""
     cls = dataclass(slots=True)(cls)
-    STRUCTS[cls] = Declaration(cls, "", "", (), _declared_fields(cls))
+    declaration = Declaration(cls, "", "", (), _declared_fields(cls))
     _install_codec(cls)
+    STRUCTS[cls] = declaration
     return cls
 
 

@@ -91,8 +91,8 @@ class ServerLink:
             self._say_hello()
 
     def _say_hello(self) -> None:
-        """Say hello, as soon as nothing of the former life runs any more: the server may give us the same tasks
-        again, on cpus that must be free.
+        """Say hello, as soon as nothing of the former life runs any more: the server may give us the same
+        tasks again, on cpus that must be free.
         """
         self.registered = False
         self._greeting_due = not self._is_idle()
