@@ -25,7 +25,6 @@ from rainzmq import (
 )
 from rainzmq.client.tasks import Execute
 
-
 # Some tests only look at tasks, and leave their session without running them.
 pytestmark = pytest.mark.filterwarnings("ignore:(Session|Leaving session) '")
 
@@ -102,7 +101,7 @@ class TestProgram:
         with pytest.raises(TypeError, match="The program 'show' has no input 'c'; its inputs: 'a'"):
             program(a=blob(""), c=blob(""))
         with pytest.raises(TypeError):
-            program(blob(""))  # type: ignore[call-arg]
+            program(blob(""))
 
     def test_what_is_no_object_or_the_wrong_one_is_refused(self, session: Session, tmp_path: Path) -> None:
         program = Program(["cat", Input("a", content_type="json")])

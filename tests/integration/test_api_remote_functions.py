@@ -14,7 +14,6 @@ from api_calls import result_of
 
 from rainzmq import Client, LocalCluster, Output, RainException, Session, remote
 
-
 # Some tests only look at tasks, and leave their session without running them.
 pytestmark = pytest.mark.filterwarnings("ignore:(Session|Leaving session) '")
 
