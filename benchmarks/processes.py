@@ -8,12 +8,14 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from types import FrameType
 
 import psutil
 
 Roles = Sequence[tuple[str, str]]
 """(role, part of the command line) pairs; the first that fits names the role of a process."""
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_S = 3.0
 
@@ -21,6 +23,20 @@ _GRACE_S = 3.0
 def adopt_orphans() -> None:
     """Make descendants whose parent ends children of this process, so that none is lost from the tree."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_in_order_on_sigterm() -> None:
+    """Let SIGTERM raise `SystemExit`, so that cleaning up is not skipped."""
+    signal.signal(signal.SIGTERM, _exit)
+
+
+def die_with_parent() -> None:
+    """Get SIGTERM when the parent ends, however it does."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def tree(pid: int) -> list[psutil.Process]:

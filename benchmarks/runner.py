@@ -82,6 +82,7 @@ def run(plan: Plan, tell: Tell) -> list[Pair]:
         tell: gets a line about each figure as soon as it is known.
     """
     processes.adopt_orphans()
+    processes.end_in_order_on_sigterm()
     os.sched_setaffinity(0, plan.cores)
     pairs = [
         Pair(workload, system)

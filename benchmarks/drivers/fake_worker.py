@@ -1,7 +1,7 @@
 """Workers that answer `finished` at once: `python -m benchmarks.drivers.fake_worker ACCESS_FILE COUNT`.
 
-They speak the worker's side of the protocol with the engine's own link, and run nothing. What a graph then
-costs is the server's and the client's work alone. Prints a line once all are registered.
+They speak the worker's side of the protocol, made of the declared messages, and run nothing. What a graph
+then costs is the server's and the client's work alone. Prints a line once all are registered.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from typing import Any
 
 from rainzmq import __version__
 from rainzmq.common.limits import MESSAGE_TARGET_BYTES
+from rainzmq.protocol.codec import Header, decode, encode
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import Endpoint
+from rainzmq.protocol.version import PROTOCOL_VERSION
 from rainzmq.transport.access import read_access
 from rainzmq.transport.control import ControlClient
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.loop import Loop
 from rainzmq.transport.sockets import Context, new_context
-from rainzmq.worker.link import ServerLink
 
 TASKS_PER_REPORT = MESSAGE_TARGET_BYTES // 64
 """A report of more tasks is split, as a worker does it."""
@@ -37,25 +38,36 @@ class FakeWorker:
 
     def __init__(self, context: Context, loop: Loop, access_file: str, number: int, on_ready: Any) -> None:
         self._outputs: dict[tuple[int, int], int] = {}
-        self._number = number
-        control = ControlClient(context, read_access(access_file), "worker")
-        control.connect()
-        self._link = ServerLink(
-            loop,
-            control,
-            self._hello,
-            dies_with_server=True,
-            on_message=self._on_message,
-            on_welcome=lambda _: on_ready(),
-            on_lost=lambda _: self._outputs.clear(),
-            on_end=lambda _: loop.stop(),
-        )
-        self._link.start()
-
-    def _hello(self, previous_epoch: int) -> m.WorkerHello:
-        endpoint = Endpoint("127.0.0.1", 1 + self._number, KeyPair.new().public)
+        self._loop = loop
+        self._on_ready = on_ready
+        self._header = Header()
+        self._control = ControlClient(context, read_access(access_file), "worker")
+        self._control.connect()
+        self._control.attach(loop, self._on_frames, self._on_connection)
+        endpoint = Endpoint("127.0.0.1", 1 + number, KeyPair.new().public)
         kinds = ["builtin", "python"]
-        return m.WorkerHello(__version__, "fake", os.getpid(), 1, endpoint, kinds, previous_epoch)
+        self._tell([m.WorkerHello(__version__, "fake", os.getpid(), 1, endpoint, kinds, 0)])
+
+    def _tell(self, messages: list[Any]) -> None:
+        self._control.send([encode(message, self._header) for message in messages])
+
+    def _on_connection(self, connected: bool) -> None:
+        if not connected:
+            self._loop.stop()
+
+    def _on_frames(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            header, message = decode(frame, m.CONVERSATION, "server")
+            if isinstance(message, m.WorkerWelcome):
+                self._header = Header(PROTOCOL_VERSION, header.cluster_id, header.server_epoch, message.epoch)
+                self._beat(message.heartbeat_interval_s)
+                self._on_ready()
+            else:
+                self._on_message(message)
+
+    def _beat(self, interval_s: float) -> None:
+        self._tell([m.WorkerHeartbeat()])
+        self._loop.call_later(interval_s, lambda: self._beat(interval_s))
 
     def _on_message(self, message: Any) -> None:
         if isinstance(message, m.Assign):
@@ -70,13 +82,15 @@ class FakeWorker:
                 for meta, data in zip(message.objects, message.object_data, strict=True)
                 if data is None
             ]
-            self._link.tell(reports(message, counts, fetched))
+            self._tell(reports(message, counts, fetched))
         elif isinstance(message, m.Remove):
-            self._link.tell([_report(removed=message.uids)])
+            self._tell([_report(removed=message.uids)])
         elif isinstance(message, m.CancelFetch):
-            self._link.tell([_report(unfetched=message.uids)])
+            self._tell([_report(unfetched=message.uids)])
+        elif isinstance(message, (m.WorkerBye, m.WorkerRefused, m.Fenced)):
+            self._loop.stop()
         elif isinstance(message, m.EndSessions):
-            self._link.tell([_report(ended_sessions=message.session_ids)])
+            self._tell([_report(ended_sessions=message.session_ids)])
 
 
 def reports(assign: m.Assign, counts: list[int], fetched: list[int]) -> list[m.Report]:

@@ -135,6 +135,8 @@ def main(make: Callable[[int], Driver]) -> None:
     parser.add_argument("--result", type=Path, required=True)
     arguments = parser.parse_args()
     processes.adopt_orphans()
+    processes.end_in_order_on_sigterm()
+    processes.die_with_parent()
     driver = make(arguments.workers)
     code = 0
     try:
