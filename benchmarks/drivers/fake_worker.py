@@ -28,6 +28,10 @@ TASKS_PER_REPORT = MESSAGE_TARGET_BYTES // 64
 """A report of more tasks is split, as a worker does it."""
 
 
+MAX_WORKERS = 64
+"""Fake workers of one process at most."""
+
+
 class FakeWorker:
     """One worker without cpus, store or processes.
 
@@ -44,7 +48,9 @@ class FakeWorker:
         self._control = ControlClient(context, read_access(access_file), "worker")
         self._control.connect()
         self._control.attach(loop, self._on_frames, self._on_connection)
-        endpoint = Endpoint("127.0.0.1", 1 + number, KeyPair.new().public)
+        # Of this process alone: the server may not have noticed yet that those of an earlier one are gone.
+        port = 1 + (os.getpid() * MAX_WORKERS + number) % 65_535
+        endpoint = Endpoint("127.0.0.1", port, KeyPair.new().public)
         kinds = ["builtin", "python"]
         self._tell([m.WorkerHello(__version__, "fake", os.getpid(), 1, endpoint, kinds, 0)])
 
