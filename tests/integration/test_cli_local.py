@@ -179,8 +179,8 @@ def test_command_that_ignores_signals_is_ended_within_five_seconds(
 def test_ctrl_c_is_the_commands_to_handle(home: Path, started: list[subprocess.Popen[str]]) -> None:
     program = """
 import time
-print("started", flush=True)
 try:
+    print("started", flush=True)
     time.sleep(30)
 except KeyboardInterrupt:
     time.sleep(2.5)
