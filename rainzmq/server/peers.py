@@ -33,6 +33,7 @@ class FrameReader:
         cluster_id, server_epoch: what headers must carry after the handshake.
         refuse: called with (peer, role, reason) for a hello of another version, or with the key of
             another role; `role` is the one whose conversation the peer understands.
+        deny: called with (peer, request, reason) for a client's request that a viewer may not make.
         cut_off: called with (peer, reason) when a peer sent too many bad messages.
     """
 
@@ -41,10 +42,12 @@ class FrameReader:
         cluster_id: int,
         server_epoch: int,
         refuse: Callable[[bytes, str, str], None],
+        deny: Callable[[bytes, int, str], None],
         cut_off: Callable[[bytes, str], None],
     ) -> None:
         self._life = (cluster_id, server_epoch)
         self._refuse = refuse
+        self._deny = deny
         self._cut_off = cut_off
         self._bad: dict[bytes, int] = {}
 
@@ -93,12 +96,27 @@ class FrameReader:
             _log.warning("a %s was refused: %s", meant, reason)
             self._refuse(peer, meant, reason)
             return
+        request = _request_of(frame) if role == "viewer" else None
+        if request is not None:
+            # It waits for an answer: without one it would wait for ever.
+            self._deny(peer, request, f"a viewer's key may only look: {error}")
+            return
         count = self._bad.get(peer, 0) + 1
         if len(self._bad) < _MAX_COUNTED_PEERS or peer in self._bad:
             self._bad[peer] = count
         _log.warning("bad message %d of %s %s: %s", count, role, peer.hex(), error)
         if count >= BAD_MESSAGE_LIMIT:
             self._cut_off(peer, f"it sent {count} bad messages, the last one: {error}")
+
+
+def _request_of(frame: bytes) -> int | None:
+    """The number of the request in a client's message; None without one."""
+    try:
+        message = decode(frame, CONVERSATIONS["client"], "client")[1]
+    except ProtocolError:
+        return None
+    request: int | None = getattr(message, "request", None)
+    return request
 
 
 def _is_hello_of(frame: bytes, role: str) -> bool:

@@ -26,7 +26,7 @@ from rainzmq.common.limits import (
 )
 from rainzmq.common.ready import write_ready
 from rainzmq.protocol.codec import Header, encode
-from rainzmq.protocol.messages.client import ClientBye, ClientRefused, ClientWelcome
+from rainzmq.protocol.messages.client import ClientBye, ClientRefused, ClientWelcome, RequestFailed
 from rainzmq.protocol.messages.worker import WorkerBye, WorkerRefused, WorkerWelcome
 from rainzmq.server.core import invariants
 from rainzmq.server.core.engine import Engine
@@ -119,7 +119,7 @@ class Server:
         )
         self._owners: dict[int, int] = {}
         self._control = ControlServer(self._context, self.loop, keys, "control", self._on_frames)
-        self._reader = FrameReader(self._cluster_id, self._epoch, self._refuse, self._cut_off)
+        self._reader = FrameReader(self._cluster_id, self._epoch, self._refuse, self._deny, self._cut_off)
         self._check = os.environ.get(CHECK_VARIABLE) == "1"
         self._closing = False
         self.access = Access(
@@ -247,6 +247,9 @@ class Server:
             self._send(peer, [WorkerRefused(__version__, reason, False)])
         else:
             self._send(peer, [ClientRefused(__version__, reason)])
+
+    def _deny(self, peer: bytes, request: int, reason: str) -> None:
+        self._send(peer, [RequestFailed(request, "request", reason)])
 
     def _cut_off(self, peer: bytes, reason: str) -> None:
         _log.warning("peer %s is cut off: %s", peer.hex(), reason)
