@@ -36,6 +36,8 @@ def die_with_parent() -> None:
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:
+    # A second one must not cut the cleaning up short.
+    signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 

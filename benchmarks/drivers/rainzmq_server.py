@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,13 @@ class ServerWorkloads(Driver):
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
             raise RuntimeError(f"{module} did not start")
+        threading.Thread(target=self._watch, args=(process,), daemon=True).start()
         return process
+
+    def _watch(self, helper: subprocess.Popen[str]) -> None:
+        """A helper that fails ends the server, so that the client gets an error instead of waiting."""
+        if helper.wait() != 0:
+            self._server.terminate()
 
     def _server_cpu_s(self) -> float:
         times = self._server.cpu_times()
