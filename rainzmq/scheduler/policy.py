@@ -162,6 +162,8 @@ def _made_here(task: TaskView, worker: WorkerView) -> bool:
             producer = item.producer
             if producer is None or producer.worker is not worker or producer.state not in _ON_WORKER:
                 return False
+            if producer.retracting:
+                return False  # it is about to be given back, and made elsewhere
         elif item.size > AHEAD_FETCH_BYTES and worker not in item.holders and worker not in item.expected:
             return False
     return True

@@ -47,7 +47,7 @@ class SimulatedWorker:
         self.cluster = cluster
         self.name = name
         self.endpoint = Endpoint("sim", port, b"W" * 40)
-        self.engine = WorkerEngine(list(range(cpus)), lambda cpus, session, body: 0, lambda job: False)
+        self.engine = WorkerEngine(list(range(cpus)), lambda cpus, session, body: 0)
         self.header = Header()
         self.store: dict[int, bytes] = {}
         self.killed: set[tuple[int, int]] = set()

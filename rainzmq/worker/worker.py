@@ -164,7 +164,7 @@ class Worker:
             pin_cpus=pinned,
         )
         self._cleanups.append(self._subworkers.close)
-        self.engine = WorkerEngine(indices, self._subworkers.accepts_more, self._take_back)
+        self.engine = WorkerEngine(indices, self._subworkers.accepts_more)
         self._link = ServerLink(
             self.loop,
             control,
@@ -305,9 +305,6 @@ class Worker:
 
     def _on_given_back(self, job: Job) -> None:
         self._handle(JobGivenBack(job.uid))
-
-    def _take_back(self, job: Job) -> bool:
-        return self._runner(job) is self._subworkers and self._subworkers.take_back(job.uid)
 
     # Effects.
 

@@ -48,10 +48,6 @@ class CpuPool:
             heappush(self._free, index)
         return None
 
-    def is_first(self, cpus: tuple[int, ...], uid: int) -> bool:
-        """Whether a task is the one that runs on its cpus, and does not stand behind another."""
-        return next(iter(self._users[cpus])) == uid
-
     def slots(self, size: int) -> list[tuple[int, ...]]:
         """Slots in use that have `size` cpus."""
         return [cpus for cpus in self._users if len(cpus) == size]

@@ -48,10 +48,6 @@ Pipeline = Callable[[tuple[int, ...], int, int], int]
 """(cpus, session id, body key) -> how many jobs of that body may be queued behind what runs on these cpus."""
 
 
-TakeBack = Callable[[Job], bool]
-"""Whether the runner gives a queued job back: then it never begins, and no outcome comes."""
-
-
 @dataclass(slots=True)
 class AssignedTask:
     """A task this worker was given. `missing`: inputs that are not here yet."""
@@ -96,13 +92,11 @@ class WorkerEngine:
     Args:
         cpus: indices of the cpus it may give to tasks.
         pipeline: asked how many more jobs a runner takes behind a running one.
-        take_back: asked for a job that stands behind a running one.
     """
 
-    def __init__(self, cpus: list[int], pipeline: Pipeline, take_back: TakeBack) -> None:
+    def __init__(self, cpus: list[int], pipeline: Pipeline) -> None:
         self.cpus = CpuPool(cpus)
         self._pipeline = pipeline
-        self._take_back = take_back
         self.tasks: dict[int, AssignedTask] = {}
         self.replicas: dict[int, Replica] = {}
         self.running: dict[int, Job] = {}
@@ -215,18 +209,9 @@ class WorkerEngine:
     def _on_retract(self, message: m.Retract) -> None:
         for uid in message.uids:
             task = self.tasks.get(uid)
-            if task is not None and (task.state != states.RUNNING or self._taken_back(task)):
+            if task is not None and task.state != states.RUNNING:
                 self._drop(task)
                 self._reports.current.retracted.append((uid, task.attempt))
-
-    def _taken_back(self, task: AssignedTask) -> bool:
-        """Whether a runner gives back a job that it has queued and not begun."""
-        job = task.job
-        if job is None or self.cpus.is_first(job.cpus, job.uid) or not self._take_back(job):
-            return False
-        del self.running[job.uid]
-        self._release(job)
-        return True
 
     def _on_cancel_fetch(self, message: m.CancelFetch) -> None:
         for uid in message.uids:
@@ -375,7 +360,7 @@ class WorkerEngine:
                 continue
             cpus = self.cpus.take(task.body.cpus, task.uid)
             if cpus is not None:
-                # One behind a running job has not begun, and may still be asked back.
+                # One behind a running job has not begun, and its runner may give it back.
                 self._started.append(task)
             else:
                 cpus = self._behind_running(task)

@@ -59,8 +59,8 @@ T = [make_uid(1, number) for number in range(0, 100, 10)]
 class Worker:
     """A core under test."""
 
-    def __init__(self, cpus: int = 1, pipeline: Any = None, take_back: Any = lambda job: False) -> None:
-        self.engine = WorkerEngine(list(range(cpus)), pipeline or (lambda cpus, session, body: 0), take_back)
+    def __init__(self, cpus: int = 1, pipeline: Any = None) -> None:
+        self.engine = WorkerEngine(list(range(cpus)), pipeline or (lambda cpus, session, body: 0))
 
     def told(self, message: Any) -> list[e.Effect]:
         return self.engine.handle(e.Told(message))
@@ -201,24 +201,16 @@ def test_short_jobs_are_queued_behind_a_running_one_as_far_as_the_runner_takes_t
     assert worker.engine.cpus.free == 1
 
 
-def test_only_the_first_of_queued_jobs_counts_as_started_and_the_others_can_be_asked_back():
-    asked = []
-
-    def take_back(job: Job) -> bool:
-        asked.append(job.uid)
-        return job.uid == T[3]
-
-    worker = Worker(pipeline=lambda cpus, session, key: 1, take_back=take_back)
+def test_only_the_first_of_queued_jobs_counts_as_started():
+    worker = Worker(pipeline=lambda cpus, session, key: 1)
     worker.told(assign({uid: [] for uid in T[1:4]}))
     (first, second, third), report = worker.turn()
     assert report.started == [(first.uid, 0)]
-    worker.told(m.Retract([first.uid, second.uid, third.uid]))
-    assert asked == [second.uid, third.uid], "the first one runs"
-    assert worker.turn()[1].retracted == [(third.uid, 0)]
     worker.ends(first)
     _, report = worker.turn()
     assert report.started == [(second.uid, 0)], "it is first now"
     worker.ends(second)
+    worker.ends(third)
     assert worker.engine.cpus.free == 1
 
 
