@@ -123,13 +123,6 @@ class SubworkerPool:
         self._core.mark_killed(uid)
         self._perform(self._core.kill(uid, self._withdraw(self._core.where(uid)), self._loop.now()))
 
-    def take_back(self, uid: int) -> bool:
-        """Whether the job has not begun; it never will then, and no outcome comes."""
-        withdrawn = self._withdraw(self._core.where(uid))
-        found, effects = self._core.take_back(uid, withdrawn, self._loop.now())
-        self._perform(effects)
-        return found
-
     def forget_sessions(self, session_ids: Iterable[int]) -> None:
         """Sessions ended, after all their jobs: forget their functions."""
         self._perform(self._core.drop_sessions(session_ids))

@@ -143,16 +143,6 @@ def test_tasks_behind_a_long_one_are_given_back_and_never_run_there(harness: Har
     assert sorted(lines) == sorted(["warm0", "warm1", "warm2", "long", *(f"short{n}" for n in range(4))])
 
 
-def test_queued_task_can_be_taken_back(harness: Harness, tmp_path: Path) -> None:
-    path = str(tmp_path / "lines")
-    long, jobs = queue_behind_a_long_one(harness, path, 0.3)
-    assert harness.pool.take_back(jobs[1].uid)
-    assert not harness.pool.take_back(long.uid)
-    harness.wait(long)
-    harness.turn_for(0.2)
-    assert "short1" not in Path(path).read_text()
-
-
 def test_killing_a_queued_task_does_not_disturb_the_running_one(harness: Harness, tmp_path: Path) -> None:
     path = str(tmp_path / "lines")
     long, jobs = queue_behind_a_long_one(harness, path, 0.3)

@@ -237,18 +237,6 @@ class PoolCore:
         subworker.parked.extend(jobs)
         return self._kill(subworker)
 
-    def take_back(self, uid: int, withdrawn: Iterable[int], now: float) -> tuple[bool, list[Effect]]:
-        """Give a job back if it has not begun: (it was, effects). `withdrawn` as in `kill`."""
-        subworker = self._home.get(uid)
-        if subworker is None:
-            return self._remove_waiting(uid) is not None, []
-        jobs = self._take_out(subworker, withdrawn)
-        rest = [job for job in jobs if job.uid != uid]
-        found = len(rest) < len(jobs)
-        if found:
-            self._forget_job(uid)
-        return found, self._put_back(subworker, rest, now)
-
     def drop_sessions(self, session_ids: Iterable[int]) -> list[Effect]:
         """Sessions ended and all their jobs are gone: forget what is known of their bodies, everywhere."""
         gone = set(session_ids)

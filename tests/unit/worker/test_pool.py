@@ -272,31 +272,6 @@ def test_jobs_of_a_subworker_that_has_not_begun_any_stay_its_own() -> None:
     assert core.where(1) == core.where(2) == number
 
 
-def test_queued_job_can_be_taken_back_and_the_others_are_sent_again() -> None:
-    core = pipelined(1, 2, 3)
-    found, effects = core.take_back(2, [2, 3], 0.0)
-    assert found
-    assert [[job.uid for job in effect.jobs] for effect in effects if isinstance(effect, Run)] == [[3]]
-    assert core.where(2) is None
-
-
-def test_running_job_can_not_be_taken_back() -> None:
-    core = pipelined(1, 2)
-    found, effects = core.take_back(1, [2], 0.0)
-    assert not found
-    assert [[job.uid for job in effect.jobs] for effect in effects if isinstance(effect, Run)] == [[2]]
-
-
-def test_waiting_job_can_be_taken_back() -> None:
-    core = make_pool()
-    core.start(make_job(1), 0.0)
-    assert core.take_back(1, [], 0.0) == (True, [])
-    assert without_spawns(core.on_hello(1, 0.0)) == []
-
-
-# Killing.
-
-
 def test_killing_a_running_job_kills_its_subworker_and_the_spare_takes_the_next() -> None:
     core = make_pool(1)
     core.start(make_job(1), 0.0)
