@@ -11,8 +11,9 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable
+from functools import cache
 from io import BytesIO
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import IO, Any
 
 Refer = Callable[[Any], Any]
@@ -46,15 +47,36 @@ class PlainPickler(pickle.Pickler):
 
 def by_value_pickler(file: IO[bytes], refer: Refer | None = None) -> pickle.Pickler:
     """A cloudpickle pickler with references."""
+    pickler: pickle.Pickler = _by_value_class()(file, refer)
+    return pickler
+
+
+@cache
+def _by_value_class() -> Any:
     # Imported late: a subworker that only loads pickles starts faster without it.
     import cloudpickle
 
-    class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
-        def persistent_id(self, obj: Any) -> Any:
-            return None if refer is None else refer(obj)
+    reduce_code = cloudpickle.Pickler.dispatch_table[CodeType]
 
-    pickler: pickle.Pickler = ByValuePickler(file, PROTOCOL)
-    return pickler
+    def reduce_with_file(code: CodeType) -> Any:
+        return _restore_code, (*reduce_code(code), code.co_filename)
+
+    class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: reduce_with_file})
+
+        def __init__(self, file: IO[bytes], refer: Refer | None) -> None:
+            self._refer = refer
+            super().__init__(file, PROTOCOL)
+
+        def persistent_id(self, obj: Any) -> Any:
+            return None if self._refer is None else self._refer(obj)
+
+    return ByValuePickler
+
+
+def _restore_code(make: Callable[..., CodeType], parts: tuple[Any, ...], filename: str) -> CodeType:
+    """Code with the file it came from, which a traceback shows; cloudpickle 3.1.3 sends another name."""
+    return make(*parts).replace(co_filename=filename)
 
 
 def dumps(value: Any, refer: Refer | None = None) -> bytes:

@@ -1,0 +1,38 @@
+"""Pickles of users' values."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+from rainzmq.common.pickles import dumps, dumps_by_value
+
+
+def test_function_sent_by_value_keeps_its_file_for_tracebacks() -> None:
+    def outer() -> Any:
+        return lambda: 1
+
+    copy = pickle.loads(dumps_by_value(outer))
+    assert copy.__code__.co_filename == __file__
+    assert copy().__code__.co_filename == __file__
+
+
+def test_references_are_taken_out_by_either_pickler() -> None:
+    class Marked:
+        """Can not be imported."""
+
+    mark = Marked()
+    for value in ([mark, len], [mark, lambda: 1]):
+        data = dumps(value, lambda obj: 7 if obj is mark else None)
+        loader = _Loader(data)
+        assert loader.load()[0] == ("reference", 7)
+
+
+class _Loader(pickle.Unpickler):
+    def __init__(self, data: bytes) -> None:
+        import io
+
+        super().__init__(io.BytesIO(data))
+
+    def persistent_load(self, pid: Any) -> Any:
+        return "reference", pid
