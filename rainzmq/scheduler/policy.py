@@ -118,12 +118,16 @@ def expected_s(task: TaskView) -> float:
 
 
 def retractions(workers: Sequence[WorkerView], ready: ReadyQueues, now: float) -> Iterator[TaskView]:
-    """Yield assigned tasks that an idle worker should rather have; none while tasks are ready."""
+    """Yield assigned tasks that an idle worker should rather have; none while tasks are ready.
+
+    A victim keeps as many tasks that can run as it has cpus: of one chain of tasks, however long, nothing is
+    taken.
+    """
     idle = [worker for worker in workers if worker.load < worker.cpus]
     if not idle or len(workers) < 2 or ready:
         return
     for thief in idle:
-        victims = [worker for worker in workers if worker is not thief and worker.load > worker.cpus]
+        victims = [worker for worker in workers if worker is not thief and _surplus(worker) > 0]
         if not victims:
             return
         victim = max(victims, key=lambda worker: _behind_s(worker, now))
@@ -131,14 +135,21 @@ def retractions(workers: Sequence[WorkerView], ready: ReadyQueues, now: float) -
             continue
         spare = thief.cpus - thief.load
         budget_s = (victim.backlog_s - thief.backlog_s) / 2
+        surplus = _surplus(victim)
         for task in reversed(list(victim.tasks.values())):
-            if spare <= 0 and budget_s <= 0:
+            if surplus <= 0 or (spare <= 0 and budget_s <= 0):
                 break
             movable = task.state == "assigned" and not task.retracting and not task.waiting
             if movable and fits(task.body.request, thief):
                 yield task
                 budget_s -= task.expected_s
                 spare -= task.body.request[0]
+                surplus -= task.body.request[0]
+
+
+def _surplus(worker: WorkerView) -> int:
+    """How many cpus its tasks that can run now ask for beyond what it has."""
+    return worker.load - worker.ahead - worker.cpus
 
 
 def _consumers(task: TaskView, limit: int) -> list[TaskView]:

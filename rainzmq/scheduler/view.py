@@ -58,13 +58,18 @@ class TaskView(Protocol):
 
 
 class WorkerView(Protocol):
-    """A worker that tasks may be placed on. `load`: cpus asked for by its tasks; `backlog_s`: their expected
-    time.
+    """A worker that tasks may be placed on.
+
+    Attributes:
+        load: cpus asked for by its tasks.
+        ahead: cpus asked for by those of them that wait for others of them.
+        backlog_s: expected time of all its tasks, seconds.
     """
 
     cpus: int
     kinds: frozenset[str]
     load: int
+    ahead: int
     backlog_s: float
     progress_at: float
 

@@ -13,11 +13,20 @@ import sys
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from rainzmq.protocol.messages.subworker import Bye, CancelTasks, DropSessions, RunTasks, SubworkerHello
+from rainzmq.protocol.messages.subworker import (
+    Bye,
+    CancelTasks,
+    DropSessions,
+    RunTasks,
+    SubworkerHello,
+    TaskResult,
+    UnmetInputs,
+)
 from rainzmq.protocol.messages.subworker import SubworkerTask as Task
 from rainzmq.protocol.stream import KIND_VARIABLE, PIN_VARIABLE
 from rainzmq.protocol.version import SUBWORKER_PROTOCOL_VERSION
 from rainzmq.subworker.connection import Connection
+from rainzmq.subworker.recent import RecentOutputs
 from rainzmq.subworker.tasks import METHODS, Tasks
 
 _PR_SET_PDEATHSIG = 1
@@ -30,6 +39,7 @@ class Server:
     def __init__(self, connection: Connection, tasks: Tasks) -> None:
         self._connection = connection
         self._tasks = tasks
+        self._recent = RecentOutputs()
         self._sent: dict[int, Task] = {}
         self._next_number = 0
         self._ended = False
@@ -43,7 +53,15 @@ class Server:
                 self._receive()
                 number = self._connection.claim() if number is None else number
             if number is not None and not self._ended:
-                self._connection.send(self._tasks.run(self._sent.pop(number)))
+                self._connection.send(self._run(self._sent.pop(number)))
+
+    def _run(self, task: Task) -> TaskResult | UnmetInputs:
+        if not self._recent.fill(task):
+            return UnmetInputs(task.id, task.attempt)
+        result = self._tasks.run(task)
+        if result.outputs:
+            self._recent.add(task, result)
+        return result
 
     def _receive(self) -> None:
         messages = self._connection.receive()
@@ -65,6 +83,7 @@ class Server:
             self._sent = {number: task for number, task in self._sent.items() if task.id not in ids}
         elif isinstance(message, DropSessions):
             self._tasks.forget(message.session_ids)
+            self._recent.forget(message.session_ids)
         elif isinstance(message, Bye):
             self._ended = True
 

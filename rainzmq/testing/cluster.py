@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -40,16 +41,38 @@ from rainzmq.worker.core.engine import WorkerEngine
 CLIENT = b"client"
 
 
+class SimulatedSlot:
+    """What runs on some cpus of a worker, one job after the other, as in a subworker.
+
+    Attributes:
+        queue: jobs whose outcome the core has not been told, in order.
+        begun: how many of them have begun.
+        made: outputs made here.
+        told_at: when the core hears of the last one that ended, seconds.
+    """
+
+    def __init__(self) -> None:
+        self.queue: deque[jobs.Job] = deque()
+        self.begun = 0
+        self.made: dict[int, bytes] = {}
+        self.told_at = 0.0
+
+
 class SimulatedWorker:
-    """A worker's core with a store of digests and runners that only take time."""
+    """A worker's core with a store of digests and runners that only take time.
+
+    With `cluster.ahead` over 0, jobs are queued behind running ones; their outcomes are told later, inputs
+    that jobs before them make are taken from there, and what has not begun is given back now and then.
+    """
 
     def __init__(self, cluster: SimulatedCluster, name: bytes, cpus: int, port: int) -> None:
         self.cluster = cluster
         self.name = name
         self.endpoint = Endpoint("sim", port, b"W" * 40)
-        self.engine = WorkerEngine(list(range(cpus)), lambda cpus, session, body: 0)
+        self.engine = WorkerEngine(list(range(cpus)), self._room)
         self.header = Header()
         self.store: dict[int, bytes] = {}
+        self.slots: dict[tuple[int, ...], SimulatedSlot] = {}
         self.killed: set[tuple[int, int]] = set()
         self.alive = True
 
@@ -66,10 +89,16 @@ class SimulatedWorker:
             pass
         self.handle(we.TurnEnded())
 
+    def _room(self, cpus: tuple[int, ...], session_id: int, body_key: int) -> int:
+        slot = self.slots.get(cpus)
+        return 0 if slot is None or not slot.queue else self.cluster.ahead - len(slot.queue)
+
     def _perform(self, effect: we.Effect) -> None:
         if isinstance(effect, we.StartJob):
-            job = effect.job
-            self.cluster.after(self.cluster.job_time(), lambda: self._job_done(job))
+            slot = self.slots.setdefault(effect.job.cpus, SimulatedSlot())
+            slot.queue.append(effect.job)
+            if slot.begun == len(slot.queue) - 1:
+                self._begin(slot)
         elif isinstance(effect, we.TellServer):
             frames = [encode(message, self.header) for message in effect.messages]
             self.cluster.link(self.name, b"server", lambda: self.cluster.from_worker(self, frames))
@@ -83,28 +112,67 @@ class SimulatedWorker:
             for uid in effect.uids:
                 self.store.pop(uid, None)
 
-    def _job_done(self, job: jobs.Job) -> None:
+    def _begin(self, slot: SimulatedSlot) -> None:
+        job = slot.queue[slot.begun]
+        slot.begun += 1
+        self.cluster.after(self.cluster.job_time(), lambda: self._job_done(slot, job))
+
+    def _job_done(self, slot: SimulatedSlot, job: jobs.Job) -> None:
         if not self.alive:
             return
-        if (job.uid, job.attempt) in self.killed:
-            self.handle(we.JobEnded(jobs.Outcome(job.uid, job.attempt, jobs.CANCELLED)))
-            self.turn()
+        event = self._run(slot, job)
+        random = self.cluster.random
+        if slot.begun < len(slot.queue):
+            self._begin(slot)
+        delay_s = random.choice((0.0, 0.002)) if self.cluster.ahead else 0.0
+        slot.told_at = max(slot.told_at, self.cluster.now + delay_s)
+        self.cluster.after(slot.told_at - self.cluster.now, lambda: self._tell(slot, event))
+        if self.cluster.ahead and random.random() < 0.05:
+            self._give_back(slot)
+
+    def _tell(self, slot: SimulatedSlot, event: we.Event) -> None:
+        if not self.alive:
             return
-        outcome = jobs.Outcome(job.uid, job.attempt, jobs.FINISHED, start_time=1.0, duration_us=1000)
+        slot.queue.popleft()
+        slot.begun -= 1
+        if isinstance(event, we.JobEnded):
+            self._take_outputs(event)
+        self.handle(event)
+        self.turn()
+
+    def _give_back(self, slot: SimulatedSlot) -> None:
+        """As when a job is late: what has not begun behind it is the core's again."""
+        back = [slot.queue.pop() for _ in range(len(slot.queue) - slot.begun)]
+        for job in reversed(back):
+            self.handle(we.JobGivenBack(job.uid))
+        self.turn()
+
+    def _run(self, slot: SimulatedSlot, job: jobs.Job) -> we.Event:
+        if (job.uid, job.attempt) in self.killed:
+            return we.JobEnded(jobs.Outcome(job.uid, job.attempt, jobs.CANCELLED))
         digest = hashlib.sha256(str(job.uid).encode())
         for meta in job.inputs:
-            digest.update(self.store[meta.uid])
+            content = self.store[meta.uid] if meta.size >= 0 else slot.made.get(meta.uid)
+            if content is None or (meta.size < 0 and self.cluster.random.random() < 0.05):
+                return we.JobGivenBack(job.uid, unmet=True)
+            digest.update(content)
+        outcome = jobs.Outcome(job.uid, job.attempt, jobs.FINISHED, start_time=1.0, duration_us=1000)
         event = we.JobEnded(outcome)
         for index in range(len(job.body.outputs)):
             uid = job.uid + 1 + index
-            self.store[uid] = digest.digest()
-            outcome.outputs.append(jobs.Produced(data=self.store[uid]))
-            event.sizes.append(32)
-            if self.engine.wants_output(uid) and self.cluster.random.random() < self.cluster.inline_share:
-                event.inline.append((uid, self.store[uid]))
+            slot.made[uid] = digest.digest()
+            outcome.outputs.append(jobs.Produced(data=slot.made[uid]))
         self.cluster.ran.append((job.uid, job.attempt))
-        self.handle(event)
-        self.turn()
+        return event
+
+    def _take_outputs(self, event: we.JobEnded) -> None:
+        for index, made in enumerate(event.outcome.outputs):
+            uid = event.outcome.uid + 1 + index
+            assert made.data is not None
+            self.store[uid] = made.data
+            event.sizes.append(len(made.data))
+            if self.engine.wants_output(uid) and self.cluster.random.random() < self.cluster.inline_share:
+                event.inline.append((uid, made.data))
 
     def _fetch_done(self, effect: we.FetchObject) -> None:
         if not self.alive:
@@ -135,11 +203,13 @@ class SimulatedCluster:
     Args:
         seed: of all that is random.
         inline_share: share of small outputs that come with reports, 0 to 1.
+        ahead: how many jobs workers queue on cpus in use, with the running one.
     """
 
-    def __init__(self, seed: int, inline_share: float = 0.5) -> None:
+    def __init__(self, seed: int, inline_share: float = 0.5, ahead: int = 0) -> None:
         self.random = random.Random(seed)
         self.inline_share = inline_share
+        self.ahead = ahead
         self.now = 0.0
         self.ran: list[tuple[int, int]] = []
         self.by_port: dict[int, SimulatedWorker] = {}

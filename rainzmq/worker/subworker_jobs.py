@@ -105,7 +105,8 @@ def _changed(job: Job, damaged: list[int]) -> str:
 
 def _input(job: Job, index: int, meta: ObjectMeta, store: ObjectStore) -> SubworkerInput:
     uid = meta.uid
-    data = store.data(uid)
+    unmade = meta.size < 0
+    data = None if unmade else store.data(uid)
     return SubworkerInput(
         label=job.input_label(index),
         id=id_of(uid),
@@ -113,7 +114,7 @@ def _input(job: Job, index: int, meta: ObjectMeta, store: ObjectStore) -> Subwor
         content_type=meta.content_type,
         size=meta.size,
         data=data,
-        path=store.path(uid) if data is None else None,
+        path=store.path(uid) if data is None and not unmade else None,
         spec_user=meta.spec_user,
         info_user=meta.info_user,
         own_label=meta.label,

@@ -23,11 +23,12 @@ from rainzmq.common.ids import id_of
 from rainzmq.common.limits import MESSAGE_TARGET_BYTES
 from rainzmq.common.trees import remove_tree
 from rainzmq.protocol.messages.shared import TaskBody
-from rainzmq.protocol.messages.subworker import DropSessions, SubworkerTask, TaskResult
+from rainzmq.protocol.messages.subworker import DropSessions, SubworkerHello, SubworkerTask, TaskResult
 from rainzmq.store.objects import ObjectStore
 from rainzmq.transport.loop import Loop, Timer
 from rainzmq.worker import processes
 from rainzmq.worker.core import pool
+from rainzmq.worker.core import pool_effects as pe
 from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, Job, Outcome
 from rainzmq.worker.subworker_jobs import to_outcome, to_task
 from rainzmq.worker.subworker_link import Callbacks, SubworkerLink
@@ -50,14 +51,15 @@ class SubworkerPool:
         store: ObjectStore,
         scratch: Path,
         done: Callable[[Outcome], None],
-        given_back: Callable[[Job], None],
+        given_back: Callable[[Job, bool], None],
         *,
         kinds: Mapping[str, str | Sequence[str]],
         logdir: Path,
         pin_cpus: bool,
     ) -> None:
-        """`done` gets each job's outcome; `given_back` jobs that were queued, have not begun, and are the
-        caller's again. Both are called from the loop, never from within a method of the pool.
+        """`done` gets each job's outcome. `given_back` gets jobs that were queued, have not begun and are the
+        caller's again, and whether that is because an input was not made. Both are called from the loop,
+        never from within a method of the pool.
 
         Args:
             loop: the worker's loop.
@@ -86,7 +88,7 @@ class SubworkerPool:
         self._unflushed: dict[int, SubworkerLink] = {}
         self._directories: dict[int, str] = {}
         self._ended: list[Outcome] = []
-        self._returned: list[Job] = []
+        self._returned: list[pe.GiveBack] = []
         self._soon = False
         self._late_timer: Timer | None = None
         self._spare_timer: Timer | None = None
@@ -141,30 +143,30 @@ class SubworkerPool:
 
     # Effects of the core.
 
-    def _perform(self, effects: Iterable[pool.Effect]) -> None:
+    def _perform(self, effects: Iterable[pe.Effect]) -> None:
         queue = deque(effects)
         while queue:
             effect = queue.popleft()
-            if isinstance(effect, pool.Run):
+            if isinstance(effect, pe.Run):
                 link = self._links[effect.number]
                 link.outbox += effect.jobs
                 self._unflushed[effect.number] = link
                 self._call_soon()
-            elif isinstance(effect, pool.Spawn):
+            elif isinstance(effect, pe.Spawn):
                 queue.extend(self._spawn(effect))
-            elif isinstance(effect, pool.Kill):
+            elif isinstance(effect, pe.Kill):
                 self._links[effect.number].kill()
-            elif isinstance(effect, pool.GiveBack):
-                self._returned.append(effect.job)
+            elif isinstance(effect, pe.GiveBack):
+                self._returned.append(effect)
                 self._call_soon()
-            elif isinstance(effect, pool.Cancelled):
+            elif isinstance(effect, pe.Cancelled):
                 self._end(effect.job, CANCELLED, "")
-            elif isinstance(effect, pool.Forget):
+            elif isinstance(effect, pe.Forget):
                 self._links[effect.number].send(DropSessions(effect.session_ids))
             else:
                 raise AssertionError(f"{effect} is only known where a subworker ended")
 
-    def _spawn(self, effect: pool.Spawn) -> list[pool.Effect]:
+    def _spawn(self, effect: pe.Spawn) -> list[pe.Effect]:
         number, kind = effect.number, effect.kind
         directory = self._scratch / f"subworker-{number}"
         log = self._logdir / f"subworker-{kind}-{os.getpid()}-{number}.log"
@@ -274,8 +276,8 @@ class SubworkerPool:
                 directory = self._directories.pop(outcome.uid, None)
                 if directory is not None:
                     self._remove(directory)
-            for job in returned:
-                self._given_back(job)
+            for effect in returned:
+                self._given_back(effect.job, effect.unmet)
 
     def _remove(self, directory: str) -> None:
         """Remove a directory; one with something in it in a thread, since that can take long."""
@@ -316,24 +318,27 @@ class SubworkerPool:
 
     def _on_messages(self, link: SubworkerLink, messages: list[Any]) -> None:
         """Results arrived. What comes after a wrong one is not looked at."""
+        now = self._loop.now()
         for message in messages:
-            if not isinstance(message, TaskResult):
+            if isinstance(message, SubworkerHello):
                 link.fault = "said hello twice"
                 return
             uid = message.id[0] << 32 | message.id[1]
-            duration_s = message.duration_us / 1e6
-            job, effects = self._core.on_result(
-                link.number, uid, message.attempt, duration_s, self._loop.now()
-            )
+            if isinstance(message, TaskResult):
+                duration_s = message.duration_us / 1e6
+                job, effects = self._core.on_result(link.number, uid, message.attempt, duration_s, now)
+            else:
+                job, effects = self._core.on_unmet(link.number, uid, message.attempt, now)
             if job is None:
                 link.fault = f"sent a result of task {id_of(uid)}, which it was not running"
                 return
             link.forget(uid)
             if effects:
                 self._perform(effects)
-            if not any(isinstance(effect, pool.Cancelled) for effect in effects):
-                directory = self._directories.get(uid, link.directory)
-                self._ended.append(to_outcome(job, message, self._store, directory))
+            if not isinstance(message, TaskResult) or any(isinstance(e, pe.Cancelled) for e in effects):
+                continue
+            directory = self._directories.get(uid, link.directory)
+            self._ended.append(to_outcome(job, message, self._store, directory))
         if self._ended:
             self._call_soon()
 
@@ -342,16 +347,16 @@ class SubworkerPool:
         _log.warning("subworker %s (number %d): %s", link.kind, link.number, link.fault)
         self._perform(self._core.on_broken(link.number))
 
-    def _on_not_started(self, link: SubworkerLink, error: OSError | None) -> list[pool.Effect]:
+    def _on_not_started(self, link: SubworkerLink, error: OSError | None) -> list[pe.Effect]:
         """It ended without a hello; the effects that are left to perform."""
         reason = link.why_not_started(error)
         _log.warning("%s", reason)
         effects = self._core.on_exit(link.number, (), self._loop.now())
         self._drop(link)
         for effect in effects:
-            if isinstance(effect, pool.StartFailed):
+            if isinstance(effect, pe.StartFailed):
                 self._end(effect.job, FAILED, reason)
-        return [effect for effect in effects if not isinstance(effect, pool.StartFailed)]
+        return [effect for effect in effects if not isinstance(effect, pe.StartFailed)]
 
     def _on_exit(self, link: SubworkerLink) -> None:
         """Its process is gone."""
@@ -360,13 +365,13 @@ class SubworkerPool:
             return
         self._on_messages(link, link.read())
         effects = self._core.on_exit(link.number, link.withdraw(), self._loop.now())
-        crashed = [effect for effect in effects if isinstance(effect, pool.Crashed)]
+        crashed = [effect for effect in effects if isinstance(effect, pe.Crashed)]
         if crashed or link.fault is not None:
             reason = link.why_crashed()
             _log.warning("%s", reason)
             for effect in crashed:
                 self._end(effect.job, CRASHED, reason)
-        self._perform(effect for effect in effects if not isinstance(effect, pool.Crashed))
+        self._perform(effect for effect in effects if not isinstance(effect, pe.Crashed))
         self._tell()
         self._drop(link)
         self._call_soon()  # a spare may be due

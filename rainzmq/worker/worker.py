@@ -303,8 +303,8 @@ class Worker:
     def _on_fetched(self, uid: int, problem: str | None) -> None:
         self._handle(ObjectArrived(uid) if problem is None else FetchFailed(uid, problem))
 
-    def _on_given_back(self, job: Job) -> None:
-        self._handle(JobGivenBack(job.uid))
+    def _on_given_back(self, job: Job, unmet: bool) -> None:
+        self._handle(JobGivenBack(job.uid, unmet))
 
     # Effects.
 

@@ -53,7 +53,7 @@ class Harness:
             self.store,
             self.scratch,
             self._done,
-            lambda job: self.given_back.append(job.uid),
+            lambda job, _unmet: self.given_back.append(job.uid),
             kinds=kinds,
             logdir=self.logdir,
             pin_cpus=False,

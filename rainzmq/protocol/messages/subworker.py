@@ -23,9 +23,13 @@ class SubworkerInput:
     id: Annotated[tuple[int, int], "session and number of the data object"]
     is_directory: Annotated[bool, "a directory rather than a blob"]
     content_type: Annotated[str | None, "content type, None for unknown"]
-    size: Annotated[int, "bytes; for a directory the sum of its files"]
+    size: Annotated[int, "bytes; for a directory the sum of its files; -1 when not made yet"]
     data: Annotated[bytes | None, "the content when it is small, else None"]
-    path: Annotated[str | None, "file or directory with the content, read only, when `data` is None"]
+    path: Annotated[
+        str | None,
+        "file or directory with the content, read only, when `data` is None; None with `data` None only for "
+        "Python subworkers: the object is made by an earlier task on this connection",
+    ]
     spec_user: Annotated[bytes, "`spec.user` as JSON, empty for {}"]
     info_user: Annotated[bytes, "`info.user` as JSON, empty for {}"]
     own_label: Annotated[str | None, "label of the object itself"]
@@ -105,6 +109,14 @@ class TaskResult:
     duration_us: Annotated[int, "how long it ran, microseconds"]
 
 
+@message("unmet", CONVERSATION, _SUBWORKER)
+class UnmetInputs:
+    """A task was not run: an earlier task has not left an input of it here. Only of Python subworkers."""
+
+    id: Annotated[tuple[int, int], "session and number of the task"]
+    attempt: Annotated[int, "the attempt that was asked for"]
+
+
 @message("drop", CONVERSATION, _WORKER)
 class DropSessions:
     """These sessions ended; forget their bodies."""
@@ -137,4 +149,5 @@ __all__ = [
     "SubworkerResult",
     "SubworkerTask",
     "TaskResult",
+    "UnmetInputs",
 ]

@@ -16,6 +16,8 @@ def check(state: ServerState) -> None:
     for worker in state.workers.values():
         load = sum(task.body.declared.cpus for task in worker.tasks.values())
         assert worker.load == load, f"worker {worker.name}: load {worker.load} is not {load}"
+        ahead = sum(task.body.declared.cpus for task in worker.tasks.values() if task.waiting)
+        assert worker.ahead == ahead, f"worker {worker.name}: ahead {worker.ahead} is not {ahead}"
         for uid, task in worker.tasks.items():
             assert task.worker is worker, f"task {id_of(uid)} is listed at a worker it is not on"
             assert task.state in (states.ASSIGNED, states.RUNNING), f"task {id_of(uid)} is {task.state}"

@@ -29,6 +29,8 @@ def object_finished(state: ServerState, session: SessionRecord, item: ObjectReco
             waiting.append(task)
         elif task.waiting:
             task.waiting -= 1
+            if not task.waiting and task.worker is not None and task.state in states.ON_WORKER:
+                task.worker.ahead -= task.body.declared.cpus
     return waiting
 
 

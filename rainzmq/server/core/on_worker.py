@@ -129,7 +129,8 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
             task_crashed(state, session, task, note)
     for uid, attempt in report.retracted:
         task, session = _current(state, worker, uid, attempt)
-        if task and session and task.state == states.ASSIGNED:
+        if task and session:
+            # One that was reported as started may come back, too: its runner had it in a queue.
             state.counters.tasks_retracted += 1
             task_again(state, session, task, new_attempt=False)
     for uid, why in report.missing:

@@ -183,6 +183,7 @@ class WorkerRecord:
         name: `worker_id`, "host:port" of its data endpoint.
         tasks: assigned and running tasks, oldest first.
         load: cpus that these ask for, together.
+        ahead: cpus that those of them ask for that were sent ahead and still wait.
         backlog_s: how long these take together, as far as is known.
         progress_at: when a task of it finished last, or it got one after it had none.
         frontier: assigned tasks whose consumers have not been looked at for sending ahead, oldest first.
@@ -194,6 +195,7 @@ class WorkerRecord:
     """
 
     __slots__ = (
+        "ahead",
         "backlog_s",
         "bodies",
         "cpus",
@@ -231,6 +233,7 @@ class WorkerRecord:
         self.solo: tuple[WorkerRecord, ...] = (self,)
         self.tasks: dict[int, TaskRecord] = {}
         self.load = 0
+        self.ahead = 0
         self.backlog_s = 0.0
         self.progress_at = now
         self.frontier: deque[TaskRecord] = deque()

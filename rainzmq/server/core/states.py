@@ -32,6 +32,8 @@ FINISHED = "finished"
 FAILED = "failed"
 CANCELLED = "cancelled"
 
+ON_WORKER = (ASSIGNED, RUNNING)
+
 UNFINISHED = "unfinished"
 REMOVED = "removed"
 

@@ -46,6 +46,8 @@ def task_assigned(state: ServerState, task: TaskRecord, worker: WorkerRecord) ->
         worker.progress_at = state.now
     worker.tasks[task.uid] = task
     worker.load += task.body.declared.cpus
+    if task.waiting:
+        worker.ahead += task.body.declared.cpus
     worker.backlog_s += task.expected_s
     worker.to_assign.append(task)
     if any(item.consumers for item in task.outputs):
@@ -65,6 +67,8 @@ def task_off_worker(session: SessionRecord, task: TaskRecord) -> None:
     worker = task.worker
     if worker is not None and worker.tasks.pop(task.uid, None) is not None:
         worker.load -= task.body.declared.cpus
+        if task.waiting:
+            worker.ahead -= task.body.declared.cpus
         worker.backlog_s = max(0.0, worker.backlog_s - task.expected_s) if worker.tasks else 0.0
     if task.state == states.RUNNING:
         session.running -= 1
@@ -119,11 +123,9 @@ def task_finished(
 def task_again(state: ServerState, session: SessionRecord, task: TaskRecord, new_attempt: bool) -> None:
     """An assigned or running task must run elsewhere: its worker is gone, or gave it back."""
     task_off_worker(session, task)
+    _ask_back_followers(task)
     task.worker = None
     task.retracting = False
-    for item in task.outputs:
-        for consumer in item.consumers:
-            ask_back(consumer)  # one that was sent ahead waits for an output that is now made elsewhere
     if new_attempt:
         task.attempt += 1
         state.counters.tasks_rerun += 1
@@ -131,6 +133,18 @@ def task_again(state: ServerState, session: SessionRecord, task: TaskRecord, new
     _recover_lost_inputs(state, session, task)
     if task.state == states.WAITING:
         _look_again(task)
+
+
+def _ask_back_followers(task: TaskRecord) -> None:
+    """Those that were sent ahead of it, and of them in turn, wait for what is now made elsewhere."""
+    stack = [task]
+    while stack:
+        for item in stack.pop().outputs:
+            for consumer in item.consumers:
+                if consumer.state == states.ASSIGNED and not consumer.retracting:
+                    ask_back(consumer)
+                    if consumer.waiting:
+                        stack.append(consumer)
 
 
 def task_crashed(state: ServerState, session: SessionRecord, task: TaskRecord, note: str) -> None:

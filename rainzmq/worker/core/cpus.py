@@ -48,6 +48,10 @@ class CpuPool:
             heappush(self._free, index)
         return None
 
+    def is_used(self, cpus: tuple[int, ...]) -> bool:
+        """Whether these cpus are a slot that some job has."""
+        return cpus in self._users
+
     def slots(self, size: int) -> list[tuple[int, ...]]:
         """Slots in use that have `size` cpus."""
         return [cpus for cpus in self._users if len(cpus) == size]

@@ -2,21 +2,18 @@
 
     Assign --> fetching --(inputs arrive)--> ready --(cpus free)--> running --(outcome)--> Report
 
-Ready tasks start in order of (priority, arrival). When the first one asks for more cpus than are free,
-nothing behind it starts: the cpus that become free are reserved for it, so that a wide task is not starved by
-narrow ones. Jobs that a runner can queue behind a running one (`pipeline`) share the running one's cpus.
+What starts when is decided in `starts.py`. A task may also go from fetching to running at once, queued behind
+the tasks that make its inputs.
 
 Everything that happened in a turn goes into one `Report` at its end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from collections.abc import Callable
 from typing import Any
 
-from rainzmq.common.ids import id_of, session_of
+from rainzmq.common.ids import session_of
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import ObjectMeta, TaskBody
 from rainzmq.worker.core import jobs, states
@@ -41,49 +38,10 @@ from rainzmq.worker.core.events import (
     Told,
     TurnEnded,
 )
-from rainzmq.worker.core.jobs import Job
+from rainzmq.worker.core.jobs import Job, unmade
+from rainzmq.worker.core.records import AssignedTask, Promise, Replica
 from rainzmq.worker.core.reports import Reports
-
-Pipeline = Callable[[tuple[int, ...], int, int], int]
-"""(cpus, session id, body key) -> how many jobs of that body may be queued behind what runs on these cpus."""
-
-
-@dataclass(slots=True)
-class AssignedTask:
-    """A task this worker was given. `missing`: inputs that are not here yet."""
-
-    uid: int
-    attempt: int
-    session_id: int
-    body: TaskBody
-    config: bytes
-    priority: int
-    inputs: list[int]
-    missing: int = 0
-    state: str = states.FETCHING
-    reported: bool = False
-    job: Job | None = None
-
-    def to(self, new: str) -> None:
-        """Change state; IllegalTransition when the table does not have it."""
-        if new not in states.TASK[self.state]:
-            raise states.IllegalTransition("assigned task", str(id_of(self.uid)), self.state, new)
-        self.state = new
-
-
-@dataclass(slots=True)
-class Replica:
-    """An object that is here or on its way. `readers`: tasks that wait for it."""
-
-    meta: ObjectMeta
-    state: str
-    readers: list[AssignedTask] = field(default_factory=list)
-
-    def to(self, new: str) -> None:
-        """Change state; IllegalTransition when the table does not have it."""
-        if new not in states.REPLICA[self.state]:
-            raise states.IllegalTransition("replica", str(id_of(self.meta.uid)), self.state, new)
-        self.state = new
+from rainzmq.worker.core.starts import Pipeline, Starts
 
 
 class WorkerEngine:
@@ -96,14 +54,11 @@ class WorkerEngine:
 
     def __init__(self, cpus: list[int], pipeline: Pipeline) -> None:
         self.cpus = CpuPool(cpus)
-        self._pipeline = pipeline
         self.tasks: dict[int, AssignedTask] = {}
         self.replicas: dict[int, Replica] = {}
         self.running: dict[int, Job] = {}
-        self._started: list[AssignedTask] = []
-        self._promised: dict[int, tuple[AssignedTask, ...]] = {}
-        self._ready: list[tuple[int, int, AssignedTask]] = []
-        self._arrivals = 0
+        self._promised: dict[int, Promise] = {}
+        self._starts = Starts(self.cpus, pipeline, self.replicas, self._promised)
         self._bodies: dict[tuple[int, int], TaskBody] = {}
         self._users: dict[int, bytes] = {}
         self._names: dict[int, str] = {}
@@ -135,7 +90,7 @@ class WorkerEngine:
         elif isinstance(event, FetchFailed):
             self._on_fetch_failed(event)
         elif isinstance(event, JobGivenBack):
-            self._on_given_back(event.uid)
+            self._on_given_back(event)
         elif isinstance(event, ObjectDamaged):
             self._on_damaged(event.uid)
         elif isinstance(event, Reset):
@@ -188,13 +143,15 @@ class WorkerEngine:
 
     def _add_task(self, task: AssignedTask) -> None:
         self.tasks[task.uid] = task
-        for uid in self._outputs_of(task):
-            self._promised[uid] = ()
+        for uid, output in zip(self._outputs_of(task), task.body.outputs, strict=True):
+            self._promised[uid] = Promise(task, not output.is_directory)
         for uid in task.inputs:
             replica = self.replicas.get(uid)
             if replica is None and uid in self._promised:
                 task.missing += 1
-                self._promised[uid] = (*self._promised[uid], task)
+                promise = self._promised[uid]
+                promise.readers.append(task)
+                self._starts.add_follower(task, promise)
             elif replica is None:
                 task.missing += 1
                 self._reports.current.missing.append(
@@ -240,6 +197,7 @@ class WorkerEngine:
         for uid in uids:
             del self.replicas[uid]
         self._bodies = {key: body for key, body in self._bodies.items() if key[0] not in ended}
+        self._starts.forget_sessions(ended)
         self._users = {uid: user for uid, user in self._users.items() if session_of(uid) not in ended}
         self._names = {uid: name for uid, name in self._names.items() if session_of(uid) not in ended}
         self._inline = {uid for uid in self._inline if session_of(uid) not in ended}
@@ -297,21 +255,24 @@ class WorkerEngine:
             self._reports.current.crashed.append((job.uid, job.attempt, note))
         self._drop(task)
 
-    def _on_given_back(self, uid: int) -> None:
-        job = self.running.pop(uid)
+    def _on_given_back(self, event: JobGivenBack) -> None:
+        job = self.running.pop(event.uid)
         self._release(job)
-        task = self.tasks.get(uid)
+        if event.unmet:
+            self._starts.was_unmet(job)
+        task = self.tasks.get(event.uid)
         if task is not None and task.job is job:
-            # What it stands behind takes longer than expected: another worker may have it sooner.
+            # What it stands behind takes longer than expected, or did not make its input: the server knows
+            # best where it goes now.
             self._drop(task)
-            self._reports.current.retracted.append((uid, task.attempt))
+            self._reports.current.retracted.append((event.uid, task.attempt))
 
     def _release(self, job: Job) -> None:
         """A job needs its cpus no more; one that was queued behind it on them runs from now on."""
-        following = self.cpus.release(job.cpus, job.uid)
+        following = self._starts.release(job)
         task = self.tasks.get(following) if following is not None else None
         if task is not None:
-            self._started.append(task)
+            self._starts.began.append(task)
 
     def _on_damaged(self, uid: int) -> None:
         replica = self.replicas.pop(uid, None)
@@ -332,6 +293,7 @@ class WorkerEngine:
         sessions = {key[0] for key in self._bodies} | {session_of(uid) for uid in uids}
         self.replicas.clear()
         self._bodies.clear()
+        self._starts.forget_sessions(sessions)
         self._users.clear()
         self._names.clear()
         self._inline.clear()
@@ -340,11 +302,11 @@ class WorkerEngine:
         self._reports = Reports()
 
     def _on_turn_ended(self) -> None:
-        for task in self._started:
+        for task in self._starts.began:
             if task.state == states.RUNNING and not task.reported:
                 task.reported = True
                 self._reports.current.started.append((task.uid, task.attempt))
-        self._started.clear()
+        self._starts.began.clear()
         reports = self._reports.take()
         if reports:
             self._effects.append(TellServer(reports))
@@ -352,31 +314,8 @@ class WorkerEngine:
     # Helpers.
 
     def _start_ready(self) -> None:
-        ready = self._ready
-        while ready:
-            task = ready[0][2]
-            if task.state != states.READY:
-                heappop(ready)
-                continue
-            cpus = self.cpus.take(task.body.cpus, task.uid)
-            if cpus is not None:
-                # One behind a running job has not begun, and its runner may give it back.
-                self._started.append(task)
-            else:
-                cpus = self._behind_running(task)
-                if cpus is None:
-                    return
-                self.cpus.share(cpus, task.uid)
-            heappop(ready)
+        for task, cpus in self._starts.take():
             self._start(task, cpus)
-
-    def _behind_running(self, task: AssignedTask) -> tuple[int, ...] | None:
-        best, most = None, 0
-        for cpus in self.cpus.slots(task.body.cpus):
-            room = self._pipeline(cpus, task.session_id, task.body.key)
-            if room > most:
-                best, most = cpus, room
-        return best
 
     def _start(self, task: AssignedTask, cpus: tuple[int, ...]) -> None:
         task.to(states.RUNNING)
@@ -389,7 +328,7 @@ class WorkerEngine:
             task.session_id,
             task.body,
             task.config,
-            [self.replicas[item].meta for item in task.inputs],
+            [self._meta(item) for item in task.inputs],
             cpus,
             self._names.get(uid, task.body.name),
             users.get(uid, b""),
@@ -398,27 +337,50 @@ class WorkerEngine:
         task.job = job
         self.running[uid] = job
         self._effects.append(StartJob(job))
+        for item in outputs:
+            promise = self._promised.get(item)
+            if promise is not None:
+                for reader in promise.readers:
+                    if reader.state == states.FETCHING:
+                        self._starts.add_follower(reader, promise)
+
+    def _meta(self, uid: int) -> ObjectMeta:
+        replica = self.replicas.get(uid)
+        return unmade(uid) if replica is None else replica.meta
 
     def _make_ready(self, task: AssignedTask) -> None:
         task.to(states.READY)
-        self._arrivals += 1
-        heappush(self._ready, (-task.priority, self._arrivals, task))
+        self._starts.add_ready(task)
 
     def _store(self, meta: ObjectMeta) -> None:
         replica = self.replicas.get(meta.uid)
-        readers: Iterable[AssignedTask] = self._promised.pop(meta.uid, ())
+        promise = self._promised.pop(meta.uid, None)
+        readers = [] if promise is None else promise.readers
         if replica is None:
             self.replicas[meta.uid] = Replica(meta, states.STORED)
         else:
             replica.meta = meta
             if replica.state == states.EXPECTED:
                 replica.to(states.STORED)
-            readers, replica.readers = [*readers, *replica.readers], []
+            readers, replica.readers = readers + replica.readers, []
         for task in readers:
+            task.missing -= 1
             if task.state == states.FETCHING:
-                task.missing -= 1
                 if not task.missing:
                     self._make_ready(task)
+                elif task.missing == 1:
+                    self._look_for_maker(task)
+            elif task.job is not None:
+                task.job.made(meta)
+
+    def _look_for_maker(self, task: AssignedTask) -> None:
+        """A task waits for its last input: it may be queued behind what makes that."""
+        for uid in task.inputs:
+            promise = self._promised.get(uid)
+            if promise is not None:
+                if task in promise.readers:  # else it waits for an earlier promise, and to be asked back
+                    self._starts.add_follower(task, promise)
+                return
 
     def _drop(self, task: AssignedTask) -> None:
         """It is not this worker's any more. Tasks that were sent ahead of it wait until they are asked

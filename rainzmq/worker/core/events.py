@@ -48,9 +48,15 @@ class JobEnded:
 
 @dataclass(slots=True)
 class JobGivenBack:
-    """A runner gave back a job that it had queued and not begun."""
+    """A runner gave back a job that it had queued and not begun.
+
+    Attributes:
+        uid: the task.
+        unmet: because a job before it has not made an input of it where it could get it.
+    """
 
     uid: int
+    unmet: bool = False
 
 
 @dataclass(slots=True)

@@ -21,7 +21,8 @@ class Job:
         session_id: its session.
         body: what it shares with others: type, cpus, shared configuration, input labels, outputs.
         config: its own configuration.
-        inputs: its inputs, in order; all are in the worker's store.
+        inputs: its inputs, in order. All are in the worker's store, but for those that a job before it on
+            the same cpus is about to make: see `unmade`.
         cpus: indices of the cpus it may use; the worker holds them until the outcome.
         name: the task's name, None without one.
         user: `spec.user` of the task as JSON, empty for {}.
@@ -54,9 +55,22 @@ class Job:
         labels = self.body.input_labels
         return labels[index] if index < len(labels) else None
 
+    def has_unmade_inputs(self) -> bool:
+        """Some input is still to be made by a job before it."""
+        return any(meta.size < 0 for meta in self.inputs)
+
+    def made(self, meta: ObjectMeta) -> None:
+        """An input is in the store now."""
+        self.inputs = [meta if item.uid == meta.uid else item for item in self.inputs]
+
     def output_uid(self, index: int) -> int:
         """The uid of the output at `index`."""
         return self.uid + 1 + index
+
+
+def unmade(uid: int) -> ObjectMeta:
+    """Stands for an input that is not made yet."""
+    return ObjectMeta(uid, None, False, None, -1, b"", b"")
 
 
 @dataclass(slots=True)

@@ -21,6 +21,17 @@ from dataclasses import dataclass, field
 from math import inf
 
 from rainzmq.worker.core.jobs import Job
+from rainzmq.worker.core.pool_effects import (
+    Cancelled,
+    Crashed,
+    Effect,
+    Forget,
+    GiveBack,
+    Kill,
+    Run,
+    Spawn,
+    StartFailed,
+)
 
 PYTHON = "python"
 """The kind of subworker that is pipelined and of which a spare is kept."""
@@ -51,68 +62,6 @@ _SAMPLE_LIMIT_S = 0.05
 
 BodyKey = tuple[int, int]
 """Session and key of a task body."""
-
-
-@dataclass(slots=True)
-class Spawn:
-    """Start a subworker of this kind under this number."""
-
-    number: int
-    kind: str
-
-
-@dataclass(slots=True)
-class Run:
-    """Send these jobs to the subworker, behind what it has."""
-
-    number: int
-    jobs: list[Job]
-
-
-@dataclass(slots=True)
-class Kill:
-    """Kill the subworker and all it started. Its exit must be reported with `on_exit`."""
-
-    number: int
-
-
-@dataclass(slots=True)
-class GiveBack:
-    """The job has not begun and is the worker core's again."""
-
-    job: Job
-
-
-@dataclass(slots=True)
-class Cancelled:
-    """The job was killed on request: before it began, or its subworker died of it."""
-
-    job: Job
-
-
-@dataclass(slots=True)
-class Crashed:
-    """The subworker died under this job."""
-
-    job: Job
-
-
-@dataclass(slots=True)
-class StartFailed:
-    """The subworker this job waited for could not be started."""
-
-    job: Job
-
-
-@dataclass(slots=True)
-class Forget:
-    """Tell the subworker that these sessions ended."""
-
-    number: int
-    session_ids: list[int]
-
-
-Effect = Spawn | Run | Kill | GiveBack | Cancelled | Crashed | StartFailed | Forget
 
 
 @dataclass(slots=True)
@@ -267,19 +216,21 @@ class PoolCore:
         `Cancelled` stands in the effects when the job was to be killed; then its result does not count.
         """
         subworker = self.subworkers[number]
-        job = subworker.queue[0] if subworker.queue else None
-        if job is None or job.uid != uid or job.attempt != attempt:
-            return None, []
-        subworker.queue.popleft()
-        subworker.expected_s = None
-        self._forget_job(uid)
-        subworker.began = now
-        effects: list[Effect] = [] if subworker.queue or subworker.dying else self._release(subworker, now)
-        if uid in subworker.killed:
-            subworker.killed.discard(uid)
-            effects.append(Cancelled(job))
-        else:
+        killed = uid in subworker.killed
+        job, effects = self._on_answer(subworker, uid, attempt, now)
+        if job is not None and not killed:
             self._measure(subworker, (job.session_id, job.body.key), duration_s)
+        return job, effects
+
+    def on_unmet(self, number: int, uid: int, attempt: int, now: float) -> tuple[Job | None, list[Effect]]:
+        """The first job of a queue was not run, for a job before it has not made its input there: that job,
+        None when that is not what was reported.
+        """
+        subworker = self.subworkers[number]
+        killed = uid in subworker.killed
+        job, effects = self._on_answer(subworker, uid, attempt, now)
+        if job is not None and not killed:
+            effects.append(GiveBack(job, unmet=True))
         return job, effects
 
     def on_refused(self, number: int, uid: int, now: float) -> list[Effect]:
@@ -334,6 +285,11 @@ class PoolCore:
             effects.append(Cancelled(job) if job.uid in subworker.killed else Crashed(job))
         rest = []
         for job in moved:
+            if job.has_unmade_inputs():
+                # They were to be made in the process that is gone.
+                self._forget_job(job.uid)
+                effects.append(GiveBack(job))
+                continue
             self._home.pop(job.uid, None)
             self._moves[job.uid] = self._moves.get(job.uid, 0) + 1
             if self._moves[job.uid] > MOVE_LIMIT:
@@ -346,6 +302,23 @@ class PoolCore:
         return effects
 
     # Parts of the above.
+
+    def _on_answer(
+        self, subworker: Subworker, uid: int, attempt: int, now: float
+    ) -> tuple[Job | None, list[Effect]]:
+        """The first job of the queue is done with, when that is what was said."""
+        job = subworker.queue[0] if subworker.queue else None
+        if job is None or job.uid != uid or job.attempt != attempt:
+            return None, []
+        subworker.queue.popleft()
+        subworker.expected_s = None
+        self._forget_job(uid)
+        subworker.began = now
+        effects: list[Effect] = [] if subworker.queue or subworker.dying else self._release(subworker, now)
+        if uid in subworker.killed:
+            subworker.killed.discard(uid)
+            effects.append(Cancelled(job))
+        return job, effects
 
     def _place(self, jobs: list[Job], now: float) -> list[Effect]:
         """Give jobs that share cpus to an idle subworker, or let them wait for one."""

@@ -4,7 +4,7 @@
 |---|---|---|
 | assigned task | fetching | some input is not here; the transfers' lists of waiting tasks lead to it |
 | assigned task | ready | inputs are here; it stands in the ready heap until cpus are free |
-| assigned task | running | a runner has its job, or has it queued behind another |
+| assigned task | running | a runner has its job, or has it queued behind another one |
 | assigned task | dropped | its outcome was reported, it was given back, or its session ended |
 | replica | expected | a transfer was asked for |
 | replica | stored | it is in the store |
@@ -21,11 +21,13 @@ EXPECTED = "expected"
 STORED = "stored"
 
 TASK: dict[str, frozenset[str]] = {
-    FETCHING: frozenset({READY, DROPPED}),
+    FETCHING: frozenset({READY, RUNNING, DROPPED}),
     READY: frozenset({RUNNING, DROPPED}),
     RUNNING: frozenset({DROPPED}),
     DROPPED: frozenset(),
 }
+
+"""`fetching` goes to `running` when a task is queued behind those that make its inputs."""
 
 REPLICA: dict[str, frozenset[str]] = {
     EXPECTED: frozenset({STORED}),

@@ -46,6 +46,7 @@ class Worker:
     cpus: int = 1
     kinds: frozenset[str] = frozenset({"python"})
     load: int = 0
+    ahead: int = 0
     backlog_s: float = 0.0
     tasks: dict[int, Task] = field(default_factory=dict)
     frontier: deque[Task] = field(default_factory=deque)
@@ -150,6 +151,17 @@ def test_an_idle_worker_gets_the_newest_queued_tasks_of_the_fullest():
     tasks[0].state = "running"
     asked = list(policy.retractions([full, idle], ReadyQueues(), 0.0))
     assert [task.uid for task in asked] == [3, 2]
+
+
+def test_nothing_is_taken_of_a_chain():
+    full, idle = Worker("full"), Worker("idle")
+    for task in queued(full, 9)[1:]:
+        task.waiting = 1
+    full.ahead = 8
+    assert list(policy.retractions([full, idle], ReadyQueues(), 9.0)) == []
+    full.tasks[8].waiting = 0
+    full.ahead = 7
+    assert [task.uid for task in policy.retractions([full, idle], ReadyQueues(), 9.0)] == [8]
 
 
 def test_nothing_is_retracted_while_tasks_are_ready_or_for_little():

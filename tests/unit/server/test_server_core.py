@@ -471,11 +471,10 @@ def test_tasks_sent_ahead_are_asked_back_when_their_input_is_made_elsewhere(serv
     server.take(b"one")
     server.reports(one, turn=False, started=[(first.uid, 0)], crashed=[(first.uid, 0, "signal 9")])
     assert second.retracting
+    assert third.retracting, "with all that follow it, at once"
     server.turn()
-    assert server.take(b"one", w.Retract) == [w.Retract([second.uid])]
-    server.reports(one, turn=False, retracted=[(second.uid, 0)])
-    assert third.retracting
-    server.reports(one, retracted=[(third.uid, 0)])
+    assert server.take(b"one", w.Retract) == [w.Retract([second.uid, third.uid])]
+    server.reports(one, retracted=[(second.uid, 0), (third.uid, 0)])
     assert [task.attempt for task in (first, second, third)] == [1, 0, 0]
     assert {task.worker for task in (first, second, third)} == {one}, "and sent along again"
 
@@ -488,6 +487,19 @@ def test_a_task_sent_ahead_that_started_before_its_input_was_reported_is_no_surp
     server.finishes(worker, first, started=[(second.uid, 0)])
     assert (first.state, second.state) == (states.FINISHED, states.RUNNING)
     assert second.waiting == 0
+
+
+def test_a_task_that_was_said_to_have_started_may_come_back_all_the_same(server):
+    worker = server.worker(b"w")
+    session = server.session()
+    server.submit(session, {1: []}, keep=(2,))
+    task = server.task(session, 1)
+    server.reports(worker, started=[(task.uid, 0)])
+    server.reports(worker, turn=False, retracted=[(task.uid, 0)])
+    assert (task.state, task.attempt, task.crashes) == (states.READY, 0, 0)
+    server.turn()
+    server.finishes(worker, task)
+    assert task.state == states.FINISHED
 
 
 def test_a_merge_of_very_many_is_not_looked_at_for_each_of_its_inputs(server):

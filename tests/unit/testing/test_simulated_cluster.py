@@ -60,10 +60,14 @@ def submit(cluster: SimulatedCluster, graph: dict[int, list[int]], keep: list[in
         )
 
 
+AHEAD = pytest.mark.parametrize("ahead", [0, 8], ids=["one by one", "queued"])
+
+
+@AHEAD
 @pytest.mark.parametrize("seed", range(6))
-def test_a_random_graph_gives_the_right_results(seed):
+def test_a_random_graph_gives_the_right_results(seed, ahead):
     rng = random.Random(seed)
-    cluster = SimulatedCluster(seed, inline_share=rng.choice((0.0, 0.5, 1.0)))
+    cluster = SimulatedCluster(seed, inline_share=rng.choice((0.0, 0.5, 1.0)), ahead=ahead)
     for cpus in (1, 2, 4):
         cluster.add_worker(cpus)
     graph = random_graph(rng, 60)
@@ -79,10 +83,11 @@ def test_a_random_graph_gives_the_right_results(seed):
     assert len(cluster.ran) == len(graph), "without faults every task runs once"
 
 
+@AHEAD
 @pytest.mark.parametrize("seed", range(12))
-def test_workers_die_and_the_results_are_the_same(seed):
+def test_workers_die_and_the_results_are_the_same(seed, ahead):
     rng = random.Random(seed)
-    cluster = SimulatedCluster(seed, inline_share=rng.choice((0.0, 0.5)))
+    cluster = SimulatedCluster(seed, inline_share=rng.choice((0.0, 0.5)), ahead=ahead)
     for cpus in (2, 2, 3, 2):
         cluster.add_worker(cpus)
     graph = random_graph(rng, 80)

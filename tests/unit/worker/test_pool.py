@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from rainzmq.protocol.messages.shared import TaskBody
 from rainzmq.worker.core import pool
-from rainzmq.worker.core.jobs import Job
-from rainzmq.worker.core.pool import (
-    AHEAD_JOBS,
-    MOVE_LIMIT,
+from rainzmq.worker.core.jobs import Job, unmade
+from rainzmq.worker.core.pool import AHEAD_JOBS, MOVE_LIMIT, PoolCore
+from rainzmq.worker.core.pool_effects import (
     Cancelled,
     Crashed,
     Effect,
     Forget,
     GiveBack,
     Kill,
-    PoolCore,
     Run,
     Spawn,
     StartFailed,
@@ -419,3 +417,48 @@ def test_refused_job_frees_its_subworker() -> None:
     core.start(first, 0.0)
     core.start(second, 0.0)
     assert core.on_refused(1, 1, 0.0) == [Run(1, [second])]
+
+
+# Jobs whose inputs are made by jobs before them.
+
+
+def follower(uid: int, made_by: int) -> Job:
+    job = make_job(uid)
+    job.inputs = [unmade(made_by + 1)]
+    return job
+
+
+def test_a_job_without_its_input_is_given_back_and_not_measured() -> None:
+    core = make_pool(1)
+    measured(core, 0.0001)
+    core.start(make_job(1), 0.0)
+    job = follower(2, 1)
+    core.start(job, 0.0)
+    core.on_result(1, 1, 0, 0.0001, 0.0)
+    mean = core.mean_duration(SESSION, 1)
+    assert core.on_unmet(1, 2, 0, 0.0) == (job, [GiveBack(job, unmet=True)])
+    assert core.mean_duration(SESSION, 1) == mean
+    assert core.on_unmet(1, 2, 0, 0.0) == (None, []), "it is not there any more"
+
+
+def test_a_killed_job_without_its_input_is_cancelled() -> None:
+    core = make_pool(1)
+    measured(core, 0.0001)
+    job = follower(2, 1)
+    core.start(make_job(1), 0.0)
+    core.start(job, 0.0)
+    core.mark_killed(2)
+    core.on_result(1, 1, 0, 0.0001, 0.0)
+    assert core.on_unmet(1, 2, 0, 0.0) == (job, [Cancelled(job)])
+
+
+def test_jobs_behind_their_makers_do_not_move_to_another_subworker() -> None:
+    core = make_pool(2)
+    measured(core, 0.0001)
+    first, second, third = make_job(1), follower(2, 1), make_job(3)
+    for job in (first, second, third):
+        core.start(job, 0.0)
+    number = core.where(1)
+    assert number is not None
+    effects = without_spawns(core.on_exit(number, (2, 3), 0.0))
+    assert effects == [Crashed(first), GiveBack(second), Run(3 - number, [third])]

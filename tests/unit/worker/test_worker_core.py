@@ -14,6 +14,7 @@ from rainzmq.worker.core import events as e
 from rainzmq.worker.core import jobs, states
 from rainzmq.worker.core.engine import WorkerEngine
 from rainzmq.worker.core.jobs import Job, Outcome, Produced
+from rainzmq.worker.core.starts import UNMET_LIMIT
 
 PEER = Endpoint("peer", 1, b"P" * 40)
 
@@ -202,7 +203,7 @@ def test_short_jobs_are_queued_behind_a_running_one_as_far_as_the_runner_takes_t
 
 
 def test_only_the_first_of_queued_jobs_counts_as_started():
-    worker = Worker(pipeline=lambda cpus, session, key: 1)
+    worker = Worker(pipeline=lambda cpus, session, key: 2)
     worker.told(assign({uid: [] for uid in T[1:4]}))
     (first, second, third), report = worker.turn()
     assert report.started == [(first.uid, 0)]
@@ -212,6 +213,122 @@ def test_only_the_first_of_queued_jobs_counts_as_started():
     worker.ends(second)
     worker.ends(third)
     assert worker.engine.cpus.free == 1
+
+
+def test_no_more_jobs_are_queued_than_the_runner_takes():
+    asked = []
+    worker = Worker(pipeline=lambda *key: asked.append(key) or 2)
+    worker.told(assign({uid: [] for uid in T[1:9]}))
+    assert len(worker.turn()[0]) == 3
+    assert asked == [((0,), 1, 1)], "it is asked once"
+
+
+class TestQueuedBehindTheirMakers:
+    """Tasks that wait only for what runs on the same cpus."""
+
+    CHAIN = {T[1]: [], T[2]: [T[1] + 1], T[3]: [T[2] + 1]}
+
+    def test_a_chain_is_started_at_once(self):
+        worker = Worker(pipeline=lambda *key: 8)
+        worker.told(assign(self.CHAIN))
+        started, report = worker.turn()
+        assert [job.uid for job in started] == [T[1], T[2], T[3]]
+        assert [[item.size for item in job.inputs] for job in started] == [[], [-1], [-1]]
+        assert report.started == [(T[1], 0)]
+        worker.ends(started[0])
+        assert [item.size for item in started[1].inputs] == [3], "it is known now"
+        worker.ends(started[1])
+        worker.ends(started[2])
+        assert worker.turn()[1].finished == [T[1], T[2], T[3]]
+        assert worker.engine.cpus.free == 1
+
+    def test_as_far_as_the_runner_takes_them(self):
+        worker = Worker(pipeline=lambda *key: 1)
+        worker.told(assign(self.CHAIN))
+        started, _ = worker.turn()
+        assert [job.uid for job in started] == [T[1], T[2]]
+        worker.ends(started[0])
+        assert [job.uid for job in worker.turn()[0]] == [T[3]]
+
+    def test_also_when_they_are_assigned_later(self):
+        worker = Worker(pipeline=lambda *key: 8)
+        worker.told(assign({T[1]: []}))
+        worker.turn()
+        worker.told(assign({T[2]: [T[1] + 1]}))
+        assert [job.uid for job in worker.turn()[0]] == [T[2]]
+
+    def test_not_while_a_ready_task_waits_for_cpus(self):
+        worker = Worker(cpus=2, pipeline=lambda *key: 8)
+        bodies = [body(1), body(2, cpus=2)]
+        tasks = {T[1]: [], T[2]: [T[1] + 1], T[4]: []}
+        worker.told(assign(tasks, bodies=bodies, body_of={T[4]: 2}, priorities={T[1]: 9}))
+        started, _ = worker.turn()
+        assert [job.uid for job in started] == [T[1]]
+
+    def test_not_when_an_input_is_made_on_other_cpus(self):
+        worker = Worker(cpus=2, pipeline=lambda *key: 8)
+        worker.told(assign({T[1]: [], T[2]: [], T[3]: [T[1] + 1, T[2] + 1]}))
+        started, _ = worker.turn()
+        assert [job.cpus for job in started] == [(0,), (1,)]
+        worker.ends(started[1])
+        assert [(job.uid, job.cpus) for job in worker.turn()[0]] == [(T[3], (0,))], "now only one is missing"
+
+    def test_not_when_an_input_is_fetched(self):
+        worker = Worker(pipeline=lambda *key: 8)
+        worker.told(assign({T[1]: [], T[2]: [T[1] + 1, 7]}, objects={7: None}))
+        assert [job.uid for job in worker.turn()[0]] == [T[1]]
+
+    def test_not_when_the_input_is_a_directory(self):
+        worker = Worker(pipeline=lambda *key: 8)
+        makes = body(1)
+        makes.outputs[0].is_directory = True
+        worker.told(assign({T[1]: [], T[2]: [T[1] + 1]}, bodies=[makes, body(2)], body_of={T[2]: 2}))
+        assert [job.uid for job in worker.turn()[0]] == [T[1]]
+
+    def test_one_of_several_readers_while_cpus_are_free(self):
+        readers = {T[number]: [T[1] + 1] for number in (2, 3, 4)}
+        worker = Worker(cpus=2, pipeline=lambda *key: 8)
+        worker.told(assign({T[1]: []} | readers))
+        started, _ = worker.turn()
+        assert [job.uid for job in started] == [T[1], T[2]]
+        worker.ends(started[0])
+        assert [(job.uid, job.cpus) for job in worker.turn()[0]] == [(T[3], (1,)), (T[4], (0,))]
+
+    def test_what_comes_back_without_its_input_is_the_servers_again(self):
+        worker = Worker(pipeline=lambda *key: 8)
+        worker.told(assign(self.CHAIN))
+        started, _ = worker.turn()
+        worker.ends(started[0])
+        worker.engine.handle(e.JobGivenBack(T[2], unmet=True))
+        worker.engine.handle(e.JobGivenBack(T[3], unmet=True))
+        _, report = worker.turn()
+        assert (report.finished, report.retracted) == ([T[1]], [(T[2], 0), (T[3], 0)])
+        worker.told(assign({T[2]: [T[1] + 1]}))
+        (job,), _ = worker.turn()
+        assert [item.size for item in job.inputs] == [3]
+
+    def test_a_body_whose_inputs_are_never_there_is_queued_no_more(self):
+        worker = Worker(pipeline=lambda *key: 8)
+        for number in range(UNMET_LIMIT):
+            maker, reader = make_uid(1, 100 + 10 * number), make_uid(1, 105 + 10 * number)
+            worker.told(assign({maker: [], reader: [maker + 1]}))
+            (first, second), _ = worker.turn()
+            worker.ends(first)
+            worker.engine.handle(e.JobGivenBack(second.uid, unmet=True))
+        worker.told(assign({T[1]: [], T[2]: [T[1] + 1]}))
+        assert [job.uid for job in worker.turn()[0]] == [T[1]]
+
+    def test_a_crash_of_the_maker_gives_its_followers_back(self):
+        worker = Worker(pipeline=lambda *key: 8)
+        worker.told(assign(self.CHAIN))
+        started, _ = worker.turn()
+        worker.ends(started[0], jobs.CRASHED, error="signal 9")
+        worker.engine.handle(e.JobGivenBack(T[2]))
+        worker.engine.handle(e.JobGivenBack(T[3]))
+        _, report = worker.turn()
+        assert report.crashed == [(T[1], 0, "signal 9")]
+        assert report.retracted == [(T[2], 0), (T[3], 0)]
+        assert worker.engine.cpus.free == 1
 
 
 def test_a_session_of_very_many_objects_ends_with_a_short_report():

@@ -1,0 +1,66 @@
+"""What the last tasks made, for tasks that were sent before the worker had it.
+
+A worker sends a chain of tasks at once: later ones name inputs that earlier ones make here. The worker sends
+such a task only while it has not seen the result of the maker, so what is needed is always recent; how much
+that can be is bounded by how far it sends ahead. What is not here all the same, such as a result that went
+to a file, which the worker takes away, makes the task *unmet*: it is not run and the worker sends it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rainzmq.protocol.messages.subworker import SubworkerInput, SubworkerTask, TaskResult
+
+MAX_OBJECTS = 1024
+MAX_BYTES = 4 << 20
+
+Key = tuple[int, int]
+
+
+class RecentOutputs:
+    """Small outputs of the last tasks, by session and number."""
+
+    def __init__(self) -> None:
+        self._made: dict[Key, SubworkerInput] = {}
+        self._bytes = 0
+
+    def add(self, task: SubworkerTask, result: TaskResult) -> None:
+        """Remember the outputs of a task that are not in files, instead of older ones."""
+        for declared, made in zip(task.outputs, result.outputs, strict=False):
+            data = made.data
+            if data is None:
+                continue
+            self._made[declared.id] = SubworkerInput(
+                label=None,
+                id=declared.id,
+                is_directory=False,
+                content_type=made.content_type or declared.content_type,
+                size=len(data),
+                data=data,
+                path=None,
+                spec_user=declared.user,
+                info_user=made.user,
+                own_label=declared.label,
+            )
+            self._bytes += len(data)
+        while len(self._made) > MAX_OBJECTS or self._bytes > MAX_BYTES:
+            self._bytes -= len(self._made.pop(next(iter(self._made))).data or b"")
+
+    def fill(self, task: SubworkerTask) -> bool:
+        """Give a task the inputs that were made here; False when one is not there."""
+        for item in task.inputs:
+            if item.data is None and item.path is None:
+                made = self._made.get(item.id)
+                if made is None:
+                    return False
+                item.content_type, item.size, item.data = made.content_type, made.size, made.data
+                item.spec_user, item.info_user = made.spec_user, made.info_user
+                item.own_label = made.own_label
+        return True
+
+    def forget(self, session_ids: Iterable[int]) -> None:
+        """Drop what belongs to sessions that ended."""
+        gone = set(session_ids)
+        self._made = {key: made for key, made in self._made.items() if key[0] not in gone}
+        self._bytes = sum(made.size for made in self._made.values())
