@@ -205,13 +205,17 @@ class Calls:
         """
         if self._imports.enter(session_id, body.sys_path):
             self._functions.clear()
-        visible = len(inputs) - len(body.hidden)
-        hidden = dict(zip(body.hidden, inputs[visible:], strict=True))
+        visible = list(inputs)
+        hidden: dict[str, DataInstance] = {}
+        if body.hidden:
+            count = len(inputs) - len(body.hidden)
+            hidden = dict(zip(body.hidden, inputs[count:], strict=True))
+            del visible[count:]
         function = self._function(session_id, body, hidden, inputs)
         if HIDDEN_ARGUMENTS in hidden:
             config = hidden[HIDDEN_ARGUMENTS].get_bytes()
         args, kwargs = _load_arguments(body.name, config, inputs)
-        return Call(function, args, kwargs, list(inputs[:visible]))
+        return Call(function, args, kwargs, visible)
 
     def forget(self, session_ids: Iterable[int]) -> None:
         """Drop the functions of sessions that ended."""
@@ -228,7 +232,9 @@ class Calls:
     ) -> Callable[..., Any]:
         key = (session_id, body.function_id)
         # A function that holds data objects is loaded again when they moved to other files.
-        sources = tuple(inputs[index].path for index in range(body.function_inputs))
+        sources: tuple[str | None, ...] = ()
+        if body.function_inputs:
+            sources = tuple(item.path for item in inputs[: body.function_inputs])
         known = self._functions.get(key)
         if known is not None and known[0] == sources:
             return known[1]

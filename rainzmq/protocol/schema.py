@@ -142,10 +142,10 @@ def _install_codec(cls: type) -> None:
         else:
             scope[f"e{index}"] = encode
             parts.append(f"e{index}(m.{name}),")
-    # Generated once per class: a loop over fields costs more than the rest of encoding a hot message.
+    # Generated once per class: a loop over fields costs more than the rest of coding a hot message.
     to_row_function = eval(f"lambda m: ({' '.join(parts)})", scope)
 
-    def from_row_function(row: Any) -> Any:
+    def from_row_slowly(row: Any) -> Any:
         if type(row) is not list and type(row) is not tuple:
             raise ProtocolError(f"{cls.__name__}: expected an array, got {type(row).__name__}")
         if len(row) != count:
@@ -153,7 +153,59 @@ def _install_codec(cls: type) -> None:
         return cls(*[decode(value) for decode, value in zip(decoders, row, strict=True)])
 
     cls.__to_row__ = staticmethod(to_row_function)  # type: ignore[attr-defined]
-    cls.__from_row__ = staticmethod(from_row_function)  # type: ignore[attr-defined]
+    cls.__from_row__ = staticmethod(  # type: ignore[attr-defined]
+        _fast_decoder(cls, [hints[name] for name in names], decoders, from_row_slowly)
+    )
+
+
+def _fast_decoder(
+    make: Callable[..., Any], hints: list[Any], decoders: list[Decode], slowly: Decode
+) -> Decode:
+    """A decoder of arrays that looks at fields of plain types inline; `slowly` gets those with a fault, and
+    says which.
+    """
+    names = [f"v{index}" for index in range(len(hints))]
+    scope: dict[str, Any] = {"make": make, "slowly": slowly}
+    checks, values = [f"type(row) is list and len(row) == {len(hints)}"], []
+    for index, (name, hint) in enumerate(zip(names, hints, strict=True)):
+        check = _inline_check(hint, name)
+        if check is None:
+            scope[f"d{index}"] = decoders[index]
+            values.append(f"d{index}({name})")
+        else:
+            checks.append(check)
+            values.append(f"tuple({name})" if get_origin(hint) is tuple else name)
+    unpack = f"({', '.join(names)},) = row"
+    source = f"""
+def decode(row):
+    if {checks[0]}:
+        {unpack if names else "pass"}
+        if {" and ".join(checks[1:]) or "True"}:
+            return make({", ".join(values)})
+    return slowly(row)
+"""
+    exec(source, scope)
+    decode: Decode = scope["decode"]
+    return decode
+
+
+def _inline_check(hint: Any, name: str) -> str | None:
+    """The condition that a value is of a plain type, as source; None when its decoder must look at it."""
+    if hint in (bool, str, bytes):
+        return f"type({name}) is {hint.__name__}"
+    if hint is int:
+        return f"type({name}) is int and {-(1 << 62)} < {name} < {1 << 63}"
+    if hint is float:
+        return f"type({name}) is float and -1e308 < {name} < 1e308"
+    if get_origin(hint) in (Union, types.UnionType):
+        (inner,) = [arg for arg in get_args(hint) if arg is not type(None)]
+        check = _inline_check(inner, name)
+        return None if check is None or get_origin(inner) is tuple else f"({name} is None or {check})"
+    if get_origin(hint) is tuple and not any(get_origin(arg) is tuple for arg in get_args(hint)):
+        parts = [_inline_check(arg, f"{name}[{index}]") for index, arg in enumerate(get_args(hint))]
+        if None not in parts:
+            return " and ".join([f"type({name}) is list and len({name}) == {len(parts)}", *map(str, parts)])
+    return None
 
 
 def _codec(hint: Any, where: str) -> tuple[Encode | None, Decode]:
@@ -257,10 +309,14 @@ def _list_codec(item: Any, where: str) -> tuple[Encode | None, Decode]:
 def _tuple_codec(args: tuple[Any, ...], where: str) -> tuple[Encode | None, Decode]:
     codecs = [_codec(arg, where) for arg in args]
 
-    def decode_tuple(value: Any) -> Any:
+    def decode_slowly(value: Any) -> Any:
         if type(value) is not list or len(value) != len(codecs):
             raise ProtocolError(f"{where}: expected an array of {len(codecs)}")
         return tuple([decode(item) for (_, decode), item in zip(codecs, value, strict=True)])
+
+    decode_tuple = _fast_decoder(
+        lambda *items: items, list(args), [decode for _, decode in codecs], decode_slowly
+    )
 
     if all(encode is None for encode, _ in codecs):
         return None, decode_tuple

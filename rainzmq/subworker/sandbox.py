@@ -4,7 +4,8 @@
     <base>/work-<n>/      working directory of a task; used again as long as a task leaves it empty
     <base>/result-<n>     file or directory on its way to the worker, which moves it away
 
-Making a directory for each task costs more than the rest of running a small one, so a clean one is kept.
+Making a directory for each task costs more than the rest of running a small one, so a clean one is kept. Its
+time of change is set to a mark: as long as that is there, nothing has been made in it, and it is not listed.
 What was staged is moved out of the working directory at once: the task can not change it any more by its
 name, and the next task does not see it.
 """
@@ -18,6 +19,10 @@ from contextlib import suppress
 from rainzmq.common.errors import RainException
 from rainzmq.common.room import is_full, no_room
 from rainzmq.common.trees import ArchiveError, check_tree, copy_file, copy_tree, remove_tree, tree_size
+
+
+_MARK_NS = 123_456_789
+"""Time of change of a working directory that nothing was made in, in ns since 1970: none that a clock gives."""
 
 
 class Sandbox:
@@ -47,14 +52,21 @@ class Sandbox:
         os.chmod(self._work, 0o700)  # whatever the umask is
         self._work_fd = os.open(self._work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.fchdir(self._work_fd)
+        os.utime(self._work_fd, ns=(_MARK_NS, _MARK_NS))
 
     def leave(self, keep: set[str]) -> None:
         """The task ended: remove what it left, except the results `keep`. Never raises."""
-        for path in self._staged - keep:
-            _remove(path)
-        self._staged.clear()
+        if self._staged:
+            for path in self._staged - keep:
+                _remove(path)
+            self._staged.clear()
+        clean = False
         try:
-            clean = not os.listdir(self._work_fd) and os.fstat(self._work_fd).st_nlink > 0
+            info = os.fstat(self._work_fd)
+            clean = info.st_nlink > 0
+            if clean and info.st_mtime_ns != _MARK_NS:
+                clean = not os.listdir(self._work_fd)
+                os.utime(self._work_fd, ns=(_MARK_NS, _MARK_NS))
         except OSError:
             clean = False
         if not clean:

@@ -19,7 +19,9 @@ class Streams:
     """The streams as they were when this was made."""
 
     def __init__(self) -> None:
-        self._objects: list[IO[str] | None] = [getattr(sys, name) for name in _NAMES]
+        self._objects: list[tuple[str, int, IO[str] | None]] = [
+            (name, number, getattr(sys, name)) for number, name in enumerate(_NAMES)
+        ]
         self._copies: dict[int, int] = {}
         self._identities: dict[int, tuple[int, int] | None] = {}
         for number in range(len(_NAMES)):
@@ -30,15 +32,17 @@ class Streams:
     def restore(self) -> None:
         """Write out what is buffered, then make descriptors and objects what they were. Never raises."""
         for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):  # closed, or replaced by something that can not be flushed
+            try:
                 stream.flush()
+            except Exception:  # closed, or replaced by something that can not be flushed
+                continue
         for number, copy in self._copies.items():
             if _identity(number) != self._identities[number]:
                 os.dup2(copy, number)
-        for number, name in enumerate(_NAMES):
-            stream = self._objects[number]
+        for name, number, stream in self._objects:
             if stream is not None and stream.closed:
-                stream = self._objects[number] = _open(number)
+                stream = _open(number)
+                self._objects[number] = (name, number, stream)
             if getattr(sys, name, None) is not stream:
                 setattr(sys, name, stream)
 

@@ -86,11 +86,13 @@ class Tasks:
         context.function = call.function
         value = call.function(context, *call.args, **call.kwargs)
         self._end_if_forked()
-        paths = frozenset(item.path for item in task.inputs if item.path is not None)
+        if value is None and not task.outputs:
+            return
+        paths = frozenset([item.path for item in task.inputs if item.path is not None])
         collector = Collector(body.name, task.outputs, self._sandbox, paths)
         result.outputs = collector.collect(value)
         keep |= collector.paths()
-        if sum(len(item.user) for item in result.outputs) > INFO_LIMIT_BYTES:
+        if sum([len(item.user) for item in result.outputs]) > INFO_LIMIT_BYTES:
             raise RainException(f"info.user of all outputs together is over {INFO_LIMIT_BYTES} bytes as JSON")
 
     def _body(self, session_id: int, key: int) -> CallBody:
@@ -100,13 +102,16 @@ class Tasks:
         return body
 
     def _set_environment(self, task: SubworkerTask) -> None:
-        session_id, number = task.id
-        environment = os.environ
-        # All of it, for a task may have changed it.
-        environment["RAINZMQ_TASK_ID"] = f"{session_id}/{number}"
-        environment["RAINZMQ_ATTEMPT"] = str(task.attempt)
-        environment["RAINZMQ_SESSION_ID"] = str(session_id)
-        environment["RAINZMQ_CPUS"] = ",".join(map(str, task.cpus))
+        environment = os.environb
+        environment[b"RAINZMQ_TASK_ID"] = b"%d/%d" % task.id
+        # A task may have changed them. Looking costs less than setting.
+        for name, value in (
+            (b"RAINZMQ_ATTEMPT", b"%d" % task.attempt),
+            (b"RAINZMQ_SESSION_ID", b"%d" % task.id[0]),
+            (b"RAINZMQ_CPUS", b",".join([b"%d" % cpu for cpu in task.cpus])),
+        ):
+            if environment.get(name) != value:
+                environment[name] = value
         if self._pin and task.cpus:
             set_affinity(task.cpus, with_threads=task.cpus != self._cpus)
             self._cpus = task.cpus
@@ -131,10 +136,13 @@ def set_affinity(cpus: list[int], with_threads: bool) -> None:
 
     Nothing happens when these are no cpus for this process, as when those of a container changed.
     """
-    with suppress(OSError):
+    try:
         os.sched_setaffinity(0, cpus)
-        for thread in os.listdir("/proc/self/task") if with_threads else ():
-            with suppress(ProcessLookupError):
+    except OSError:
+        return
+    if with_threads:
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(OSError):  # it has just ended
                 os.sched_setaffinity(int(thread), cpus)
 
 
