@@ -25,7 +25,7 @@ def failure_error(
     lines = [f"{describe_task(failure.name, task_id, failure.task_type)} failed{where}{again}:"]
     lines.append(failure.message.rstrip("\n") or "(no message)")
     if site is not None:
-        lines.append(f"The task was made at {site[0]}:{site[1]}")
+        lines.append(f"The task was made at {site}")
     lines += given
     debug = failure.debug.rstrip("\n")
     if debug:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rainzmq.protocol.codec import unpack
 
 if TYPE_CHECKING:
-    from rainzmq.client.submit import BodyKey, Submission
+    from rainzmq.client.submit import BodyKey
+    from rainzmq.protocol.messages.client import Submit
 
 _LOADS = ("builtin/load", "builtin/load_dir")
 _MAX_INPUTS = 10
@@ -32,24 +33,26 @@ class History:
         self._load_keys: set[int] = set()
         self._paths: dict[int, str] = {}  # of tasks that load a file or directory of a worker
 
-    def add(self, submission: Submission, hidden: Iterable[int]) -> None:
-        """These tasks were submitted; `hidden` are constants that the user does not know of."""
-        self._hidden.update(hidden)
-        for (body, labels), key in submission.bodies.items():
+    def hide(self, constants: Iterable[int]) -> None:
+        """These constants are submitted, which the user does not know of."""
+        self._hidden.update(constants)
+
+    def add(self, message: Submit, bodies: Iterable[tuple[BodyKey, int]]) -> None:
+        """The tasks of a message were submitted; `bodies` are those that came with it, and their keys."""
+        for (body, labels), key in bodies:
             self._shared[key] = body, labels
             if body.task_type in _LOADS:
                 self._load_keys.add(key)
-        for message in submission.messages:
-            self._ids.extend(message.task_ids)
-            self._bodies.extend(message.task_bodies)
-            self._counts.extend(message.task_input_counts)
-            self._inputs.extend(message.task_inputs)
-            self._names.update(message.task_names)
-            if self._load_keys:
-                columns = (message.task_ids, message.task_bodies, message.task_configs)
-                for num, key, config in zip(*columns, strict=True):
-                    if key in self._load_keys:
-                        self._paths[num] = unpack(config)[0]
+        self._ids.extend(message.task_ids)
+        self._bodies.extend(message.task_bodies)
+        self._counts.extend(message.task_input_counts)
+        self._inputs.extend(message.task_inputs)
+        self._names.update(message.task_names)
+        if self._load_keys:
+            columns = (message.task_ids, message.task_bodies, message.task_configs)
+            for num, key, config in zip(*columns, strict=True):
+                if key in self._load_keys:
+                    self._paths[num] = unpack(config)[0]
 
     def explain(self, num: int) -> list[str]:
         """Lines about what a task was given: the arguments of a program, and the inputs."""

@@ -20,7 +20,7 @@ from rainzmq.common.content_types import check_encoding
 from rainzmq.common.errors import RainException
 from rainzmq.common.labeled_list import LabeledList
 from rainzmq.common.limits import CONFIG_LIMIT_BYTES
-from rainzmq.common.pycall import ArgumentFault, encode_arguments, plain_function
+from rainzmq.common.pycall import ArgumentFault, encode_arguments, encode_atoms, plain_function
 from rainzmq.common.units import format_size
 
 WARN_ARGUMENT_BYTES = 256 << 10
@@ -105,8 +105,12 @@ class Remote:
         pickled = self._pickled(session)
         for obj in pickled.objects:
             as_object(obj, session, self._title)
-        references = References(session, self._title, pickled.objects, self._auto_load)
-        config = self._pack_arguments(args, kwargs, references)
+        objects = pickled.objects
+        config = None if kwargs else encode_atoms(args)
+        if config is None or len(config) > WARN_ARGUMENT_BYTES:
+            references = References(session, self._title, objects, self._auto_load)
+            config = self._pack_arguments(args, kwargs, references)
+            objects = references.objects
         cpus = check_cpus(options["cpus"]) if "cpus" in options else self.cpus
         name = check_name(options["name"]) if options.get("name") is not None else None
         hide = len(config) > CONFIG_LIMIT_BYTES
@@ -116,7 +120,7 @@ class Remote:
             hidden = (*hidden, session._new_hidden_constant(config))
             config = b""
         task = PythonTask.__new__(PythonTask)
-        task._setup(session, body, LabeledList(references.objects), outputs, config, name=name, hidden=hidden)
+        task._setup(session, body, LabeledList(objects), outputs, config, name=name, hidden=hidden)
         return task
 
     def _read_signature(self, scope: Mapping[str, Any]) -> None:

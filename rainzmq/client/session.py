@@ -8,6 +8,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rainzmq.client import active
@@ -26,7 +27,7 @@ from rainzmq.client.news import (
     wait_for_session,
 )
 from rainzmq.client.site import Site, warn, warn_softly
-from rainzmq.client.submit import BodyKey, build_submission
+from rainzmq.client.submit import BodyKey, Submission
 from rainzmq.client.task import Task
 from rainzmq.common.errors import RainException, SessionException
 from rainzmq.common.ids import MAX_ID, local_of
@@ -174,7 +175,7 @@ class Session:
         """
         self._check_open()
         everything = [*self._constants, *self._hidden]
-        submission = build_submission(self.session_id, self._tasks, everything, self._bodies)
+        submission = Submission(self.session_id, self._tasks, everything, self._bodies)
         if self.client is None:
             raise RainException("A session without a client can build and check a graph, but not submit it")
         connection = self._connection()
@@ -184,13 +185,16 @@ class Session:
         for obj in submission.uploads:
             assert obj._payload is not None
             self.client._upload(obj.id.uid, obj._payload)
-        for position, message in enumerate(submission.messages):
+        self._history.hide(obj._num for obj in self._hidden)
+        told = 0
+        for position, message in enumerate(submission.messages()):
             connection.send(message)
+            self._history.add(message, list(islice(submission.bodies.items(), told, None)))
+            told = len(submission.bodies)
             if position % _MESSAGES_AT_ONCE == _MESSAGES_AT_ONCE - 1:
                 # An answer shows that the server has taken in what was sent before, so nothing piles up.
                 self._ask(connection, lambda number: AskProgress(number, self.session_id))
         self._bodies.update(submission.bodies)
-        self._history.add(submission, [obj._num for obj in self._hidden])
         self._mark_submitted(everything)
 
     def _mark_submitted(self, constants: list[DataObject]) -> None:

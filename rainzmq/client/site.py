@@ -6,13 +6,36 @@ import logging
 import os
 import sys
 import warnings
+from types import CodeType
+from typing import NamedTuple
 
 from rainzmq.common.errors import RainWarning
 
 _log = logging.getLogger(__name__)
 
-Site = tuple[str, int]
-"""File name and line."""
+
+class Site(NamedTuple):
+    """A place in a program. Which line it is on is looked up only when it is shown.
+
+    Attributes:
+        code: the code that ran.
+        instruction: its bytecode offset.
+    """
+
+    code: CodeType
+    instruction: int
+
+    @property
+    def line(self) -> int:
+        """The line number, from 1."""
+        for start, end, line in self.code.co_lines():
+            if start <= self.instruction < end and line is not None:
+                return line
+        return self.code.co_firstlineno
+
+    def __str__(self) -> str:
+        return f"{self.code.co_filename}:{self.line}"
+
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -33,7 +56,7 @@ def user_site(made: object) -> Site | None:
         if not names or frame.f_locals.get(names[0]) is not made:
             break
         frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
+    return Site(frame.f_code, frame.f_lasti)
 
 
 def warn_softly(text: str) -> None:

@@ -4,15 +4,14 @@ Everything is checked here once more before anything is sent, because `Task.inpu
 task was made. Tasks and constants go in the order of their ids, which is topological unless inputs were
 changed; then they are sorted.
 
-A large graph takes several messages, and the server may run the first ones before the last ones come; it
+A large graph takes several messages, and the server runs the first ones before the last ones are made; it
 keeps everything until the last one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rainzmq.client.dataobj import DataObject, Snapshot
@@ -29,6 +28,9 @@ BodyKey = tuple[Body, tuple[Any, ...]]
 MAX_INPUTS = 100_000
 """Inputs of one task; more would not fit into one message."""
 
+FIRST_MESSAGE_BYTES = 16 << 10
+"""The first message is small, so that work begins soon; each further one may be twice as large."""
+
 _TASK_BYTES = 40
 _ID_BYTES = 5
 _BODY_BYTES = 60
@@ -36,44 +38,52 @@ _OUTPUT_BYTES = 30
 _OBJECT_BYTES = 80
 
 
-@dataclass(slots=True)
 class Submission:
     """What a submit sends.
 
     Attributes:
-        uploads: constants to be uploaded to the relay before anything else.
-        messages: to be sent in this order.
-        bodies: keys of the bodies that these messages bring.
+        uploads: constants to be uploaded to the relay.
+        bodies: keys of the bodies that `messages` brought so far.
     """
 
-    uploads: list[DataObject] = field(default_factory=list)
-    messages: list[Submit] = field(default_factory=list)
-    bodies: dict[BodyKey, int] = field(default_factory=dict)
+    def __init__(
+        self,
+        session_id: int,
+        tasks: Sequence[Task],
+        constants: Sequence[DataObject],
+        known_bodies: dict[BodyKey, int],
+    ) -> None:
+        """Submit these tasks and constants of a session; `known_bodies` went with earlier ones.
 
+        All that can be wrong is found here, and nothing is changed by it, so a submit that is refused can be
+        mended and tried again.
 
-def build_submission(
-    session_id: int,
-    tasks: Sequence[Task],
-    constants: Sequence[DataObject],
-    known_bodies: dict[BodyKey, int],
-) -> Submission:
-    """The messages that submit these tasks and constants of a session; `known_bodies` went with earlier ones.
+        Raises:
+            RainException: a cycle, or an input that is no data object, of another session, or from an earlier
+                submit and not kept; a `spec.user` that is not JSON-able or too large.
+        """
+        for task in tasks:
+            check_task_inputs(task)
+            _users(task)
+        for obj in constants:
+            _user_json(obj)
+        self._items = _ordered(tasks, constants)
+        self._builder = _Builder(session_id, known_bodies)
+        self.bodies = self._builder.bodies
+        self.uploads = [obj for obj in constants if _inline_data(obj) is None]
 
-    Nothing is changed by it, so a submit that is refused can be mended and tried again.
-
-    Raises:
-        RainException: a cycle, or an input that is no data object, of another session, or from an earlier
-            submit and not kept; a `spec.user` that is not JSON-able or too large.
-    """
-    builder = _Builder(session_id, known_bodies)
-    for task in tasks:
-        check_task_inputs(task)
-    for item in _ordered(tasks, constants):
-        if isinstance(item, DataObject):
-            builder.add_constant(item)
-        else:
-            builder.add_task(item)
-    return builder.finish()
+    def messages(self) -> Iterator[Submit]:
+        """The messages, each made when it is asked for: the server works on the first ones meanwhile."""
+        builder = self._builder
+        for item in self._items:
+            if isinstance(item, DataObject):
+                builder.add_constant(item)
+            else:
+                builder.add_task(item)
+            if builder.full:
+                yield from builder.full
+                builder.full.clear()
+        yield builder.finish()
 
 
 def check_task_inputs(task: Task) -> None:
@@ -93,32 +103,40 @@ def check_task_inputs(task: Task) -> None:
 
 
 class _Builder:
+    """Columns of one message after the other.
+
+    Attributes:
+        bodies: keys of the bodies that came with them.
+        full: messages that nothing is added to any more.
+    """
+
     def __init__(self, session_id: int, known_bodies: dict[BodyKey, int]) -> None:
         self._session_id = session_id
         self._known = known_bodies
-        self._result = Submission()
-        self._keys: dict[
-            tuple[int, tuple[Any, ...]], int
-        ] = {}  # by identity of the body: hashing one is slow
+        self.bodies: dict[BodyKey, int] = {}
+        self.full: list[Submit] = []
+        # By identity of the body: hashing one is slow.
+        self._keys: dict[tuple[int, tuple[Any, ...]], int] = {}
         self._size = 0
+        self._target = FIRST_MESSAGE_BYTES
         self._message = self._start()
 
     def _start(self) -> Submit:
-        message = Submit(self._session_id, [], [], [], [], [], [], [], [], [], [], [], False)
-        self._result.messages.append(message)
         self._size = 0
-        return message
+        return Submit(self._session_id, [], [], [], [], [], [], [], [], [], [], [], False)
 
     def _make_room(self, size: int) -> None:
-        if self._size and self._size + size > MESSAGE_TARGET_BYTES:
+        if self._size and self._size + size > self._target:
+            self.full.append(self._message)
             self._message = self._start()
+            self._target = min(2 * self._target, MESSAGE_TARGET_BYTES)
         self._size += size
 
     def add_constant(self, obj: DataObject) -> None:
         payload = obj._payload
         assert payload is not None
         is_snapshot = isinstance(payload, Snapshot)
-        data = payload if isinstance(payload, bytes) and len(payload) <= INLINE_OBJECT_BYTES else None
+        data = _inline_data(obj)
         user = _user_json(obj)
         self._make_room(_OBJECT_BYTES + len(data or b"") + len(user))
         meta = ObjectMeta(
@@ -132,8 +150,6 @@ class _Builder:
         )
         self._message.const_objects.append(meta)
         self._message.const_data.append(data)
-        if data is None:
-            self._result.uploads.append(obj)
         self._made(obj)
 
     def add_task(self, task: Task) -> None:
@@ -164,15 +180,15 @@ class _Builder:
 
     def _add_body(self, body: Body, labels: tuple[Any, ...], task_size: int) -> int:
         """The key of a body, which goes into the message of its first task, and room for that task."""
-        known = self._known.get((body, labels)) or self._result.bodies.get((body, labels))
+        known = self._known.get((body, labels)) or self.bodies.get((body, labels))
         if known is not None:
             self._keys[id(body), labels] = known
             self._make_room(task_size)
             return known
         size = _BODY_BYTES + len(body.config) + _OUTPUT_BYTES * len(body.outputs) + 10 * len(labels)
         self._make_room(task_size + size)
-        key = len(self._known) + len(self._result.bodies) + 1
-        self._result.bodies[body, labels] = key
+        key = len(self._known) + len(self.bodies) + 1
+        self.bodies[body, labels] = key
         self._keys[id(body), labels] = key
         outputs = [OutputTemplate(*template) for template in body.outputs]
         self._message.bodies.append(
@@ -184,9 +200,15 @@ class _Builder:
         if obj._keep:
             self._message.keep.append(obj._num)
 
-    def finish(self) -> Submission:
+    def finish(self) -> Submit:
         self._message.last = True
-        return self._result
+        return self._message
+
+
+def _inline_data(constant: DataObject) -> bytes | None:
+    """The content of a constant that is small enough to go with the graph, else None."""
+    payload = constant._payload
+    return payload if isinstance(payload, bytes) and len(payload) <= INLINE_OBJECT_BYTES else None
 
 
 def _ordered(tasks: Sequence[Task], constants: Iterable[DataObject]) -> list[Task | DataObject]:

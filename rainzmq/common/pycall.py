@@ -7,9 +7,8 @@
     data objects in them ------------> inputs of the task --> DataInstances -----------+
 
 *Shared part* (`TaskBody.config`): a msgpack map of the fields of `CallBody`; see there. *Own part* (the
-task's config): empty for a call without arguments, else pickles one after the other, written by one pickler
-and so with one memo: first `(number of positional arguments, [names of the keyword arguments])`, then each
-value.
+task's config): empty for a call without arguments, else pickles one after the other, which are loaded with
+one memo: first `(number of positional arguments, [names of the keyword arguments])`, then each value.
 
 *References*: a data object anywhere in the arguments or in the function (closure, globals) is not pickled. A
 persistent id stands for it: the index of the task's input as an int, or `(index, load, content_type,
@@ -38,6 +37,7 @@ import pickle
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -45,9 +45,12 @@ import msgpack
 from rainzmq.common.content_types import merge_content_types
 from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
-from rainzmq.common.pickles import PlainPickler, Refer, by_value_pickler
+from rainzmq.common.pickles import PROTOCOL, PlainPickler, Refer, by_value_pickler
 
 _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+
+_ATOMS = frozenset({type(None), bool, int, float, str, bytes})
+_MARK = object()
 
 HIDDEN_FUNCTION = "function"
 HIDDEN_ARGUMENTS = "arguments"
@@ -139,6 +142,9 @@ def encode_arguments(
     if not args and not kwargs:
         return b"", []
     values = [*args, *kwargs.values()]
+    parts = _simple_parts(len(args), tuple(kwargs), values, refer, starting)
+    if parts is not None:
+        return b"".join(parts), [len(part) for part in parts[1:]]
     header = (len(args), list(kwargs))
     try:
         return _dump(PlainPickler, header, values, refer, starting)
@@ -146,6 +152,70 @@ def encode_arguments(
         if isinstance(fault.cause, RainException):
             raise
     return _dump(by_value_pickler, header, values, refer, starting)
+
+
+def encode_atoms(args: tuple[Any, ...]) -> bytes | None:
+    """As `encode_arguments`, for positional numbers, strings and the like; None when there are others."""
+    for value in args:
+        if type(value) not in _ATOMS:
+            return None
+    return (
+        b"".join([_header(len(args), ()), *[pickle.dumps(value, PROTOCOL) for value in args]])
+        if args
+        else b""
+    )
+
+
+def _simple_parts(
+    count: int,
+    names: tuple[str, ...],
+    values: list[Any],
+    refer: Refer | None,
+    starting: Callable[[int], None] | None,
+) -> list[bytes] | None:
+    """The pickles of arguments that are atoms and data objects only; None when there is anything else.
+
+    Making a pickler costs more than all the rest of a call with such arguments, and these need none: they
+    share nothing.
+    """
+    parts = [_header(count, names)]
+    for slot, value in enumerate(values):
+        if type(value) in _ATOMS:
+            parts.append(pickle.dumps(value, PROTOCOL))
+            continue
+        if refer is None:
+            return None
+        if starting is not None:
+            starting(slot)
+        try:
+            pid = refer(value)
+        except Exception as error:
+            raise ArgumentFault(slot, error) from error
+        part = None if pid is None else _reference(pid)
+        if part is None:
+            return None
+        parts.append(part)
+    return parts
+
+
+@lru_cache(maxsize=256)
+def _header(count: int, names: tuple[str, ...]) -> bytes:
+    # Not memoized, for the loader has one memo for all pickles of a config.
+    return _without_memo((count, list(names)))
+
+
+@lru_cache(maxsize=4096)
+def _reference(pid: Any) -> bytes:
+    """The pickle of a data object that `pid` stands for."""
+    return _without_memo(_MARK, lambda value: pid if value is _MARK else None)
+
+
+def _without_memo(value: Any, refer: Refer | None = None) -> bytes:
+    buffer = io.BytesIO()
+    pickler = PlainPickler(buffer, refer)
+    pickler.fast = True
+    pickler.dump(value)
+    return buffer.getvalue()
 
 
 def _dump(

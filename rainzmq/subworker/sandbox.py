@@ -20,9 +20,8 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.room import is_full, no_room
 from rainzmq.common.trees import ArchiveError, check_tree, copy_file, copy_tree, remove_tree, tree_size
 
-
 _MARK_NS = 123_456_789
-"""Time of change of a working directory that nothing was made in, in ns since 1970: none that a clock gives."""
+"""Time of change of a working directory in which nothing was made, ns since 1970: none that a clock gives."""
 
 
 class Sandbox:

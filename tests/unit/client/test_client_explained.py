@@ -38,14 +38,15 @@ def test_site_of_a_task_of_ones_own_class_is_the_call_of_the_class(wire: Wire) -
     here = inspect.currentframe()
     assert here is not None
     made, line = ShoutTwice(blob("x")), here.f_lineno
-    assert made._site == (__file__, line)
+    assert str(made._site) == f"{__file__}:{line}"
 
     class Holder:
         def __init__(self) -> None:
             self.task = Shout(blob("x"))
 
     holder = Holder()
-    assert holder.task._site == (__file__, Holder.__init__.__code__.co_firstlineno + 1)
+    line = Holder.__init__.__code__.co_firstlineno + 1
+    assert str(holder.task._site) == f"{__file__}:{line}"
 
 
 def test_error_tells_what_the_task_was_given(wire: Wire) -> None:

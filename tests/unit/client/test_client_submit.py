@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rainzmq import Input, Output, Program, RainException, Session, Task, blob, directory, remote, tasks
-from rainzmq.client.submit import MAX_INPUTS, Submission, build_submission
+from rainzmq.client.submit import FIRST_MESSAGE_BYTES, MAX_INPUTS, Submission
 from rainzmq.common.limits import MESSAGE_TARGET_BYTES
 from rainzmq.protocol.codec import Header, decode, encode
 from rainzmq.protocol.messages.client import CONVERSATION, Submit
@@ -22,9 +22,17 @@ def session() -> Iterator[Session]:
         yield session
 
 
-def build(session: Session, known: Any = None) -> Submission:
+class Built:
+    """A submission and all its messages."""
+
+    def __init__(self, submission: Submission) -> None:
+        self.messages = list(submission.messages())
+        self.uploads, self.bodies = submission.uploads, submission.bodies
+
+
+def build(session: Session, known: Any = None) -> Built:
     constants = [*session._constants, *session._hidden]
-    return build_submission(1, session._tasks, constants, {} if known is None else known)
+    return Built(Submission(1, session._tasks, constants, {} if known is None else known))
 
 
 def one(session: Session) -> Submit:
@@ -155,6 +163,25 @@ def test_hidden_inputs_have_no_labels(session: Session) -> None:
     assert one(session).bodies[0].input_labels == ["named", None]
 
 
+def test_messages_are_made_when_they_are_asked_for_and_the_first_is_small(session: Session) -> None:
+    made = [task(config=b"x" * 100) for _ in range(5000)]
+    messages = Submission(1, session._tasks, [], {}).messages()
+    sizes = [len(encode(next(messages), Header())) for _ in range(3)]
+    assert sizes[0] <= FIRST_MESSAGE_BYTES
+    assert sizes[0] < sizes[1] < sizes[2]
+    rest = list(messages)
+    assert rest[-1].task_ids[-1] == made[-1].id.id
+    assert all(len(encode(message, Header())) <= MESSAGE_TARGET_BYTES for message in rest)
+
+
+def test_what_is_wrong_is_found_before_the_first_message(session: Session) -> None:
+    for _ in range(1000):
+        task(config=b"x" * 100)
+    task().spec.user["x"] = object()
+    with pytest.raises(RainException, match="not JSON-able"):
+        Submission(1, session._tasks, [], {})
+
+
 def test_large_graphs_take_several_messages(session: Session) -> None:
     for index in range(3000):
         task(config="x" * 200 + str(index))
@@ -205,7 +232,8 @@ def test_long_chains_built_backwards_are_sorted_without_recursion(session: Sessi
     made = [task() for _ in range(5000)]
     for later, earlier in pairwise(made):
         later.inputs.append(earlier.output)
-    assert one(session).task_ids == [item.id.id for item in reversed(made)]
+    ids = [item for message in build(session).messages for item in message.task_ids]
+    assert ids == [item.id.id for item in reversed(made)]
 
 
 def test_inputs_that_were_added_later_are_checked(session: Session) -> None:

@@ -22,6 +22,7 @@ from rainzmq.common.pycall import (
     ImportScope,
     decode_body,
     encode_arguments,
+    encode_atoms,
     encode_body,
 )
 
@@ -66,6 +67,25 @@ def test_no_arguments_need_no_config() -> None:
 def test_arguments_arrive_by_position_and_keyword() -> None:
     prepared = call((1, "two"), three=[3])
     assert (prepared.args, prepared.kwargs) == ((1, "two"), {"three": [3]})
+
+
+ATOMS = (0, -(2**70), 1.5, True, None, "", "s", "s", b"", b"b" * 300, "\udcff", "x" * 70_000)
+
+
+def test_simple_arguments_arrive_as_from_a_pickler() -> None:
+    data = DataInstance(b"[1]", content_type="json")
+    load = Ref((0, True, "json", "json"))  # as when a parameter is called "json"
+    prepared = call((*ATOMS, load, load, Ref(0), *ATOMS), json=Ref(0), s="s", inputs=(data,))
+    assert prepared.args == (*ATOMS, [1], [1], data, *ATOMS)
+    assert prepared.kwargs == {"json": data, "s": "s"}
+
+
+def test_simple_arguments_need_no_pickler_but_mean_the_same() -> None:
+    assert encode_atoms(()) == b""
+    for args in (ATOMS, (1,)):
+        assert encode_atoms(args) == encode_arguments(args, {}, refer)[0]
+    for other in ([], (), 1j, Ref(0), type("Int", (int,), {})(1)):
+        assert encode_atoms((1, other)) is None
 
 
 def test_an_object_passed_twice_arrives_as_one_object() -> None:
