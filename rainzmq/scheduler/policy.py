@@ -62,17 +62,16 @@ def assign(ready: ReadyQueues, workers: Sequence[WorkerView], now: float) -> Ass
     least_loaded: dict[Request, _LeastLoaded] = {}
     open_requests = ready.requests()
     while open_requests:
-        best: tuple[int, int, TaskView] | None = None
-        best_request: Request | None = None
+        task: TaskView | None = None
+        best_request = open_requests[0]
         for request in list(open_requests):
             top = ready.peek(request)
             if top is None:
                 open_requests.remove(request)
-            elif best is None or top[:2] < best[:2]:
-                best, best_request = top, request
-        if best is None or best_request is None:
+            elif task is None or _comes_before(top, task):
+                task, best_request = top, request
+        if task is None:
             return
-        task = best[2]
         least = least_loaded.get(best_request)
         if least is None:
             least = least_loaded[best_request] = _LeastLoaded(best_request, workers, reserved, now)
@@ -83,6 +82,11 @@ def assign(ready: ReadyQueues, workers: Sequence[WorkerView], now: float) -> Ass
         else:
             ready.pop(best_request)
             yield task, worker
+
+
+def _comes_before(one: TaskView, other: TaskView) -> bool:
+    """Whether a task goes before one of another request: longer paths first, then older tasks."""
+    return one.blevel > other.blevel or (one.blevel == other.blevel and one.uid < other.uid)
 
 
 def send_ahead(worker: WorkerView) -> Iterator[TaskView]:

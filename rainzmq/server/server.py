@@ -7,7 +7,6 @@ A turn of the loop reads all that is there, then schedules once and sends at mos
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import secrets
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rainzmq import __version__
+from rainzmq.common.collector import Collector
 from rainzmq.common.limits import (
     CRASH_LIMIT,
     DEAD_AFTER_S,
@@ -62,7 +62,6 @@ CHECK_VARIABLE = "RAINZMQ_CHECK"
 """With this set to 1 in the environment, invariants are checked after every turn: slow, for tests."""
 
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_GC_THRESHOLDS = (100_000, 50, 100)
 
 
 @dataclass
@@ -121,7 +120,7 @@ class Server:
         self._control = ControlServer(self._context, self.loop, keys, "control", self._on_frames)
         self._reader = FrameReader(self._cluster_id, self._epoch, self._refuse, self._deny, self._cut_off)
         self._check = os.environ.get(CHECK_VARIABLE) == "1"
-        self._closing = False
+        self._collector = Collector()
         self.access = Access(
             advertised_host(options.host),
             0,
@@ -165,9 +164,7 @@ class Server:
         _log.info("access file: %s", self.access.path)
         if options.ready_file is not None:
             write_ready(options.ready_file)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
+        self._collector.start()
 
     def close(self) -> None:
         """Tell every peer, then close all sockets and remove the access file."""
@@ -197,6 +194,7 @@ class Server:
 
     def _on_turn_end(self) -> None:
         self._handle(TurnEnded())
+        self._collector.step()
         if self._check:
             invariants.check(self._engine.state)
 
@@ -224,6 +222,8 @@ class Server:
             if effect.epoch is None:
                 self._owners.pop(effect.session_id, None)
                 self._relay.drop_session(effect.session_id)
+                if not self._owners:
+                    self._collector.rest()
             else:
                 self._owners[effect.session_id] = effect.epoch
         elif isinstance(effect, Log):

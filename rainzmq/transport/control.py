@@ -55,6 +55,9 @@ MAX_FRAMES = 4096
 MAX_MESSAGE_BYTES = 64 << 20
 """Frames and bytes of one message; a peer that sends a longer one is cut off."""
 
+TURN_BYTES = 64 << 10
+"""When so much was read in a turn, the rest is left for the next one: what others ask is answered in between."""
+
 _MAX_FORGOTTEN = 10_000
 _FIRST_RETRY_S = 0.002
 _LAST_RETRY_S = 0.05
@@ -168,6 +171,7 @@ class ControlServer:
 
     def _on_readable(self) -> None:
         socket = self._socket
+        left_bytes = TURN_BYTES
         for _ in range(DRAIN_LIMIT):
             try:
                 # libzmq puts the connection's metadata on the routing id as well, so only this frame costs
@@ -179,7 +183,8 @@ class ControlServer:
             frames = self._take_frames(peer)
             if frames:
                 self._on_message(peer, str(first.get("User-Id")), frames)
-            if socket.closed:
+                left_bytes -= sum(map(len, frames))
+            if socket.closed or left_bytes < 0:
                 return
 
     def _take_frames(self, peer: bytes) -> list[bytes]:

@@ -51,8 +51,8 @@ def _fail_unservable(state: ServerState) -> None:
     for request in state.ready.requests():
         top = state.ready.peek(request)
         if top is not None and workers and not any(request[1] in worker.kinds for worker in workers):
-            assert isinstance(top[2], TaskRecord)
-            waiting[request[1]] = top[2]
+            assert isinstance(top, TaskRecord)
+            waiting[request[1]] = top
     for kind in [kind for kind in state.unservable_since if kind not in waiting]:
         del state.unservable_since[kind]
     for kind, task in waiting.items():
