@@ -32,7 +32,7 @@ from rainzmq.client.task import Task
 from rainzmq.common.errors import RainException, SessionException
 from rainzmq.common.ids import MAX_ID, local_of
 from rainzmq.common.states import DataType
-from rainzmq.protocol.messages.client import AskProgress, CloseSession, Unkeep
+from rainzmq.protocol.messages.client import AskProgress, CloseSession, Unkeep, Update
 from rainzmq.protocol.messages.shared import Failure
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class Session:
             told = len(submission.bodies)
             if position % _MESSAGES_AT_ONCE == _MESSAGES_AT_ONCE - 1:
                 # An answer shows that the server has taken in what was sent before, so nothing piles up.
-                self._ask(connection, lambda number: AskProgress(number, self.session_id))
+                self._ask(connection, lambda number: Update(number, self.session_id, []))
         self._bodies.update(submission.bodies)
         self._mark_submitted(everything)
 

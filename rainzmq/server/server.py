@@ -31,6 +31,7 @@ from rainzmq.protocol.messages.worker import WorkerBye, WorkerRefused, WorkerWel
 from rainzmq.server.core import invariants
 from rainzmq.server.core.engine import Engine
 from rainzmq.server.core.events import (
+    AnotherTurn,
     DropUploads,
     Effect,
     Event,
@@ -226,6 +227,8 @@ class Server:
                     self._collector.rest()
             else:
                 self._owners[effect.session_id] = effect.epoch
+        elif isinstance(effect, AnotherTurn):
+            self.loop.call_soon(_nothing)
         elif isinstance(effect, Log):
             _log.log(logging.WARNING if effect.level == "warning" else logging.INFO, "%s", effect.text)
 
@@ -266,6 +269,10 @@ class Server:
             self.loop.call_threadsafe(lambda: self._handle(event_type(*args)))
 
         return hand_over
+
+
+def _nothing() -> None:
+    """What is called to have another turn of the loop."""
 
 
 def run_server(options: ServerOptions) -> int:

@@ -56,7 +56,7 @@ MAX_MESSAGE_BYTES = 64 << 20
 """Frames and bytes of one message; a peer that sends a longer one is cut off."""
 
 TURN_BYTES = 64 << 10
-"""When so much was read in a turn, the rest is left for the next one: what others ask is answered in between."""
+"""When so much was read in a turn, the rest is left for the next: what others ask is answered in between."""
 
 _MAX_FORGOTTEN = 10_000
 _FIRST_RETRY_S = 0.002

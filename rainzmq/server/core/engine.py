@@ -15,6 +15,7 @@ from rainzmq.protocol.messages.worker import Fenced, Report
 from rainzmq.server.core import states
 from rainzmq.server.core.dispatch import gather, schedule
 from rainzmq.server.core.events import (
+    AnotherTurn,
     ClientJoined,
     ClientSaid,
     Effect,
@@ -111,6 +112,9 @@ class Engine:
                 state.outbox.setdefault(worker.peer, []).extend(messages)
         outbox, state.outbox = state.outbox, {}
         state.effects.extend(Send(peer, messages) for peer, messages in outbox.items())
+        if state.trash:
+            state.trash.take_apart()
+            state.effects.append(AnotherTurn())
 
     def _peer_gone(self, event: PeerGone) -> None:
         state = self.state

@@ -144,4 +144,9 @@ class Log:
     text: str
 
 
-Effect = Send | Forget | OfferTicket | DropUploads | SessionOwner | Log
+@dataclass(slots=True)
+class AnotherTurn:
+    """Something is left to do: end another turn soon, even if nothing happens."""
+
+
+Effect = Send | Forget | OfferTicket | DropUploads | SessionOwner | Log | AnotherTurn

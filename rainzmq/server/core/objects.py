@@ -43,7 +43,7 @@ def unread_object(state: ServerState, session: SessionRecord, item: ObjectRecord
         return
     item.to(states.REMOVED)
     for worker in (*item.holders, *item.expected):
-        worker.objects.pop(item.uid, None)
+        worker.objects.discard(item.uid)
         worker.deleting.add(item.uid)
         worker.to_remove.append(item.uid)
     item.holders = item.expected = ()
@@ -58,12 +58,13 @@ def release_inputs(state: ServerState, session: SessionRecord, task: TaskRecord)
     while stack:
         released = stack.pop()
         inputs, released.inputs = released.inputs, ()
+        released.outputs = ()
         released.config = b""
         for item in inputs:
             item.lineage -= 1
             if item.lineage:
                 continue
-            item.consumers = []
+            item.consumers = ()
             if item.state == states.REMOVED:
                 stack.extend(_drop_record(state, session, item))
 

@@ -210,7 +210,7 @@ def _worker_parts(worker: WorkerRecord) -> Iterator[dict[str, Any]]:
     columns = {
         "tasks": list(worker.tasks),
         "objects": [uid for uid in worker.objects if uid not in worker.deleting],
-        "objects_to_delete": list(worker.deleting),
+        "objects_to_delete": list(worker.deleting.union(*worker.ending.values())),
     }
     longest = max(len(column) for column in columns.values())
     for start in range(0, max(longest, 1), INFO_IDS):

@@ -104,6 +104,8 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
     if report.ended_sessions:
         ended = set(report.ended_sessions)
         worker.deleting = {uid for uid in worker.deleting if session_of(uid) not in ended}
+        for session_id in ended:
+            worker.ending.pop(session_id, None)
     for uid in report.fetched:
         item = state.object(uid)
         if item is not None and item.state == states.FINISHED and worker in item.expected:
@@ -113,8 +115,8 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
         if item is not None and worker in item.expected:
             item.forget(worker)
     for uid, attempt in report.started:
-        task, session = state.task(uid), state.session_of(uid)
-        if task and session and task.worker is worker and task.attempt == attempt:
+        task, session = worker.tasks.get(uid), state.session_of(uid)
+        if task and session and task.attempt == attempt:
             task_started(state, session, task)
     if report.finished:
         _on_finished(state, worker, report)
@@ -146,10 +148,9 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
 
 def _current(state: ServerState, worker: WorkerRecord, uid: int, attempt: int) -> Any:
     """(task, session) when this worker has that attempt of the task, else (None, None), counted as stale."""
-    task, session = state.task(uid), state.session_of(uid)
-    live = task is not None and task.state in (states.ASSIGNED, states.RUNNING)
-    if live and task is not None and task.worker is worker and task.attempt == attempt:
-        return task, session
+    task = worker.tasks.get(uid)
+    if task is not None and task.attempt == attempt:
+        return task, state.session_of(uid)
     state.counters.stale_results += 1
     return None, None
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from rainzmq.common.ids import id_of
 from rainzmq.scheduler import policy
-from rainzmq.server.core import states
-from rainzmq.server.core.records import SessionRecord, TaskRecord
+from rainzmq.server.core.records import SessionRecord, TaskRecord, WorkerRecord
 from rainzmq.server.core.state import ServerState
 
 MAX_REASONS = 5
@@ -18,31 +17,23 @@ def why_nothing_runs(state: ServerState, session: SessionRecord) -> list[str]:
         return ["no worker is connected to the server; start one with `rainzmq worker SERVER`"]
     if not workers:
         return [f"no worker has been heard of for {state.options.suspect_after_s:g} s"]
-    reasons: dict[tuple[int, str], str] = {}
-    for task in session.tasks.values():
-        if task.state == states.READY and task.body.request not in reasons:
-            reason = why_not_placed(state, session, task)
-            if reason:
-                reasons[task.body.request] = reason
-                if len(reasons) >= MAX_REASONS:
-                    break
-    if reasons:
-        return list(reasons.values())
-    waiting = [
-        item.uid
-        for item in session.objects.values()
-        if item.producer is None and item.state == states.UNFINISHED and item.pending
-    ]
-    if waiting:
-        return [f"the upload of constant {id_of(waiting[0])} has not arrived at the server"]
-    return []
+    unfit = {body.request for body in session.bodies.values() if not _fits_anywhere(body.request, workers)}
+    reasons: list[str] = []
+    for request in sorted(unfit)[:MAX_REASONS]:
+        task = next(state.ready.of(request, session.session_id), None)
+        if isinstance(task, TaskRecord):
+            reasons += filter(None, [why_not_placed(state, session, task)])
+    if not reasons and session.awaited:
+        awaited = id_of(next(iter(session.awaited)))
+        reasons = [f"the upload of constant {awaited} has not arrived at the server"]
+    return reasons
 
 
 def why_not_placed(state: ServerState, session: SessionRecord, task: TaskRecord) -> str | None:
     """Why no worker could ever run a ready task; None when one can."""
     cpus, kind = task.body.request
     workers = state.schedulable()
-    if any(policy.fits(task.body.request, worker) for worker in workers):
+    if _fits_anywhere(task.body.request, workers):
         return None
     name = session.task_name(task)
     who = f"task {id_of(task.uid)}" + (f" ({name})" if name else "")
@@ -55,3 +46,7 @@ def why_not_placed(state: ServerState, session: SessionRecord, task: TaskRecord)
         )
     largest = max(able, key=lambda worker: worker.cpus)
     return f"{who} needs {cpus} cpus, but the largest worker, {largest.name}, has {largest.cpus}"
+
+
+def _fits_anywhere(request: tuple[int, str], workers: list[WorkerRecord]) -> bool:
+    return any(policy.fits(request, worker) for worker in workers)

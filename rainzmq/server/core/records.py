@@ -13,6 +13,7 @@ from rainzmq.common.ids import id_of
 from rainzmq.protocol.messages.shared import Endpoint, Failure, ObjectMeta, TaskBody
 from rainzmq.protocol.messages.worker import WorkerHello
 from rainzmq.server.core import states
+from rainzmq.server.core.table import Table
 
 
 class Body:
@@ -134,7 +135,7 @@ class ObjectRecord:
     def __init__(self, uid: int, producer: TaskRecord | None) -> None:
         self.uid = uid
         self.producer = producer
-        self.consumers: list[TaskRecord] = []
+        self.consumers: list[TaskRecord] | tuple[()] = ()
         self.pending = 0
         self.lineage = 0
         self.state = states.UNFINISHED
@@ -165,13 +166,22 @@ class ObjectRecord:
         if worker in self.expected:
             self.expected = tuple(item for item in self.expected if item is not worker)
 
+    def add_consumer(self, task: TaskRecord) -> None:
+        """One more task reads it."""
+        if self.consumers:
+            self.consumers.append(task)
+        else:
+            self.consumers = [task]  # most objects of a large graph have few readers, and many none
+        self.pending += 1
+        self.lineage += 1
+
     def forget(self, worker: WorkerRecord) -> None:
         """The worker has no replica and is getting none."""
         if worker in self.holders:
             self.holders = tuple(item for item in self.holders if item is not worker)
         if worker in self.expected:
             self.expected = tuple(item for item in self.expected if item is not worker)
-        worker.objects.pop(self.uid, None)
+        worker.objects.discard(self.uid)
 
 
 class WorkerRecord:
@@ -187,8 +197,9 @@ class WorkerRecord:
         backlog_s: how long these take together, as far as is known.
         progress_at: when a task of it finished last, or it got one after it had none.
         frontier: assigned tasks whose consumers have not been looked at for sending ahead, oldest first.
-        objects: what it holds or is getting, by uid.
+        objects: what it holds or is getting.
         deleting: objects that it was told to remove and has not confirmed.
+        ending: objects it had of sessions that it was told have ended and has not confirmed, by session.
         bodies: (session id, body key) it was sent.
         to_assign, to_cancel, to_retract, to_remove, to_end: what goes out at the end of the turn.
         last_heard: when a message of its came, on the engine's clock.
@@ -200,6 +211,7 @@ class WorkerRecord:
         "bodies",
         "cpus",
         "deleting",
+        "ending",
         "endpoint",
         "epoch",
         "frontier",
@@ -237,8 +249,9 @@ class WorkerRecord:
         self.backlog_s = 0.0
         self.progress_at = now
         self.frontier: deque[TaskRecord] = deque()
-        self.objects: dict[int, ObjectRecord] = {}
+        self.objects: Table[ObjectRecord] = Table()
         self.deleting: set[int] = set()
+        self.ending: dict[int, list[int]] = {}
         self.bodies: set[tuple[int, int]] = set()
         self.to_assign: list[TaskRecord] = []
         self.to_cancel: list[int] = []
@@ -273,6 +286,8 @@ class SessionRecord:
         unfinished: number of tasks that are neither finished nor cancelled.
         running: number of tasks in state running.
         uploaded: constants at the relay whose submit has not come.
+        awaited: constants that were submitted and have not come to the relay.
+        last_uid: no task or object of the session has a greater uid.
         submit_open: a submit has begun whose last part has not come; unkept objects wait in `unread`.
         waits: waits for tasks or objects, by what they wait for.
         session_waits: waits for the whole session.
@@ -284,8 +299,8 @@ class SessionRecord:
     name: str
     state: str = states.OPEN
     failure: Failure | None = None
-    tasks: dict[int, TaskRecord] = field(default_factory=dict)
-    objects: dict[int, ObjectRecord] = field(default_factory=dict)
+    tasks: Table[TaskRecord] = field(default_factory=Table)
+    objects: Table[ObjectRecord] = field(default_factory=Table)
     bodies: dict[int, Body] = field(default_factory=dict)
     consts: dict[int, ObjectMeta] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
@@ -297,6 +312,8 @@ class SessionRecord:
     running: int = 0
     submit_open: bool = False
     uploaded: set[int] = field(default_factory=set)
+    awaited: dict[int, None] = field(default_factory=dict)
+    last_uid: int = 0
     unread: list[ObjectRecord] = field(default_factory=list)
     waits: dict[int, list[WaitRecord]] = field(default_factory=dict)
     session_waits: list[WaitRecord] = field(default_factory=list)

@@ -17,6 +17,7 @@ from rainzmq.server.core.records import (
     TaskRecord,
     WorkerRecord,
 )
+from rainzmq.server.core.trash import Trash
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class ServerState:
     sessions: dict[int, SessionRecord] = field(default_factory=dict)
     ready: ReadyQueues = field(default_factory=ReadyQueues)
     unservable_since: dict[str, float] = field(default_factory=dict)
+    trash: Trash = field(default_factory=Trash)
     counters: Counters = field(default_factory=Counters)
     effects: list[Effect] = field(default_factory=list)
     outbox: dict[bytes, list[Any]] = field(default_factory=dict)

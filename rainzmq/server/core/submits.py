@@ -65,6 +65,7 @@ def on_uploaded(state: ServerState, session: SessionRecord, uid: int) -> None:
         session.uploaded.add(uid)
     elif item.producer is None and item.state == states.UNFINISHED:
         item.at_relay = True
+        session.awaited.pop(uid, None)
         for task in object_finished(state, session, item):
             input_finished(state, task)
         unread_object(state, session, item)
@@ -105,6 +106,9 @@ def _add_constants(state: ServerState, session: SessionRecord, submit: Submit) -
             item.at_relay = True
         if item.available:
             object_finished(state, session, item)
+        else:
+            session.awaited[uid] = None
+        session.last_uid = max(session.last_uid, uid)
         added.append(item)
     return added
 
@@ -125,13 +129,20 @@ def _add_tasks(session: SessionRecord, submit: Submit) -> list[TaskRecord]:
         if not 0 <= local_id <= MAX_ID - outputs:
             raise BadSubmit(f"id {local_id} is out of range")
         uid = base + local_id
-        read = tuple([_known_object(session, item) for item in islice(inputs, count)])
+        read = tuple([_known_object(session, item) for item in islice(inputs, count)]) if count else ()
         task = TaskRecord(uid, body, config, read)
-        for used in range(uid, uid + outputs + 1):
-            if used in all_tasks or used in objects:
-                raise BadSubmit(f"id {used - base} stands twice")
+        if uid > session.last_uid:
+            session.last_uid = uid + outputs
+        else:
+            for used in range(uid, uid + outputs + 1):
+                if used in all_tasks or used in objects:
+                    raise BadSubmit(f"id {used - base} stands twice")
+            session.last_uid = max(session.last_uid, uid + outputs)
         all_tasks[uid] = task
-        if outputs:
+        if outputs == 1:
+            item = objects[uid + 1] = ObjectRecord(uid + 1, task)
+            task.outputs = (item,)
+        elif outputs:
             task.outputs = tuple([ObjectRecord(uid + 1 + index, task) for index in range(outputs)])
             for item in task.outputs:
                 objects[item.uid] = item
@@ -140,9 +151,7 @@ def _add_tasks(session: SessionRecord, submit: Submit) -> list[TaskRecord]:
                 raise BadSubmit(
                     f"task {local_id} reads object {item.uid - base}, which is not there any more"
                 )
-            item.consumers.append(task)
-            item.pending += 1
-            item.lineage += 1
+            item.add_consumer(task)
         added.append(task)
     for local_id, name in submit.task_names:
         session.names[base + local_id] = name

@@ -5,7 +5,7 @@ Functions are named after what happened; each changes the state completely.
 
 from __future__ import annotations
 
-from rainzmq.common.ids import id_of
+from rainzmq.common.ids import id_of, session_of
 from rainzmq.protocol.messages.client import SessionFailed
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.scheduler import policy
@@ -13,11 +13,12 @@ from rainzmq.server.core import states, waits
 from rainzmq.server.core.objects import ask_back, object_finished, recover, release_inputs, unread_object
 from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord, WorkerRecord
 from rainzmq.server.core.state import ServerState
+from rainzmq.server.core.table import Table
 
 
 def task_ready_or_waiting(state: ServerState, task: TaskRecord) -> None:
     """A task that is to run (again): ready when all inputs are finished, else waiting for them."""
-    task.waiting = sum(1 for item in task.inputs if item.state == states.UNFINISHED)
+    task.waiting = sum([item.state == states.UNFINISHED for item in task.inputs]) if task.inputs else 0
     if task.state == states.WAITING:
         if not task.waiting:
             _make_ready(state, task)
@@ -50,8 +51,10 @@ def task_assigned(state: ServerState, task: TaskRecord, worker: WorkerRecord) ->
         worker.ahead += task.body.declared.cpus
     worker.backlog_s += task.expected_s
     worker.to_assign.append(task)
-    if any(item.consumers for item in task.outputs):
-        worker.frontier.append(task)
+    for item in task.outputs:
+        if item.consumers:
+            worker.frontier.append(task)
+            break
 
 
 def task_started(state: ServerState, session: SessionRecord, task: TaskRecord) -> None:
@@ -194,30 +197,21 @@ def session_failed(state: ServerState, session: SessionRecord, failure: Failure)
 def empty_session(state: ServerState, session: SessionRecord) -> None:
     """Stop the tasks of a failed or closed session and free all it holds."""
     session_id = session.session_id
-    for task in session.tasks.values():
-        if task.state in (states.ASSIGNED, states.RUNNING):
-            task_off_worker(session, task)
-        if task.state not in (states.FAILED, states.CANCELLED):
-            task.to(states.CANCELLED)
-        # Tasks and objects refer to each other: without this a million of them would wait for the cycle
-        # collector.
-        task.inputs = task.outputs = ()
+    state.ready.drop_session(session_id)
     for worker in state.workers.values():
-        touched = [uid for uid in worker.objects if uid >> 32 == session_id]
-        for uid in touched:
-            worker.deleting.add(uid)
-            del worker.objects[uid]
+        for task in [task for task in worker.tasks.values() if session_of(task.uid) == session_id]:
+            task_off_worker(session, task)
+            task.to(states.CANCELLED)
+        held = worker.objects.take_session(session_id)
         known = {key for key in worker.bodies if key[0] == session_id}
-        if touched or known:
+        if held or known:
+            worker.ending[session_id] = held
             worker.bodies -= known
             worker.to_end.append(session_id)
-            worker.to_assign = [task for task in worker.to_assign if task.uid >> 32 != session_id]
-    for item in session.objects.values():
-        item.consumers = []
-        item.producer = None
-        item.holders = item.expected = ()
-        item.data = None
-    for table in (session.tasks, session.objects, session.consts, session.users, session.info_users):
+            worker.to_assign = [task for task in worker.to_assign if session_of(task.uid) != session_id]
+    state.trash.add(session)
+    session.tasks, session.objects = Table(), Table()
+    for table in (session.consts, session.users, session.info_users, session.awaited):
         table.clear()
     session.names.clear()
     session.debugs.clear()

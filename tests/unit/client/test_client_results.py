@@ -122,11 +122,11 @@ def test_large_constants_are_uploaded_before_the_submit(wire: Wire, tmp_path: Pa
 
 def test_large_submits_wait_for_the_server_now_and_then(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rainzmq.client.session._MESSAGES_AT_ONCE", 1)
-    wire.answer(lambda m: Progress(m.request, 0, 0, 0, []) if isinstance(m, AskProgress) else None)
+    wire.answer(lambda m: News(m.request, False, [], []) if isinstance(m, Update) else None)
     for _ in range(3000):
         task(config="x" * 200)
     wire.session.submit()
-    assert len(wire.control.of(Submit)) == len(wire.control.of(AskProgress)) > 1
+    assert len(wire.control.of(Submit)) == len(wire.control.of(Update)) > 1
 
 
 def test_wait_brings_states_and_infos(wire: Wire) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from rainzmq.common.ids import make_uid
 from rainzmq.common.limits import CONTROL_FRAME_LIMIT_BYTES
 from rainzmq.protocol.codec import Header, encode
 from rainzmq.protocol.messages import client as c
 from rainzmq.protocol.messages import worker as w
+from rainzmq.server.core import events as e
 from rainzmq.server.core import states
 from rainzmq.server.core.events import (
     ClientJoined,
@@ -18,6 +20,7 @@ from rainzmq.server.core.events import (
     WorkerJoined,
     WorkerSaid,
 )
+from rainzmq.server.core.table import PAGE_BITS
 from rainzmq.testing.server_core import RELAY, ServerUnderTest, body, report
 
 
@@ -258,10 +261,29 @@ def test_closing_a_session_stops_its_tasks_and_frees_its_objects(server):
     server.turn()
     assert server.take(b"w") == [w.EndSessions([session.session_id])]
     assert worker.load == 0
-    assert len(worker.deleting) == 1
+    assert [list(uids) for uids in worker.ending.values()] == [[make_uid(session.session_id, 2)]]
     server.reports(worker, ended_sessions=[session.session_id])
-    assert worker.deleting == set()
+    assert worker.ending == {}
     assert server.engine.state.sessions == {}
+
+
+def test_a_session_that_ends_is_taken_apart_a_little_in_each_turn(server):
+    worker = server.worker(b"w")
+    session = server.session()
+    far = 1 << PAGE_BITS
+    server.submit(session, {1: [], 3: [2], 5: [4], far: [], 2 * far: []}, keep=(6,))
+    first, last = server.task(session, 1), server.task(session, 2 * far)
+    made = first.outputs[0]
+    server.say(c.CloseSession(4, session.session_id))
+    assert worker.tasks == {}
+    turns = 0
+    while server.engine.state.trash:
+        assert e.AnotherTurn() in server.engine.handle(e.TurnEnded(), 0.0)
+        turns += 1
+    assert turns == 2 * (3 + 1), "three pages of tasks and three of objects"
+    assert (first.outputs, made.consumers, made.producer, last.outputs) == ((), (), None, ())
+    assert not server.engine.state.ready, "nothing of it is scheduled any more"
+    assert e.AnotherTurn() not in server.engine.handle(e.TurnEnded(), 0.0)
 
 
 def test_a_client_that_leaves_takes_its_sessions_with_it_and_no_others(server):

@@ -62,13 +62,16 @@ def test_input_arrives_as_data_instance(bench: Bench) -> None:
         ]
 
     item = blob_input(b"hello", content_type="text", own_label="word", info_user=b'{"n": 2}')
-    made = bench.data(read, [output(encode="json")], inputs=[item], args=(b"",), refer=_first_input)
+    made = bench.data(read, [output(encode="json")], inputs=[item], args=(First(),), refer=_first_input)
     assert json.loads(made) == ["hello", "3/5", "word", {"n": 2}, 5]
 
 
+class First:
+    """Stands for the first input."""
+
+
 def _first_input(value: Any) -> int | None:
-    """Every bytes argument stands for the first input."""
-    return 0 if isinstance(value, bytes) else None
+    return 0 if isinstance(value, First) else None
 
 
 def test_input_that_is_returned_is_passed_on_by_its_path(bench: Bench, tmp_path: Path) -> None:
@@ -77,7 +80,7 @@ def test_input_that_is_returned_is_passed_on_by_its_path(bench: Bench, tmp_path:
 
     path = tmp_path / "stored"
     path.write_bytes(b"x" * 100)
-    result = bench.run(same, inputs=[blob_input(path=path)], args=(b"",), refer=_first_input)
+    result = bench.run(same, inputs=[blob_input(path=path)], args=(First(),), refer=_first_input)
     assert result.outputs[0].path == str(path)
     assert path.exists()
 
