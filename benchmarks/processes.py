@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 import psutil
@@ -62,6 +64,21 @@ def cpu_by_role(pid: int, roles: Roles) -> dict[str, float]:
             role = "client" if process.pid == pid else role_of(process.cmdline(), roles)
             spent = times.user + times.system + times.children_user + times.children_system
             result[role] = result.get(role, 0.0) + spent
+    return result
+
+
+def wakeups_by_role(pid: int, roles: Roles) -> dict[str, float]:
+    """How often the threads of a process tree went to sleep until now, by role: each time, something had to
+    wake one up.
+    """
+    result: dict[str, float] = {}
+    for process in tree(pid):
+        with contextlib.suppress(psutil.Error, OSError):
+            role = "client" if process.pid == pid else role_of(process.cmdline(), roles)
+            for thread in Path(f"/proc/{process.pid}/task").iterdir():
+                text = (thread / "status").read_text()
+                found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.MULTILINE)
+                result[role] = result.get(role, 0.0) + (int(found[1]) if found else 0)
     return result
 
 

@@ -53,6 +53,7 @@ def _row(pair: Pair) -> dict[str, Any]:
             "reached": workload.reaches_bar(statistics.median(figures)),
             "seconds": statistics.median(pair.seconds),
             "cpu_s": medians(pair.cpu),
+            "wakeups": medians(pair.wakeups),
             "memory_mib": pair.memory_bytes / MIB,
             "details": medians(pair.details),
         }

@@ -38,6 +38,7 @@ class Pair:
         figures: one for each round that worked.
         seconds: length of the measured span in each.
         cpu: CPU seconds by role in each.
+        wakeups: how often threads went to sleep, by role, in each.
         memory_bytes: highest memory of the process tree of all rounds.
         details: further figures of each round.
         error: why it failed; no more rounds were run then.
@@ -49,6 +50,7 @@ class Pair:
     figures: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     cpu: list[dict[str, float]] = field(default_factory=list)
+    wakeups: list[dict[str, float]] = field(default_factory=list)
     memory_bytes: int = 0
     details: list[dict[str, float]] = field(default_factory=list)
     error: str | None = None
@@ -130,6 +132,7 @@ def _run_once(plan: Plan, pair: Pair, python: str) -> None:
     pair.figures.append(result["figure"])
     pair.seconds.append(result["seconds"])
     pair.cpu.append(result["cpu"])
+    pair.wakeups.append(result["wakeups"])
     pair.details.append(result["details"])
 
 

@@ -119,21 +119,25 @@ def _limits(rows: Sequence[Row]) -> str:
 
 
 def _costs(rows: Sequence[Row]) -> str:
-    """CPU and memory of every pair."""
+    """CPU, wakeups and memory of every pair."""
     rows = [row for row in rows if row["median"] is not None]
     if not rows:
         return ""
     lines = [
         "### What it cost\n",
-        "| workload | system | median | minimum | maximum | s | CPU s by process group | peak MiB |",
-        "|---|---|---:|---:|---:|---:|---|---:|",
+        "| workload | system | median | minimum | maximum | s | CPU s by process group "
+        "| wakeups by process group | peak MiB |",
+        "|---|---|---:|---:|---:|---:|---|---|---:|",
     ]
     for row in rows:
         cpu = ", ".join(f"{role} {spent:.2f}" for role, spent in row["cpu_s"].items() if spent >= 0.005)
+        wakeups = ", ".join(f"{role} {count:,.0f}" for role, count in row["wakeups"].items() if count)
+        if "messages_per_task" in row["details"]:
+            wakeups += f"; {number(row['details']['messages_per_task'])} messages/task"
         lines.append(
             f"| {row['workload']} | {row['system']} | {number(row['median'])} {row['unit']} "
             f"| {number(row['minimum'])} | {number(row['maximum'])} | {row['seconds']:.2f} | {cpu} "
-            f"| {row['memory_mib']:,.0f} |"
+            f"| {wakeups} | {row['memory_mib']:,.0f} |"
         )
     return "\n".join(lines) + "\n"
 

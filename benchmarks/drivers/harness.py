@@ -1,7 +1,7 @@
 """What all drivers share: `python -m benchmarks.drivers.X_driver WORKLOAD ...` measures one round.
 
 The driver's process is the client and the root of the system's process tree. The result is a JSON file:
-`figure`, `seconds` of the measured span, `cpu` seconds by role, `memory_bytes` at its end, `details`.
+`figure`, `seconds` of the measured span, `cpu` seconds and `wakeups` by role, `memory_bytes` at its end, `details`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Meter:
     Attributes:
         seconds: wall time of the block.
         cpu: CPU seconds in the block by role.
+        wakeups: how often threads went to sleep in the block, by role.
         memory_bytes: memory of the process tree at its end.
         details: further figures that the driver wants in the report.
     """
@@ -36,13 +37,16 @@ class Meter:
     def __init__(self, roles: processes.Roles) -> None:
         self._roles = roles
         self._before: dict[str, float] = {}
+        self._asleep: dict[str, float] = {}
         self._start = 0.0
         self.seconds = 0.0
         self.cpu: dict[str, float] = {}
+        self.wakeups: dict[str, float] = {}
         self.memory_bytes = 0
         self.details: dict[str, float] = {}
 
     def __enter__(self) -> Meter:
+        self._asleep = processes.wakeups_by_role(os.getpid(), self._roles)
         self._before = processes.cpu_by_role(os.getpid(), self._roles)
         self._start = time.perf_counter()
         return self
@@ -55,6 +59,8 @@ class Meter:
         self.cpu = {
             role: round(max(0.0, spent - self._before.get(role, 0.0)), 3) for role, spent in after.items()
         }
+        asleep = processes.wakeups_by_role(os.getpid(), self._roles)
+        self.wakeups = {role: max(0.0, n - self._asleep.get(role, 0.0)) for role, n in asleep.items()}
         self.memory_bytes = processes.tree_memory_bytes(os.getpid())
 
 
@@ -170,6 +176,7 @@ def _measure(driver: Driver, name: str, scale: float) -> dict[str, Any]:
         "version": driver.version(),
         "seconds": meter.seconds,
         "cpu": meter.cpu,
+        "wakeups": meter.wakeups,
         "memory_bytes": meter.memory_bytes,
         "details": meter.details,
     }

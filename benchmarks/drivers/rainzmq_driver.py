@@ -85,16 +85,25 @@ class RainzmqDriver(ServerWorkloads):
     def _timed(self, meter: Meter, build: Callable[[], Any]) -> Any:
         """Build, submit and wait for a graph, measured; what `build` returned."""
         with self.session() as session:
+            before = self._messages()
             with meter:
                 built = build()
                 session.submit()
                 session.wait_all()
+            # The last request for the counters and its answer are counted neither before nor after.
+            meter.details["messages"] = self._messages() - before - 2
             return built
+
+    def _messages(self) -> int:
+        """Messages that the server got and sent so far."""
+        counters = self._client.get_server_info()["counters"]
+        return int(counters["messages_received"] + counters["messages_sent"])
 
     def bag(self, meter: Meter, count: int) -> float:
         """Tasks per second. Building counts too: other systems do it while they submit."""
         noop = self._functions.noop
         self._timed(meter, lambda: [noop(index) for index in range(count)])
+        meter.details["messages_per_task"] = meter.details.pop("messages") / count
         return count / meter.seconds
 
     def tree(self, meter: Meter, count: int) -> float:

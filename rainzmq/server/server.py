@@ -184,6 +184,7 @@ class Server:
         self.loop.close()
 
     def _on_frames(self, peer: bytes, role: str, frames: list[bytes]) -> None:
+        self._engine.state.counters.messages_received += 1
         for frame in frames:
             event = self._reader.read(peer, role, frame)
             if event is not None:
@@ -194,6 +195,7 @@ class Server:
         self.loop.call_later(self._options.heartbeat_interval_s, self._on_tick)
 
     def _on_turn_end(self) -> None:
+        self._engine.state.counters.turns += 1
         self._handle(TurnEnded())
         self._collector.step()
         if self._check:
@@ -235,6 +237,7 @@ class Server:
     def _send(self, peer: bytes, messages: list[object]) -> None:
         header = Header(cluster_id=self._cluster_id, server_epoch=self._epoch)
         frames = [encode(message, self._with_epoch(header, message)) for message in messages]
+        self._engine.state.counters.messages_sent += 1
         if not self._control.send(peer, frames):
             # Not from inside the engine's effects: the peer may be in the middle of them.
             self.loop.call_soon(lambda: self._handle(PeerGone(peer, "its connection is gone")))

@@ -7,7 +7,6 @@ import os
 import stat
 
 from rainzmq.common.content_types import check_content_type, is_subtype
-from rainzmq.common.ids import id_of
 from rainzmq.common.limits import INFO_LIMIT_BYTES
 from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate
 from rainzmq.protocol.messages.subworker import (
@@ -28,48 +27,53 @@ class BadResult(Exception):
 def to_task(job: Job, store: ObjectStore, directory: str) -> SubworkerTask:
     """A job as a message; KeyError when one of its inputs is not in the store any more."""
     uid, body = job.uid, job.body
-    users = job.output_users
-    outputs = [
-        SubworkerOutput(
-            item.label,
-            id_of(uid + 1 + index),
-            item.is_directory,
-            item.content_type,
-            item.encode,
-            item.size_hint,
-            users.get(uid + 1 + index, b""),
+    session_id, number = uid >> 32, uid & 0xFFFFFFFF
+    outputs = []
+    for index, item in enumerate(body.outputs, 1):
+        user = job.output_users.get(uid + index, b"") if job.output_users else b""
+        outputs.append(
+            SubworkerOutput(
+                item.label,
+                (session_id, number + index),
+                item.is_directory,
+                item.content_type,
+                item.encode,
+                item.size_hint,
+                user,
+            )
         )
-        for index, item in enumerate(body.outputs)
-    ]
     return SubworkerTask(
-        id=id_of(uid),
-        attempt=job.attempt,
-        method=job.method,
-        body=body.key,
-        config=job.config,
-        inputs=[_input(job, index, meta, store) for index, meta in enumerate(job.inputs)],
-        outputs=outputs,
-        directory=directory,
-        cpus=list(job.cpus),
-        name=job.name,
-        task_type=body.task_type,
-        user=job.user,
+        (session_id, number),
+        job.attempt,
+        job.method,
+        body.key,
+        job.config,
+        [_input(job, index, meta, store) for index, meta in enumerate(job.inputs)] if job.inputs else [],
+        outputs,
+        directory,
+        list(job.cpus),
+        job.name,
+        body.task_type,
+        job.user,
     )
 
 
 def to_outcome(job: Job, result: TaskResult, store: ObjectStore, directory: str) -> Outcome:
     """What a job came to. A result that can not be taken makes it FAILED."""
     outcome = Outcome(
-        uid=job.uid,
-        attempt=job.attempt,
-        kind=FINISHED if result.ok else FAILED,
-        user=result.user,
-        debug=_limited(result.debug),
-        start_time=result.start_time,
-        duration_us=max(0, result.duration_us),
+        job.uid,
+        job.attempt,
+        FINISHED if result.ok else FAILED,
+        "",
+        [],
+        result.user,
+        _limited(result.debug) if result.debug else "",
+        result.start_time,
+        max(0, result.duration_us),
     )
-    # Without a read-only view of the store a task can make stored files writable, for they are its user's.
-    outcome.damaged = [meta.uid for meta in job.inputs if not store.looks_unchanged(meta.uid)]
+    if job.inputs:
+        # Without a read-only view of the store a task can make stored files writable: they are its user's.
+        outcome.damaged = [meta.uid for meta in job.inputs if not store.looks_unchanged(meta.uid)]
     if not result.ok:
         outcome.error = _limited(result.error) or "the subworker gave no reason"
         return outcome
@@ -82,10 +86,11 @@ def to_outcome(job: Job, result: TaskResult, store: ObjectStore, directory: str)
             )
         if result.user:
             _check_user(result.user, "the task")
-        outcome.outputs = [
-            _produced(job, index, item, store, directory) for index, item in enumerate(result.outputs)
-        ]
-        _check_size(b"".join(item.user for item in result.outputs), "all outputs together")
+        if result.outputs:
+            outcome.outputs = [
+                _produced(job, index, item, store, directory) for index, item in enumerate(result.outputs)
+            ]
+            _check_size(b"".join([item.user for item in result.outputs]), "all outputs together")
     except BadResult as error:
         outcome.kind, outcome.error, outcome.user, outcome.outputs = FAILED, str(error), b"", []
     return outcome
@@ -108,16 +113,16 @@ def _input(job: Job, index: int, meta: ObjectMeta, store: ObjectStore) -> Subwor
     unmade = meta.size < 0
     data = None if unmade else store.data(uid)
     return SubworkerInput(
-        label=job.input_label(index),
-        id=id_of(uid),
-        is_directory=meta.is_directory,
-        content_type=meta.content_type,
-        size=meta.size,
-        data=data,
-        path=store.path(uid) if data is None and not unmade else None,
-        spec_user=meta.spec_user,
-        info_user=meta.info_user,
-        own_label=meta.label,
+        job.input_label(index),
+        (uid >> 32, uid & 0xFFFFFFFF),
+        meta.is_directory,
+        meta.content_type,
+        meta.size,
+        data,
+        store.path(uid) if data is None and not unmade else None,
+        meta.spec_user,
+        meta.info_user,
+        meta.label,
     )
 
 

@@ -36,7 +36,9 @@ class CoreOptions:
 
 @dataclass(slots=True)
 class Counters:
-    """What an operator wants counted."""
+    """What an operator wants counted. Turns and messages (multiparts on the control socket) are counted by
+    the process around the core: what a task costs is mostly how many of them it takes.
+    """
 
     tasks_submitted: int = 0
     tasks_finished: int = 0
@@ -46,6 +48,9 @@ class Counters:
     workers_lost: int = 0
     tasks_rerun: int = 0
     tasks_retracted: int = 0
+    turns: int = 0
+    messages_received: int = 0
+    messages_sent: int = 0
 
 
 @dataclass(slots=True)

@@ -7,8 +7,16 @@ takes a job and later gives back exactly one *outcome*, also after a kill.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from rainzmq.protocol.messages.shared import ObjectMeta, TaskBody
+
+
+@lru_cache(maxsize=1024)
+def _split(task_type: str) -> tuple[str, str]:
+    """Kind and method of a task type; there are few, and they are asked for again and again."""
+    kind, _, method = task_type.partition("/")
+    return kind, method
 
 
 @dataclass(slots=True)
@@ -43,12 +51,12 @@ class Job:
     @property
     def kind(self) -> str:
         """The runner's name: what stands before the `/` of the task type."""
-        return self.body.task_type.partition("/")[0]
+        return _split(self.body.task_type)[0]
 
     @property
     def method(self) -> str:
         """What stands after the `/` of the task type."""
-        return self.body.task_type.partition("/")[2]
+        return _split(self.body.task_type)[1]
 
     def input_label(self, index: int) -> str | None:
         """Label of the input at `index`, None without one."""

@@ -22,6 +22,7 @@ def pair(workload: str, system: str, *figures: float, error: str | None = None) 
         figures=list(figures),
         seconds=[1.0] * rounds,
         cpu=[{"client": 0.25, "server": 0.5}] * rounds,
+        wakeups=[{"client": 12.0, "server": 3400.0}] * rounds,
         memory_bytes=3 << 20,
         details=[{"longest_stall_ms": 12.0}] * rounds,
         error=error,
@@ -38,7 +39,15 @@ def test_the_median_minimum_and_maximum_of_the_rounds_are_reported():
     [row] = report(pair("bag", "rainzmq", 100.0, 900.0, 200.0))["results"]
     assert (row["median"], row["minimum"], row["maximum"]) == (200.0, 100.0, 900.0)
     assert row["cpu_s"] == {"client": 0.25, "server": 0.5}
+    assert row["wakeups"] == {"client": 12.0, "server": 3400.0}
     assert row["memory_mib"] == 3
+
+
+def test_the_cost_of_a_pair_tells_wakeups_and_messages():
+    measured = pair("bag", "rainzmq", 100.0)
+    measured.details = [{"messages_per_task": 0.081}]
+    text = as_markdown(report(measured))
+    assert "| client 0.25, server 0.50 | client 12, server 3,400; 0.081 messages/task | 3 |" in text
 
 
 @pytest.mark.parametrize(
