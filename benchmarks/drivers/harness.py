@@ -1,7 +1,8 @@
 """What all drivers share: `python -m benchmarks.drivers.X_driver WORKLOAD ...` measures one round.
 
 The driver's process is the client and the root of the system's process tree. The result is a JSON file:
-`figure`, `seconds` of the measured span, `cpu` seconds and `wakeups` by role, `memory_bytes` at its end, `details`.
+`figure`, `seconds` of the measured span, `cpu` seconds and `wakeups` by role, `memory_bytes` at its end,
+`details`.
 """
 
 from __future__ import annotations

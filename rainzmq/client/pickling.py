@@ -103,6 +103,7 @@ class PickledFunction:
         sys_path: where its modules are imported from.
         constant: the hidden constant that holds `data`, None as long as bodies hold it.
         bodies: bodies of its calls, by outputs, cpus and whether the arguments are hidden.
+        last: the last of them that was asked for; mostly it is asked for again, and hashing outputs is slow.
     """
 
     function_id: int
@@ -114,6 +115,7 @@ class PickledFunction:
     bodies: dict[tuple[tuple[Template, ...], int, bool], tuple[Body, DataObject | None]] = field(
         default_factory=dict
     )
+    last: tuple[tuple[Template, ...], tuple[int, bool], tuple[Body, DataObject | None]] | None = None
 
     def body(
         self, session: Session, outputs: tuple[Template, ...], cpus: int, task_name: str, hide_arguments: bool
@@ -121,8 +123,12 @@ class PickledFunction:
         """The body of a call, and the constant that must be a hidden input of it (None: the body has the
         function)."""
         key = (outputs, cpus, hide_arguments)
+        last = self.last
+        if last is not None and last[0] is outputs and last[1] == (cpus, hide_arguments):
+            return last[2]
         known = self.bodies.get(key)
         if known is not None:
+            self.last = outputs, (cpus, hide_arguments), known
             return known
         if self.constant is None and (
             len(self.data) > _MAX_INLINE_FUNCTION_BYTES or len(self.bodies) >= _MAX_INLINE_BODIES

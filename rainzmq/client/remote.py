@@ -120,7 +120,8 @@ class Remote:
             hidden = (*hidden, session._new_hidden_constant(config))
             config = b""
         task = PythonTask.__new__(PythonTask)
-        task._setup(session, body, LabeledList(objects), outputs, config, name=name, hidden=hidden)
+        inputs = LabeledList(objects) if objects else ()
+        task._setup(session, body, inputs, outputs, config, name=name, hidden=hidden)
         return task
 
     def _read_signature(self, scope: Mapping[str, Any]) -> None:

@@ -154,7 +154,7 @@ class Session:
     @property
     def dataobj_count(self) -> int:
         """Unsubmitted data objects: constants, and outputs of unsubmitted tasks."""
-        return len(self._constants) + sum(len(task.outputs) for task in self._tasks)
+        return len(self._constants) + sum(len(task._outputs) for task in self._tasks)
 
     def keep_all(self) -> None:
         """Keep all unsubmitted data objects."""
@@ -206,7 +206,7 @@ class Session:
             task._batch = self._batch
             task._config = b""
             task._hidden = ()
-            for obj in task.outputs:
+            for obj in task._outputs:
                 obj._batch = self._batch
             self._submitted_ids.append(task._num)
             self._submitted_sites.append(self._sites.setdefault(task._site, len(self._sites)))
@@ -349,7 +349,7 @@ class Session:
     def _unsubmitted_objects(self) -> Iterator[DataObject]:
         yield from self._constants
         for task in self._tasks:
-            yield from task.outputs
+            yield from task._outputs
 
     def _check_open(self) -> None:
         if self._closed:

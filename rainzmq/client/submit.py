@@ -89,6 +89,8 @@ class Submission:
 def check_task_inputs(task: Task) -> None:
     """RainException when an input of an unsubmitted task can not be one; tasks among them become their
     outputs."""
+    if not task._inputs:
+        return
     session = task.session
     if len(task.inputs) > MAX_INPUTS:
         raise RainException(
@@ -153,8 +155,11 @@ class _Builder:
         self._made(obj)
 
     def add_task(self, task: Task) -> None:
-        inputs = [obj._num for obj in task.inputs]
-        labels = tuple(task.inputs.labels) if task.inputs.has_labels else ()
+        inputs: list[int] = []
+        labels: tuple[Any, ...] = ()
+        if task._inputs:
+            inputs = [obj._num for obj in task.inputs]
+            labels = tuple(task.inputs.labels) if task.inputs.has_labels else ()
         if task._hidden:
             inputs += [obj._num for obj in task._hidden]
             if labels:
@@ -175,7 +180,7 @@ class _Builder:
         if task._name is not None and task._name != task._body.name:
             message.task_names.append((task._num, task._name))
         message.users += users
-        for obj in task.outputs:
+        for obj in task._outputs:
             self._made(obj)
 
     def _add_body(self, body: Body, labels: tuple[Any, ...], task_size: int) -> int:
@@ -215,7 +220,7 @@ def _ordered(tasks: Sequence[Task], constants: Iterable[DataObject]) -> list[Tas
     """Constants and tasks, each after what it needs; RainException naming a cycle."""
     for task in tasks:
         num = task._num
-        for obj in task.inputs:
+        for obj in task._inputs:
             if obj._num > num:
                 return [*constants, *_sorted_by_needs(tasks)]
     return sorted([*constants, *tasks], key=lambda item: item._num)
@@ -256,7 +261,7 @@ def _cycle_text(path: list[Task], first: Task) -> str:
 
 def _users(task: Task) -> list[tuple[int, bytes]]:
     users = []
-    for item in (task, *task.outputs):
+    for item in (task, *task._outputs) if task._outputs else (task,):
         if item._spec is not None and item._spec.user:
             users.append((item._num, _user_json(item)))
     return users

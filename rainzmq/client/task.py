@@ -41,8 +41,6 @@ class Task:
 
     Attributes:
         session: the session it belongs to.
-        inputs: its data objects, with the labels they have as inputs of this task.
-        outputs: the data objects it makes.
     """
 
     TASK_TYPE: str | None = None
@@ -54,14 +52,14 @@ class Task:
         "_config",
         "_hidden",
         "_info",
+        "_inputs",
         "_name",
         "_num",
+        "_outputs",
         "_site",
         "_spec",
         "_spec_config",
         "_state",
-        "inputs",
-        "outputs",
         "session",
     )
 
@@ -104,7 +102,7 @@ class Task:
         self,
         session: Session,
         body: Body,
-        inputs: LabeledList[DataObject],
+        inputs: LabeledList[DataObject] | tuple[()],
         outputs: tuple[Output, ...],
         config: bytes = b"",
         *,
@@ -115,7 +113,8 @@ class Task:
         """Everything has been checked: become a task of the session. `hidden` objects are extra last
         inputs."""
         self.session = session
-        self.inputs = inputs
+        # Without inputs or outputs these are (): of a million tasks, most have no use for the empty lists.
+        self._inputs = inputs
         self._body = body
         self._config = config
         self._name = body.name if name is None else name
@@ -128,17 +127,37 @@ class Task:
         self._spec: TaskSpec | None = None
         num = session._take_ids(len(outputs) + 1)
         self._num = num
-        made: LabeledList[DataObject] = LabeledList()
-        for output in outputs:
-            num += 1
-            made.append(
-                DataObject(
-                    session, num, output.label, output.data_type, output.content_type, output.size_hint
-                ),
-                output.label,
-            )
-        self.outputs = made
+        self._outputs: LabeledList[DataObject] | tuple[()] = ()
+        if outputs:
+            made: LabeledList[DataObject] = LabeledList()
+            for output in outputs:
+                num += 1
+                made.append(
+                    DataObject(
+                        session, num, output.label, output.data_type, output.content_type, output.size_hint
+                    ),
+                    output.label,
+                )
+            self._outputs = made
         session._add_task(self)
+
+    @property
+    def inputs(self) -> LabeledList[DataObject]:
+        """Its data objects, with the labels they have as its inputs; may be changed before submit."""
+        if isinstance(self._inputs, tuple):
+            self._inputs = LabeledList()
+        return self._inputs
+
+    @inputs.setter
+    def inputs(self, inputs: LabeledList[DataObject]) -> None:
+        self._inputs = inputs
+
+    @property
+    def outputs(self) -> LabeledList[DataObject]:
+        """The data objects it makes."""
+        if isinstance(self._outputs, tuple):
+            self._outputs = LabeledList()
+        return self._outputs
 
     @property
     def id(self) -> ID:

@@ -22,6 +22,9 @@ it."""
 
 PROTOCOL = 5
 
+ATOMS = frozenset({type(None), bool, int, float, str, bytes})
+"""Types of values that need none of what is below: the C function pickles them at once."""
+
 
 class NotImportable(Exception):
     """A value holds a function or class that only cloudpickle can send."""
@@ -81,6 +84,8 @@ def _restore_code(make: Callable[..., CodeType], parts: tuple[Any, ...], filenam
 
 def dumps(value: Any, refer: Refer | None = None) -> bytes:
     """`value` as a pickle, by value where it has to be; raises whatever cloudpickle raises for it."""
+    if refer is None and type(value) in ATOMS:
+        return pickle.dumps(value, PROTOCOL)
     buffer = BytesIO()
     try:
         PlainPickler(buffer, refer).dump(value)

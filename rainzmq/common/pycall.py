@@ -45,11 +45,10 @@ import msgpack
 from rainzmq.common.content_types import merge_content_types
 from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
-from rainzmq.common.pickles import PROTOCOL, PlainPickler, Refer, by_value_pickler
+from rainzmq.common.pickles import ATOMS, PROTOCOL, PlainPickler, Refer, by_value_pickler
 
 _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 
-_ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 _MARK = object()
 
 HIDDEN_FUNCTION = "function"
@@ -157,7 +156,7 @@ def encode_arguments(
 def encode_atoms(args: tuple[Any, ...]) -> bytes | None:
     """As `encode_arguments`, for positional numbers, strings and the like; None when there are others."""
     for value in args:
-        if type(value) not in _ATOMS:
+        if type(value) not in ATOMS:
             return None
     return (
         b"".join([_header(len(args), ()), *[pickle.dumps(value, PROTOCOL) for value in args]])
@@ -180,7 +179,7 @@ def _simple_parts(
     """
     parts = [_header(count, names)]
     for slot, value in enumerate(values):
-        if type(value) in _ATOMS:
+        if type(value) in ATOMS:
             parts.append(pickle.dumps(value, PROTOCOL))
             continue
         if refer is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rainzmq.protocol.messages.subworker import SubworkerInput, SubworkerTask, TaskResult
+from rainzmq.protocol.messages.subworker import SubworkerOutput, SubworkerResult, SubworkerTask, TaskResult
 
 MAX_OBJECTS = 1024
 MAX_BYTES = 4 << 20
@@ -22,7 +22,7 @@ class RecentOutputs:
     """Small outputs of the last tasks, by session and number."""
 
     def __init__(self) -> None:
-        self._made: dict[Key, SubworkerInput] = {}
+        self._made: dict[Key, tuple[SubworkerOutput, SubworkerResult, bytes]] = {}
         self._bytes = 0
 
     def add(self, task: SubworkerTask, result: TaskResult) -> None:
@@ -31,36 +31,26 @@ class RecentOutputs:
             data = made.data
             if data is None:
                 continue
-            self._made[declared.id] = SubworkerInput(
-                label=None,
-                id=declared.id,
-                is_directory=False,
-                content_type=made.content_type or declared.content_type,
-                size=len(data),
-                data=data,
-                path=None,
-                spec_user=declared.user,
-                info_user=made.user,
-                own_label=declared.label,
-            )
+            self._made[declared.id] = declared, made, data
             self._bytes += len(data)
         while len(self._made) > MAX_OBJECTS or self._bytes > MAX_BYTES:
-            self._bytes -= len(self._made.pop(next(iter(self._made))).data or b"")
+            self._bytes -= len(self._made.pop(next(iter(self._made)))[2])
 
     def fill(self, task: SubworkerTask) -> bool:
         """Give a task the inputs that were made here; False when one is not there."""
         for item in task.inputs:
             if item.data is None and item.path is None:
-                made = self._made.get(item.id)
-                if made is None:
+                found = self._made.get(item.id)
+                if found is None:
                     return False
-                item.content_type, item.size, item.data = made.content_type, made.size, made.data
-                item.spec_user, item.info_user = made.spec_user, made.info_user
-                item.own_label = made.own_label
+                declared, made, item.data = found
+                item.content_type = made.content_type or declared.content_type
+                item.size = len(item.data)
+                item.spec_user, item.info_user, item.own_label = declared.user, made.user, declared.label
         return True
 
     def forget(self, session_ids: Iterable[int]) -> None:
         """Drop what belongs to sessions that ended."""
         gone = set(session_ids)
         self._made = {key: made for key, made in self._made.items() if key[0] not in gone}
-        self._bytes = sum(made.size for made in self._made.values())
+        self._bytes = sum(len(data) for _, _, data in self._made.values())

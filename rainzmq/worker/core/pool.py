@@ -54,8 +54,9 @@ MOVE_LIMIT = 3
 SPARES = 1
 """Idle Python subworkers that are kept ready once a job asked for one."""
 
-SPARE_DELAY_S = 0.2
-"""How long after a spare was taken the next one is started."""
+SPARE_DELAY_S = 1.0
+"""How long after a spare was taken the next one is started: that takes 0.1 s of CPU, which the first tasks of
+a cluster should not have to share."""
 
 _MEAN_OVER = 8
 _SAMPLE_LIMIT_S = 0.05
