@@ -200,8 +200,12 @@ class SubworkerPool:
                 size += len(task.config) + sum(len(item.data or b"") for item in task.inputs)
             if batch:
                 link.run(self._new_bodies(link, batch), batch, tasks)
-        if self._late_timer is None and self._core.has_queued():
-            self._late_timer = self._loop.call_later(pool.LATE_S, self._check_late)
+        if self._late_timer is None:
+            self._look_for_late_ones()
+
+    def _look_for_late_ones(self) -> None:
+        delay_s = self._core.late_in(self._loop.now())
+        self._late_timer = None if delay_s is None else self._loop.call_later(delay_s, self._check_late)
 
     def _to_task(self, link: SubworkerLink, job: Job) -> SubworkerTask | None:
         """The job as a message; None when it ended instead."""
@@ -308,8 +312,7 @@ class SubworkerPool:
             # What was just read may show that it is not late at all.
             if number in self._core.late(self._loop.now()):
                 self._perform(self._core.on_withdrawn(number, link.withdraw(), self._loop.now()))
-        if self._core.has_queued():
-            self._late_timer = self._loop.call_later(pool.LATE_S, self._check_late)
+        self._look_for_late_ones()
 
     # What happens to subworkers.
 

@@ -58,6 +58,7 @@ SPARE_DELAY_S = 1.0
 """How long after a spare was taken the next one is started: that takes 0.1 s of CPU, which the first tasks of
 a cluster should not have to share."""
 
+_LOOK_AGAIN_S = 0.001
 _MEAN_OVER = 8
 _SAMPLE_LIMIT_S = 0.05
 
@@ -246,12 +247,15 @@ class PoolCore:
         return [
             subworker.number
             for subworker in self._busy_on.values()
-            if len(subworker.queue) > 1 and now - subworker.began > LATE_S
+            if len(subworker.queue) > 1 and now - subworker.began >= LATE_S
         ]
 
-    def has_queued(self) -> bool:
-        """Some job is queued behind a running one, so that `late` must be asked again soon."""
-        return any(len(subworker.queue) > 1 for subworker in self._busy_on.values())
+    def late_in(self, now: float) -> float | None:
+        """In how many seconds a subworker may be late that is not now; None while no job stands behind
+        another one.
+        """
+        began = [subworker.began for subworker in self._busy_on.values() if len(subworker.queue) > 1]
+        return max(_LOOK_AGAIN_S, min(began) + LATE_S - now) if began else None
 
     def on_withdrawn(self, number: int, withdrawn: Iterable[int], now: float) -> list[Effect]:
         """Jobs were withdrawn from a late subworker: they go back to the worker core.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rainzmq.protocol.messages.shared import TaskBody
 from rainzmq.worker.core import pool
 from rainzmq.worker.core.jobs import Job, unmade
@@ -251,13 +253,14 @@ def test_jobs_behind_a_late_one_are_given_back() -> None:
     core = pipelined(1, 2, 3)
     number = core.where(1)
     assert number is not None
-    assert core.late(pool.LATE_S) == []
-    assert core.late(pool.LATE_S + 0.001) == [number]
+    assert core.late_in(0.010) == pytest.approx(pool.LATE_S - 0.010)
+    assert core.late(pool.LATE_S - 0.001) == []
+    assert core.late(pool.LATE_S) == [number]
     effects = core.on_withdrawn(number, [2, 3], 1.0)
     assert [effect.job.uid for effect in effects if isinstance(effect, GiveBack)] == [2, 3]
     assert core.where(2) is None
     assert core.where(1) == number
-    assert not core.has_queued()
+    assert core.late_in(1.0) is None
 
 
 def test_jobs_of_a_subworker_that_has_not_begun_any_stay_its_own() -> None:
