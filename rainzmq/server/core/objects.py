@@ -53,13 +53,19 @@ def unread_object(state: ServerState, session: SessionRecord, item: ObjectRecord
 
 
 def release_inputs(state: ServerState, session: SessionRecord, task: TaskRecord) -> None:
-    """Release a finished task: nothing it made will ever be made again. May release its ancestors in turn."""
+    """Release a finished task: nothing it made will ever be made again, so it becomes history. May release
+    its ancestors in turn.
+    """
     stack = [task]
     while stack:
         released = stack.pop()
         inputs, released.inputs = released.inputs, ()
-        released.outputs = ()
+        outputs, released.outputs = released.outputs, ()
         released.config = b""
+        session.history.add(released, outputs)
+        session.tasks.discard(released.uid)
+        for item in outputs:
+            session.objects.discard(item.uid)
         for item in inputs:
             item.lineage -= 1
             if item.lineage:

@@ -138,10 +138,11 @@ def _on_update(state: ServerState, client: ClientRecord, session: SessionRecord,
 
 
 def _on_fetch(state: ServerState, client: ClientRecord, session: SessionRecord, message: m.Fetch) -> None:
-    item = session.objects.get(make_uid(session.session_id, message.id))
-    if item is None:
+    uid = make_uid(session.session_id, message.id)
+    item = session.objects.get(uid)
+    if item is None and uid not in session.history:
         _refuse(state, client, message.request, f"object {session.session_id}/{message.id} is unknown")
-    elif not item.keep:
+    elif item is None or not item.keep:
         _refuse(state, client, message.request, f"object {session.session_id}/{message.id} is not kept")
     elif item.state == states.FINISHED:
         waits.send_content(state, session, item, client.peer, message.request)
@@ -165,7 +166,7 @@ def _on_unkeep(state: ServerState, client: ClientRecord, session: SessionRecord,
 def _on_progress(
     state: ServerState, client: ClientRecord, session: SessionRecord, message: m.AskProgress
 ) -> None:
-    total = len(session.tasks)
+    total = session.task_count
     reasons = [] if session.running else why_nothing_runs(state, session)
     state.tell(
         client.peer,
@@ -183,7 +184,7 @@ def _on_server_info(state: ServerState, client: ClientRecord, message: m.AskServ
                 "session_id": session.session_id,
                 "name": session.name,
                 "state": session.state,
-                "tasks": len(session.tasks),
+                "tasks": session.task_count,
                 "unfinished": session.unfinished,
                 "running": session.running,
             }

@@ -13,6 +13,7 @@ from rainzmq.common.ids import id_of
 from rainzmq.protocol.messages.shared import Endpoint, Failure, ObjectMeta, TaskBody
 from rainzmq.protocol.messages.worker import WorkerHello
 from rainzmq.server.core import states
+from rainzmq.server.core.history import History
 from rainzmq.server.core.table import Table
 
 
@@ -285,6 +286,8 @@ class SessionRecord:
     Attributes:
         unfinished: number of tasks that are neither finished nor cancelled.
         running: number of tasks in state running.
+        tasks, objects: those that are not past.
+        history: those that are: finished, with outputs that are gone for good.
         uploaded: constants at the relay whose submit has not come.
         awaited: constants that were submitted and have not come to the relay.
         last_uid: no task or object of the session has a greater uid.
@@ -301,6 +304,7 @@ class SessionRecord:
     failure: Failure | None = None
     tasks: Table[TaskRecord] = field(default_factory=Table)
     objects: Table[ObjectRecord] = field(default_factory=Table)
+    history: History = field(default_factory=History)
     bodies: dict[int, Body] = field(default_factory=dict)
     consts: dict[int, ObjectMeta] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
@@ -324,6 +328,11 @@ class SessionRecord:
         if new not in states.SESSION[self.state]:
             raise states.IllegalTransition("session", str(self.session_id), self.state, new)
         self.state = new
+
+    @property
+    def task_count(self) -> int:
+        """How many tasks were submitted."""
+        return len(self.tasks) + len(self.history)
 
     def task_name(self, task: TaskRecord) -> str | None:
         """The task's own name, or its body's."""

@@ -90,7 +90,8 @@ def _add_constants(state: ServerState, session: SessionRecord, submit: Submit) -
     added = []
     for meta, data in zip(submit.const_objects, submit.const_data, strict=True):
         uid = meta.uid
-        if session_of(uid) != session.session_id or uid in session.objects or uid in session.tasks:
+        known = uid in session.objects or uid in session.tasks or uid in session.history
+        if session_of(uid) != session.session_id or known:
             raise BadSubmit(f"constant {uid} is of another session or stands twice")
         fits = data is None or (len(data) == meta.size <= INLINE_OBJECT_BYTES and not meta.is_directory)
         if meta.size < 0 or not fits:
@@ -135,7 +136,7 @@ def _add_tasks(session: SessionRecord, submit: Submit) -> list[TaskRecord]:
             session.last_uid = uid + outputs
         else:
             for used in range(uid, uid + outputs + 1):
-                if used in all_tasks or used in objects:
+                if used in all_tasks or used in objects or used in session.history:
                     raise BadSubmit(f"id {used - base} stands twice")
             session.last_uid = max(session.last_uid, uid + outputs)
         all_tasks[uid] = task
@@ -148,9 +149,7 @@ def _add_tasks(session: SessionRecord, submit: Submit) -> list[TaskRecord]:
                 objects[item.uid] = item
         for item in read:
             if item.state == states.REMOVED:
-                raise BadSubmit(
-                    f"task {local_id} reads object {item.uid - base}, which is not there any more"
-                )
+                raise BadSubmit(_gone(item.uid - base))
             item.add_consumer(task)
         added.append(task)
     for local_id, name in submit.task_names:
@@ -161,7 +160,14 @@ def _add_tasks(session: SessionRecord, submit: Submit) -> list[TaskRecord]:
 
 
 def _known_object(session: SessionRecord, local_id: int) -> ObjectRecord:
-    item = session.objects.get(make_uid(session.session_id, local_id))
+    uid = make_uid(session.session_id, local_id)
+    item = session.objects.get(uid)
+    if item is None and session.history.output(uid) is not None:
+        raise BadSubmit(_gone(local_id))
     if item is None:
         raise BadSubmit(f"object {local_id} is not in this session")
     return item
+
+
+def _gone(local_id: int) -> str:
+    return f"it reads object {local_id}, which is not there any more"

@@ -10,6 +10,7 @@ from rainzmq.protocol.messages.client import SessionFailed
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.scheduler import policy
 from rainzmq.server.core import states, waits
+from rainzmq.server.core.history import History
 from rainzmq.server.core.objects import ask_back, object_finished, recover, release_inputs, unread_object
 from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord, WorkerRecord
 from rainzmq.server.core.state import ServerState
@@ -116,7 +117,7 @@ def task_finished(
     for item in task.outputs:
         if not item.pending:
             unread_object(state, session, item)
-    if not task.outputs:
+    if not sizes:
         release_inputs(state, session, task)
     waits.finished(state, session, task.uid)
     if not session.unfinished:
@@ -210,7 +211,7 @@ def empty_session(state: ServerState, session: SessionRecord) -> None:
             worker.to_end.append(session_id)
             worker.to_assign = [task for task in worker.to_assign if session_of(task.uid) != session_id]
     state.trash.add(session)
-    session.tasks, session.objects = Table(), Table()
+    session.tasks, session.objects, session.history = Table(), Table(), History()
     for table in (session.consts, session.users, session.info_users, session.awaited):
         table.clear()
     session.names.clear()

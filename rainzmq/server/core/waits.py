@@ -9,6 +9,7 @@ from rainzmq.common.limits import MESSAGE_TARGET_BYTES
 from rainzmq.protocol.messages.client import Fetched, News
 from rainzmq.server.core import states
 from rainzmq.server.core.events import OfferTicket
+from rainzmq.server.core.history import PastOutput, PastTask
 from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord, WaitRecord
 from rainzmq.server.core.state import ServerState
 
@@ -70,7 +71,7 @@ def is_finished(session: SessionRecord, uid: int) -> bool:
     if task is not None:
         return task.state == states.FINISHED
     item = session.objects.get(uid)
-    return item is not None and item.state != states.UNFINISHED
+    return uid in session.history if item is None else item.state != states.UNFINISHED
 
 
 def send_news(state: ServerState, session: SessionRecord, peer: bytes, request: int, uids: list[int]) -> None:
@@ -85,11 +86,15 @@ def send_news(state: ServerState, session: SessionRecord, peer: bytes, request: 
             state.tell(peer, News(request, True, tasks, objects))
             tasks, objects, size_bytes = [], [], 0
         size_bytes += row_bytes
-        task = session.tasks.get(uid)
+        task, item = session.tasks.get(uid), session.objects.get(uid)
         if task is not None:
             tasks.append(_task_row(session, task))
-        else:
-            objects.append(_object_row(session, session.objects[uid]))
+        elif item is not None:
+            objects.append(_object_row(session, item))
+        elif (past := session.history.task(uid)) is not None:
+            tasks.append(_past_task_row(session, uid, past))
+        elif (gone := session.history.output(uid)) is not None:
+            objects.append(_past_object_row(session, uid, gone))
     state.tell(peer, News(request, False, tasks, objects))
 
 
@@ -149,8 +154,32 @@ def _object_row(session: SessionRecord, item: ObjectRecord) -> tuple[Any, ...]:
     )
 
 
+def _past_task_row(session: SessionRecord, uid: int, task: PastTask) -> tuple[Any, ...]:
+    return (
+        local_of(uid),
+        CLIENT_TASK_STATE[states.FINISHED],
+        task.start_time,
+        task.duration_us / 1e6,
+        task.worker,
+        session.info_users.get(uid, b""),
+        session.debugs.get(uid, ""),
+    )
+
+
+def _past_object_row(session: SessionRecord, uid: int, output: PastOutput) -> tuple[Any, ...]:
+    declared = output.body.declared.outputs[output.index]
+    return (
+        local_of(uid),
+        states.REMOVED,
+        output.size,
+        session.content_types.get(uid, declared.content_type),
+        None,
+        session.info_users.get(uid, b""),
+    )
+
+
 def uids_of(session: SessionRecord, ids: list[int]) -> list[int] | None:
     """Uids of a client's ids; None when one is not a task or object of the session."""
     uids = [make_uid(session.session_id, item) for item in dict.fromkeys(ids)]
-    tasks, objects = session.tasks, session.objects
-    return uids if all(uid in tasks or uid in objects for uid in uids) else None
+    tasks, objects, history = session.tasks, session.objects, session.history
+    return uids if all(uid in tasks or uid in objects or uid in history for uid in uids) else None

@@ -29,6 +29,55 @@ def server() -> ServerUnderTest:
     return ServerUnderTest()
 
 
+def past(session, local_id):
+    """Whether an object is gone for good, and with it its record."""
+    uid = make_uid(session.session_id, local_id)
+    return session.history.output(uid) is not None and uid not in session.objects
+
+
+def test_past_tasks_and_objects_can_still_be_asked_for(server):
+    worker = server.worker(b"w")
+    session = server.session()
+    server.submit(session, {1: [], 3: [2]})
+    first, second = server.task(session, 1), server.task(session, 3)
+    server.finishes(worker, first)
+    server.finishes(worker, second, users=[(second.uid, b'{"a": 1}'), (second.uid + 1, b'{"b": 2}')])
+    assert (len(session.tasks), len(session.objects), session.task_count) == (0, 0, 2)
+    server.take(server.client)
+    server.say(c.Wait(7, session.session_id, [1, 3, 2, 4], "all"))
+    server.say(c.Update(8, session.session_id, [3, 4]))
+    server.turn()
+    whole, part = server.take(server.client, c.News)
+    row = (3, "finished", second.start_time, second.duration_us / 1e6, worker.name, b'{"a": 1}', "")
+    assert part.tasks == [row]
+    assert part.objects == [(4, "removed", 10, None, None, b'{"b": 2}')]
+    assert [item[0] for item in whole.tasks] == [1, 3]
+    assert [item[:2] for item in whole.objects] == [(2, "removed"), (4, "removed")]
+    server.say(c.AskProgress(9, session.session_id))
+    server.turn()
+    (progress,) = server.take(server.client, c.Progress)
+    assert (progress.finished, progress.total) == (2, 2)
+
+
+def test_what_is_past_can_not_be_read_fetched_or_made_again(server):
+    worker = server.worker(b"w")
+    session, other = server.session(), server.session()
+    for item in (session, other):
+        server.submit(item, {1: []})
+        server.finishes(worker, server.task(item, 1))
+    server.take(server.client)
+    server.say(c.Fetch(7, session.session_id, 2))
+    server.turn()
+    (refused,) = server.take(server.client, c.RequestFailed)
+    assert "not kept" in refused.reason
+    server.submit(session, {3: [2]})
+    (failed,) = server.take(server.client, c.SessionFailed)
+    assert "reads object 2, which is not there any more" in failed.failure.message
+    server.submit(other, {2: []})
+    (failed,) = server.take(server.client, c.SessionFailed)
+    assert "id 2 stands twice" in failed.failure.message
+
+
 def test_a_ready_task_is_assigned_to_a_worker_with_its_body_once(server):
     worker = server.worker(b"w")
     session = server.session()
@@ -83,10 +132,10 @@ def test_an_object_is_removed_when_its_last_reader_finished(server):
     assert server.object(session, 2).state == states.FINISHED
     server.take(b"w")
     server.finishes(worker, server.task(session, 3))
-    assert server.object(session, 2).state == states.REMOVED
-    assert server.object(session, 4).state == states.REMOVED, "nobody reads it and it is not kept"
+    assert past(session, 2)
+    assert past(session, 4), "nobody reads it and it is not kept"
     (remove,) = server.take(b"w", w.Remove)
-    assert sorted(remove.uids) == [server.object(session, 2).uid, server.object(session, 4).uid]
+    assert sorted(remove.uids) == [make_uid(session.session_id, item) for item in (2, 4)]
     assert worker.deleting == set(remove.uids)
     server.reports(worker, removed=remove.uids)
     assert worker.deleting == set()
@@ -101,7 +150,7 @@ def test_kept_objects_stay_until_unkept(server):
     server.take(server.client)
     server.say(c.Unkeep(9, session.session_id, [2]))
     server.turn()
-    assert server.object(session, 2).state == states.REMOVED
+    assert past(session, 2)
     assert server.take(server.client) == [c.Done(9)]
     server.say(c.Unkeep(10, session.session_id, [2]))
     server.turn()
@@ -119,7 +168,7 @@ def test_objects_wait_for_the_last_part_of_their_submit(server):
     server.submit(session, {3: [2]})
     assert server.object(session, 2).state == states.FINISHED
     server.finishes(worker, server.task(session, 3))
-    assert server.object(session, 2).state == states.REMOVED
+    assert past(session, 2)
 
 
 def test_a_wait_is_answered_when_all_of_its_items_finished(server):
@@ -247,8 +296,9 @@ def test_a_failed_task_fails_its_session_and_no_other(server):
     server.say(c.CloseSession(4, bad.session_id))
     server.turn()
     assert server.take(server.client) == [c.Done(4)]
-    server.finishes(worker, server.task(good, 1))
-    assert server.task(good, 1).state == states.FINISHED
+    task = server.task(good, 1)
+    server.finishes(worker, task)
+    assert task.state == states.FINISHED
 
 
 def test_closing_a_session_stops_its_tasks_and_frees_its_objects(server):
@@ -383,9 +433,11 @@ def test_ancestors_are_released_when_nothing_can_need_them(server):
     server.finishes(worker, server.task(session, 3))
     assert server.object(session, 10).state == states.REMOVED
     assert server.object(session, 10).data == b"const", "the kept object may have to be made again from it"
+    first = server.task(session, 1)
     server.say(c.Unkeep(9, session.session_id, [4]))
     assert server.object(session, 10).data is None
-    assert server.task(session, 1).inputs == ()
+    assert first.inputs == ()
+    assert len(session.history) == 2
 
 
 def test_a_kept_result_of_a_lost_worker_is_made_again_and_its_fetch_waits(server):
@@ -657,7 +709,7 @@ def test_server_info_lists_tasks_objects_and_what_is_being_deleted(server):
     (row,) = info.workers
     assert row["tasks"] == [server.task(session, 5).uid]
     assert row["objects"] == [server.object(session, 2).uid]
-    assert row["objects_to_delete"] == [server.object(session, 4).uid]
+    assert row["objects_to_delete"] == [make_uid(session.session_id, 4)]
     assert row["resources"] == {"cpus": 3}
     assert info.facts["counters"]["tasks_finished"] == 2
 
