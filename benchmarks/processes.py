@@ -76,9 +76,10 @@ def wakeups_by_role(pid: int, roles: Roles) -> dict[str, float]:
         with contextlib.suppress(psutil.Error, OSError):
             role = "client" if process.pid == pid else role_of(process.cmdline(), roles)
             for thread in Path(f"/proc/{process.pid}/task").iterdir():
-                text = (thread / "status").read_text()
-                found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.MULTILINE)
-                result[role] = result.get(role, 0.0) + (int(found[1]) if found else 0)
+                with contextlib.suppress(OSError):  # it has just ended
+                    text = (thread / "status").read_text()
+                    found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.MULTILINE)
+                    result[role] = result.get(role, 0.0) + (int(found[1]) if found else 0)
     return result
 
 

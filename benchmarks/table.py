@@ -131,8 +131,8 @@ def _costs(rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         cpu = ", ".join(f"{role} {spent:.2f}" for role, spent in row["cpu_s"].items() if spent >= 0.005)
-        wakeups = ", ".join(f"{role} {count:,.0f}" for role, count in row["wakeups"].items() if count)
-        if "messages_per_task" in row["details"]:
+        wakeups = ", ".join(f"{role} {count:,.0f}" for role, count in row.get("wakeups", {}).items() if count)
+        if "messages_per_task" in row.get("details", {}):
             wakeups += f"; {number(row['details']['messages_per_task'])} messages/task"
         lines.append(
             f"| {row['workload']} | {row['system']} | {number(row['median'])} {row['unit']} "

@@ -10,6 +10,7 @@ from typing import Any, overload
 
 from rainzmq.client.active import get_active_session
 from rainzmq.client.checks import check_cpus, check_name
+from rainzmq.client.dataobj import DataObject
 from rainzmq.client.inputs import Input
 from rainzmq.client.outputs import ONE_OUTPUT, Output, make_outputs
 from rainzmq.client.pickling import TASK_TYPE, PickledFunction, References, pickle_function
@@ -31,11 +32,43 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class PythonTask(Task):
-    """A call of a remote function."""
+    """A call of a remote function. Of a million of them most have no inputs or no outputs, so empty lists are
+    made only when they are asked for.
+    """
 
     TASK_TYPE = TASK_TYPE
 
-    __slots__ = ()
+    __slots__ = ("_inputs", "_outputs")
+    _inputs: LabeledList[DataObject] | None
+    _outputs: LabeledList[DataObject] | None
+
+    @property
+    def inputs(self) -> LabeledList[DataObject]:
+        """As `Task.inputs`."""
+        if self._inputs is None:
+            self._inputs = LabeledList()
+        return self._inputs
+
+    @inputs.setter
+    def inputs(self, inputs: LabeledList[DataObject] | None) -> None:
+        self._inputs = inputs
+
+    @property
+    def outputs(self) -> LabeledList[DataObject]:
+        """As `Task.outputs`."""
+        if self._outputs is None:
+            self._outputs = LabeledList()
+        return self._outputs
+
+    @outputs.setter
+    def outputs(self, outputs: LabeledList[DataObject] | None) -> None:
+        self._outputs = outputs
+
+    def _peek_inputs(self) -> LabeledList[DataObject] | tuple[()]:
+        return () if self._inputs is None else self._inputs
+
+    def _peek_outputs(self) -> LabeledList[DataObject] | tuple[()]:
+        return () if self._outputs is None else self._outputs
 
 
 class Remote:
@@ -120,7 +153,7 @@ class Remote:
             hidden = (*hidden, session._new_hidden_constant(config))
             config = b""
         task = PythonTask.__new__(PythonTask)
-        inputs = LabeledList(objects) if objects else ()
+        inputs = LabeledList(objects) if objects else None
         task._setup(session, body, inputs, outputs, config, name=name, hidden=hidden)
         return task
 

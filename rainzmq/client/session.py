@@ -8,7 +8,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rainzmq.client import active
@@ -79,7 +78,8 @@ class Session:
         self._history = History()
         self._submitted_ids = array("I")
         self._submitted_sites = array("I")
-        self._sites: dict[Site | None, int] = {}
+        self._sites: list[Site | None] = []
+        self._site_numbers: dict[tuple[int, int] | None, int] = {}
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class Session:
     @property
     def dataobj_count(self) -> int:
         """Unsubmitted data objects: constants, and outputs of unsubmitted tasks."""
-        return len(self._constants) + sum(len(task._outputs) for task in self._tasks)
+        return len(self._constants) + sum(len(task._peek_outputs()) for task in self._tasks)
 
     def keep_all(self) -> None:
         """Keep all unsubmitted data objects."""
@@ -174,43 +174,57 @@ class Session:
             SessionException: the session is closed or failed, or the connection is lost.
         """
         self._check_open()
-        everything = [*self._constants, *self._hidden]
-        submission = Submission(self.session_id, self._tasks, everything, self._bodies)
+        # Other threads may make tasks meanwhile: those are for the next submit.
+        tasks, constants, hidden = list(self._tasks), list(self._constants), list(self._hidden)
+        submission = Submission(self.session_id, tasks, [*constants, *hidden], self._bodies)
         if self.client is None:
             raise RainException("A session without a client can build and check a graph, but not submit it")
         connection = self._connection()
         self._raise_failure(connection)
-        if not self._tasks and not everything:
+        if not tasks and not constants and not hidden:
             return
+        self._remember(tasks, hidden)
         for obj in submission.uploads:
             assert obj._payload is not None
             self.client._upload(obj.id.uid, obj._payload)
-        self._history.hide(obj._num for obj in self._hidden)
-        told = 0
         for position, message in enumerate(submission.messages()):
             connection.send(message)
-            self._history.add(message, list(islice(submission.bodies.items(), told, None)))
-            told = len(submission.bodies)
+            self._history.add(message, submission.take_new_bodies())
             if position % _MESSAGES_AT_ONCE == _MESSAGES_AT_ONCE - 1:
                 # An answer shows that the server has taken in what was sent before, so nothing piles up.
                 self._ask(connection, lambda number: Update(number, self.session_id, []))
         self._bodies.update(submission.bodies)
-        self._mark_submitted(everything)
+        self._mark_submitted(tasks, [*constants, *hidden])
+        del self._tasks[: len(tasks)], self._constants[: len(constants)], self._hidden[: len(hidden)]
 
-    def _mark_submitted(self, constants: list[DataObject]) -> None:
+    def _remember(self, tasks: list[Task], hidden: list[DataObject]) -> None:
+        """Note what is needed to explain a failure, which may come before everything is sent."""
+        self._history.hide(obj._num for obj in hidden)
+        # After a submit that broke off, some of them are known.
+        known = bisect_left(self._submitted_ids, tasks[0]._num) if tasks else len(self._submitted_ids)
+        del self._submitted_ids[known:], self._submitted_sites[known:]
+        for task in sorted(tasks, key=lambda task: task._num):
+            site = task._site
+            # Code objects of different files may be equal, and hashing one takes long.
+            key = None if site is None else (id(site.code), site.instruction)
+            index = self._site_numbers.get(key)
+            if index is None:
+                index = self._site_numbers[key] = len(self._sites)
+                self._sites.append(site)
+            self._submitted_ids.append(task._num)
+            self._submitted_sites.append(index)
+
+    def _mark_submitted(self, tasks: list[Task], constants: list[DataObject]) -> None:
         self._batch += 1
         for obj in constants:
             obj._batch = self._batch
             obj._payload = None
-        for task in sorted(self._tasks, key=lambda task: task._num):
+        for task in tasks:
             task._batch = self._batch
             task._config = b""
             task._hidden = ()
-            for obj in task._outputs:
+            for obj in task._peek_outputs():
                 obj._batch = self._batch
-            self._submitted_ids.append(task._num)
-            self._submitted_sites.append(self._sites.setdefault(task._site, len(self._sites)))
-        self._tasks, self._constants, self._hidden = [], [], []
 
     # -- results -----------------------------------------------------------------------------------
 
@@ -349,7 +363,7 @@ class Session:
     def _unsubmitted_objects(self) -> Iterator[DataObject]:
         yield from self._constants
         for task in self._tasks:
-            yield from task._outputs
+            yield from task._peek_outputs()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -423,7 +437,7 @@ class Session:
         index = bisect_left(self._submitted_ids, num)
         if index == len(self._submitted_ids) or self._submitted_ids[index] != num:
             return None
-        return list(self._sites)[self._submitted_sites[index]]
+        return self._sites[self._submitted_sites[index]]
 
     def __reduce__(self) -> Any:
         raise RainException("A Session can not be pickled; a task can not use the client's session")

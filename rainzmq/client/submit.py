@@ -14,11 +14,18 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from rainzmq.client.checks import check_label
 from rainzmq.client.dataobj import DataObject, Snapshot
-from rainzmq.client.task import Body, Task, as_object
+from rainzmq.client.task import Body, Task, as_object, make_inputs
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import make_uid
-from rainzmq.common.limits import INFO_LIMIT_BYTES, INLINE_OBJECT_BYTES, MESSAGE_TARGET_BYTES
+from rainzmq.common.labeled_list import LabeledList
+from rainzmq.common.limits import (
+    CONTROL_FRAME_LIMIT_BYTES,
+    INFO_LIMIT_BYTES,
+    INLINE_OBJECT_BYTES,
+    MESSAGE_TARGET_BYTES,
+)
 from rainzmq.protocol.messages.client import Submit
 from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate, TaskBody
 
@@ -30,6 +37,8 @@ MAX_INPUTS = 100_000
 
 FIRST_MESSAGE_BYTES = 16 << 10
 """The first message is small, so that work begins soon; each further one may be twice as large."""
+
+_LARGEST_TASK_BYTES = CONTROL_FRAME_LIMIT_BYTES - (64 << 10)
 
 _TASK_BYTES = 40
 _ID_BYTES = 5
@@ -62,9 +71,10 @@ class Submission:
             RainException: a cycle, or an input that is no data object, of another session, or from an earlier
                 submit and not kept; a `spec.user` that is not JSON-able or too large.
         """
+        checked: set[int] = set()
         for task in tasks:
             check_task_inputs(task)
-            _users(task)
+            _check_sizes(task, checked)
         for obj in constants:
             _user_json(obj)
         self._items = _ordered(tasks, constants)
@@ -80,28 +90,60 @@ class Submission:
                 builder.add_constant(item)
             else:
                 builder.add_task(item)
-            if builder.full:
-                yield from builder.full
-                builder.full.clear()
+            if builder.full is not None:
+                yield builder.full
+                builder.full = None
         yield builder.finish()
+
+    def take_new_bodies(self) -> list[tuple[BodyKey, int]]:
+        """Bodies of the messages so far that were not taken yet, with their keys."""
+        new, self._builder.new_bodies = self._builder.new_bodies, []
+        return new
 
 
 def check_task_inputs(task: Task) -> None:
     """RainException when an input of an unsubmitted task can not be one; tasks among them become their
-    outputs."""
-    if not task._inputs:
+    outputs, and what was assigned as `inputs` a `LabeledList`."""
+    if not task._peek_inputs():
         return
     session = task.session
-    if len(task.inputs) > MAX_INPUTS:
+    if type(task.inputs) is not LabeledList:
+        task.inputs = make_inputs(task.inputs, session)
+    inputs = task.inputs
+    if len(inputs) > MAX_INPUTS:
         raise RainException(
-            f"{task.describe()} has {len(task.inputs)} inputs, the limit is {MAX_INPUTS}; "
+            f"{task.describe()} has {len(inputs)} inputs, the limit is {MAX_INPUTS}; "
             "combine them in several steps"
         )
-    for index, obj in enumerate(task.inputs):
+    for index, obj in enumerate(inputs):
         if type(obj) is not DataObject or obj.session is not session or (obj._batch and not obj._keep):
-            label = task.inputs.get_label(index)
+            label = inputs.get_label(index)
             what = f"{task.describe()}, input {index if label is None else label!r}"
-            task.inputs.set(index, as_object(obj, session, what), label)
+            inputs.set(index, as_object(obj, session, what), label)
+    if inputs.has_labels:
+        for label in inputs.labels:
+            if label is not None:
+                check_label(label)
+
+
+def _check_sizes(task: Task, checked: set[int]) -> None:
+    """RainException when a task does not fit into one message, with what only it has or with its body, unless
+    that is among the ids of bodies that were `checked`.
+    """
+    users = sum([len(user) for _, user in _users(task)])
+    size = (
+        _TASK_BYTES + len(task._config) + _ID_BYTES * (len(task._peek_inputs()) + len(task._hidden)) + users
+    )
+    body = task._body
+    if id(body) not in checked:
+        checked.add(id(body))
+        size += sum([_OUTPUT_BYTES + sum([len(str(item)) for item in output]) for output in body.outputs])
+        size += len(body.config)
+    if size > _LARGEST_TASK_BYTES:
+        raise RainException(
+            f"{task.describe()} takes about {size} bytes to submit, the limit is {_LARGEST_TASK_BYTES}; make "
+            "`spec.user` and labels shorter, or pass large data as blobs"
+        )
 
 
 class _Builder:
@@ -109,14 +151,16 @@ class _Builder:
 
     Attributes:
         bodies: keys of the bodies that came with them.
-        full: messages that nothing is added to any more.
+        new_bodies: those of them that nobody has taken yet.
+        full: a message that nothing is added to any more, until it is taken.
     """
 
     def __init__(self, session_id: int, known_bodies: dict[BodyKey, int]) -> None:
         self._session_id = session_id
         self._known = known_bodies
         self.bodies: dict[BodyKey, int] = {}
-        self.full: list[Submit] = []
+        self.new_bodies: list[tuple[BodyKey, int]] = []
+        self.full: Submit | None = None
         # By identity of the body: hashing one is slow.
         self._keys: dict[tuple[int, tuple[Any, ...]], int] = {}
         self._size = 0
@@ -129,7 +173,7 @@ class _Builder:
 
     def _make_room(self, size: int) -> None:
         if self._size and self._size + size > self._target:
-            self.full.append(self._message)
+            self.full = self._message
             self._message = self._start()
             self._target = min(2 * self._target, MESSAGE_TARGET_BYTES)
         self._size += size
@@ -157,7 +201,7 @@ class _Builder:
     def add_task(self, task: Task) -> None:
         inputs: list[int] = []
         labels: tuple[Any, ...] = ()
-        if task._inputs:
+        if task._peek_inputs():
             inputs = [obj._num for obj in task.inputs]
             labels = tuple(task.inputs.labels) if task.inputs.has_labels else ()
         if task._hidden:
@@ -180,7 +224,7 @@ class _Builder:
         if task._name is not None and task._name != task._body.name:
             message.task_names.append((task._num, task._name))
         message.users += users
-        for obj in task._outputs:
+        for obj in task._peek_outputs():
             self._made(obj)
 
     def _add_body(self, body: Body, labels: tuple[Any, ...], task_size: int) -> int:
@@ -194,6 +238,7 @@ class _Builder:
         self._make_room(task_size + size)
         key = len(self._known) + len(self.bodies) + 1
         self.bodies[body, labels] = key
+        self.new_bodies.append(((body, labels), key))
         self._keys[id(body), labels] = key
         outputs = [OutputTemplate(*template) for template in body.outputs]
         self._message.bodies.append(
@@ -220,7 +265,7 @@ def _ordered(tasks: Sequence[Task], constants: Iterable[DataObject]) -> list[Tas
     """Constants and tasks, each after what it needs; RainException naming a cycle."""
     for task in tasks:
         num = task._num
-        for obj in task._inputs:
+        for obj in task._peek_inputs():
             if obj._num > num:
                 return [*constants, *_sorted_by_needs(tasks)]
     return sorted([*constants, *tasks], key=lambda item: item._num)
@@ -261,7 +306,7 @@ def _cycle_text(path: list[Task], first: Task) -> str:
 
 def _users(task: Task) -> list[tuple[int, bytes]]:
     users = []
-    for item in (task, *task._outputs) if task._outputs else (task,):
+    for item in (task, *task._peek_outputs()):
         if item._spec is not None and item._spec.user:
             users.append((item._num, _user_json(item)))
     return users

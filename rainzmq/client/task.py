@@ -41,9 +41,13 @@ class Task:
 
     Attributes:
         session: the session it belongs to.
+        inputs: its data objects, with the labels they have as its inputs; may be changed before submit.
+        outputs: the data objects it makes.
     """
 
     TASK_TYPE: str | None = None
+    inputs: LabeledList[DataObject]
+    outputs: LabeledList[DataObject]
 
     __slots__ = (
         "__weakref__",
@@ -52,14 +56,14 @@ class Task:
         "_config",
         "_hidden",
         "_info",
-        "_inputs",
         "_name",
         "_num",
-        "_outputs",
         "_site",
         "_spec",
         "_spec_config",
         "_state",
+        "inputs",
+        "outputs",
         "session",
     )
 
@@ -102,7 +106,7 @@ class Task:
         self,
         session: Session,
         body: Body,
-        inputs: LabeledList[DataObject] | tuple[()],
+        inputs: LabeledList[DataObject] | None,
         outputs: tuple[Output, ...],
         config: bytes = b"",
         *,
@@ -111,10 +115,9 @@ class Task:
         spec_config: Any = None,
     ) -> None:
         """Everything has been checked: become a task of the session. `hidden` objects are extra last
-        inputs."""
+        inputs; `inputs` may be None only where empty lists are made when they are asked for."""
         self.session = session
-        # Without inputs or outputs these are (): of a million tasks, most have no use for the empty lists.
-        self._inputs = inputs
+        self.inputs = inputs  # type: ignore[assignment]
         self._body = body
         self._config = config
         self._name = body.name if name is None else name
@@ -127,9 +130,9 @@ class Task:
         self._spec: TaskSpec | None = None
         num = session._take_ids(len(outputs) + 1)
         self._num = num
-        self._outputs: LabeledList[DataObject] | tuple[()] = ()
-        if outputs:
-            made: LabeledList[DataObject] = LabeledList()
+        made: LabeledList[DataObject] | None = None
+        if outputs or inputs is not None:
+            made = LabeledList()
             for output in outputs:
                 num += 1
                 made.append(
@@ -138,26 +141,16 @@ class Task:
                     ),
                     output.label,
                 )
-            self._outputs = made
+        self.outputs = made  # type: ignore[assignment]
         session._add_task(self)
 
-    @property
-    def inputs(self) -> LabeledList[DataObject]:
-        """Its data objects, with the labels they have as its inputs; may be changed before submit."""
-        if isinstance(self._inputs, tuple):
-            self._inputs = LabeledList()
-        return self._inputs
+    def _peek_inputs(self) -> LabeledList[DataObject] | tuple[()]:
+        """`inputs`, or () when there are none."""
+        return self.inputs
 
-    @inputs.setter
-    def inputs(self, inputs: LabeledList[DataObject]) -> None:
-        self._inputs = inputs
-
-    @property
-    def outputs(self) -> LabeledList[DataObject]:
-        """The data objects it makes."""
-        if isinstance(self._outputs, tuple):
-            self._outputs = LabeledList()
-        return self._outputs
+    def _peek_outputs(self) -> LabeledList[DataObject] | tuple[()]:
+        """`outputs`, or () when there are none."""
+        return self.outputs
 
     @property
     def id(self) -> ID:

@@ -34,18 +34,20 @@ class LabeledList(Generic[T]):
             KeyError: a label twice.
             TypeError: a label that is an int or a slice.
         """
-        self._data: list[T] = [] if items is None else list(items)
+        self._data: list[T]
         self._labels: list[Any] | None = None
         self._positions: dict[Any, int] | None = None
-        if pairs is None and labels is None:
-            return
         if pairs is not None:
             if items is not None or labels is not None:
                 raise ValueError("Give either pairs, or items with or without labels")
+            self._data = []
             for label, item in pairs:
                 self.append(item, label)
             return
-        given = list(labels or ())
+        self._data = [] if items is None else list(items)
+        if labels is None:
+            return
+        given = list(labels)
         if len(given) != len(self._data):
             raise ValueError(f"{len(given)} labels for {len(self._data)} items")
         for index, label in enumerate(given):

@@ -25,6 +25,8 @@ PROTOCOL = 5
 ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 """Types of values that need none of what is below: the C function pickles them at once."""
 
+_NO_FILE = "<dynamic-code>"
+
 
 class NotImportable(Exception):
     """A value holds a function or class that only cloudpickle can send."""
@@ -62,7 +64,9 @@ def _by_value_class() -> Any:
     reduce_code = cloudpickle.Pickler.dispatch_table[CodeType]
 
     def reduce_with_file(code: CodeType) -> Any:
-        return _restore_code, (*reduce_code(code), code.co_filename)
+        make, parts = reduce_code(code)
+        # cloudpickle 3.1.3 leaves the file out, which a traceback shows.
+        return make, tuple([code.co_filename if part == _NO_FILE else part for part in parts])
 
     class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: reduce_with_file})
@@ -75,11 +79,6 @@ def _by_value_class() -> Any:
             return None if self._refer is None else self._refer(obj)
 
     return ByValuePickler
-
-
-def _restore_code(make: Callable[..., CodeType], parts: tuple[Any, ...], filename: str) -> CodeType:
-    """Code with the file it came from, which a traceback shows; cloudpickle 3.1.3 sends another name."""
-    return make(*parts).replace(co_filename=filename)
 
 
 def dumps(value: Any, refer: Refer | None = None) -> bytes:

@@ -50,6 +50,8 @@ from rainzmq.common.pickles import ATOMS, PROTOCOL, PlainPickler, Refer, by_valu
 _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 
 _MARK = object()
+_SHARED_BYTES = 128
+"""An object that is given several times is sent once when its pickle is longer."""
 
 HIDDEN_FUNCTION = "function"
 HIDDEN_ARGUMENTS = "arguments"
@@ -154,15 +156,14 @@ def encode_arguments(
 
 
 def encode_atoms(args: tuple[Any, ...]) -> bytes | None:
-    """As `encode_arguments`, for positional numbers, strings and the like; None when there are others."""
+    """As `encode_arguments`, for positional numbers, short strings and the like; None for all else."""
+    if not args:
+        return b""
     for value in args:
         if type(value) not in ATOMS:
             return None
-    return (
-        b"".join([_header(len(args), ()), *[pickle.dumps(value, PROTOCOL) for value in args]])
-        if args
-        else b""
-    )
+    config = b"".join([_header(len(args), ()), *[pickle.dumps(value, PROTOCOL) for value in args]])
+    return config if len(args) == 1 or len(config) <= _SHARED_BYTES else None
 
 
 def _simple_parts(
@@ -178,9 +179,14 @@ def _simple_parts(
     share nothing.
     """
     parts = [_header(count, names)]
+    large: set[int] = set()
     for slot, value in enumerate(values):
         if type(value) in ATOMS:
             parts.append(pickle.dumps(value, PROTOCOL))
+            if len(parts[-1]) > _SHARED_BYTES:
+                if id(value) in large:
+                    return None  # a pickler sends it once
+                large.add(id(value))
             continue
         if refer is None:
             return None

@@ -31,6 +31,9 @@ class RecentOutputs:
             data = made.data
             if data is None:
                 continue
+            old = self._made.pop(declared.id, None)
+            if old is not None:
+                self._bytes -= len(old[2])
             self._made[declared.id] = declared, made, data
             self._bytes += len(data)
         while len(self._made) > MAX_OBJECTS or self._bytes > MAX_BYTES:

@@ -5,7 +5,9 @@
     <base>/result-<n>     file or directory on its way to the worker, which moves it away
 
 Making a directory for each task costs more than the rest of running a small one, so a clean one is kept. Its
-time of change is set to a mark: as long as that is there, nothing has been made in it, and it is not listed.
+modification time is set to a mark: as long as that is there, and the time of the inode's last change is the
+same, nothing has been made in it, and it is neither listed nor looked at otherwise. The mark has more digits
+than a float, so that programs that restore times, as `tar` does, do not set it by chance.
 What was staged is moved out of the working directory at once: the task can not change it any more by its
 name, and the next task does not see it.
 """
@@ -20,8 +22,8 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.room import is_full, no_room
 from rainzmq.common.trees import ArchiveError, check_tree, copy_file, copy_tree, remove_tree, tree_size
 
-_MARK_NS = 123_456_789
-"""Time of change of a working directory in which nothing was made, ns since 1970: none that a clock gives."""
+_MARK_NS = 1_073_741_824_123_456_789
+"""Modification time of a working directory in which nothing was made, ns since 1970."""
 
 
 class Sandbox:
@@ -31,6 +33,7 @@ class Sandbox:
         self._base = ""
         self._work = ""
         self._work_fd = -1
+        self._times = (0, 0)
         self._count = 0
         self._staged: set[str] = set()
 
@@ -51,7 +54,7 @@ class Sandbox:
         os.chmod(self._work, 0o700)  # whatever the umask is
         self._work_fd = os.open(self._work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.fchdir(self._work_fd)
-        os.utime(self._work_fd, ns=(_MARK_NS, _MARK_NS))
+        self._mark()
 
     def leave(self, keep: set[str]) -> None:
         """The task ended: remove what it left, except the results `keep`. Never raises."""
@@ -59,19 +62,30 @@ class Sandbox:
             for path in self._staged - keep:
                 _remove(path)
             self._staged.clear()
-        clean = False
         try:
             info = os.fstat(self._work_fd)
-            clean = info.st_nlink > 0
-            if clean and info.st_mtime_ns != _MARK_NS:
-                clean = not os.listdir(self._work_fd)
-                os.utime(self._work_fd, ns=(_MARK_NS, _MARK_NS))
+            clean = (info.st_mtime_ns, info.st_ctime_ns) == self._times
+            if not clean and self._is_as_made(info):
+                self._mark()
+                clean = True
         except OSError:
             clean = False
         if not clean:
             with suppress(OSError):
                 os.chdir(self._base)
             self._discard_work()
+
+    def _mark(self) -> None:
+        """Note that the working directory is empty."""
+        os.utime(self._work_fd, ns=(_MARK_NS, _MARK_NS))
+        info = os.fstat(self._work_fd)
+        self._times = info.st_mtime_ns, info.st_ctime_ns
+
+    def _is_as_made(self, info: os.stat_result) -> bool:
+        """The working directory is empty, where it was, and with the modes it had."""
+        there = os.lstat(self._work)
+        same = (there.st_dev, there.st_ino) == (info.st_dev, info.st_ino)
+        return same and stat.S_IMODE(info.st_mode) == 0o700 and not os.listdir(self._work_fd)
 
     def new_result(self) -> str:
         """A free path outside the working directory, for a result. It is removed by `leave` unless kept."""

@@ -31,20 +31,34 @@ class Streams:
 
     def restore(self) -> None:
         """Write out what is buffered, then make descriptors and objects what they were. Never raises."""
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except Exception:  # closed, or replaced by something that can not be flushed
-                continue
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except Exception:  # one was deleted, closed, or replaced by something that can not be flushed
+            self._flush_each()
         for number, copy in self._copies.items():
             if _identity(number) != self._identities[number]:
                 os.dup2(copy, number)
         for name, number, stream in self._objects:
-            if stream is not None and stream.closed:
+            if stream is not None and _is_closed(stream):
                 stream = _open(number)
                 self._objects[number] = (name, number, stream)
             if getattr(sys, name, None) is not stream:
                 setattr(sys, name, stream)
+
+    @staticmethod
+    def _flush_each() -> None:
+        for name in ("stdout", "stderr"):
+            with suppress(Exception):
+                getattr(sys, name).flush()
+
+
+def _is_closed(stream: IO[str]) -> bool:
+    """Closed, or without what is below it, which a task may have detached."""
+    try:
+        return stream.closed
+    except ValueError:
+        return True
 
 
 def _identity(number: int) -> tuple[int, int] | None:

@@ -138,12 +138,12 @@ def set_affinity(cpus: list[int], with_threads: bool) -> None:
     """
     try:
         os.sched_setaffinity(0, cpus)
+        threads = os.listdir("/proc/self/task") if with_threads else []
     except OSError:
         return
-    if with_threads:
-        for thread in os.listdir("/proc/self/task"):
-            with suppress(OSError):  # it has just ended
-                os.sched_setaffinity(int(thread), cpus)
+    for thread in threads:
+        with suppress(OSError):  # it has just ended
+            os.sched_setaffinity(int(thread), cpus)
 
 
 def _instance(item: SubworkerInput) -> DataInstance:

@@ -89,7 +89,7 @@ class SimulatedWorker:
             pass
         self.handle(we.TurnEnded())
 
-    def _room(self, cpus: tuple[int, ...], session_id: int, body_key: int) -> int:
+    def _room(self, cpus: tuple[int, ...], session_id: int, body_key: int, not_short: bool) -> int:
         slot = self.slots.get(cpus)
         return 0 if slot is None or not slot.queue else self.cluster.ahead - len(slot.queue)
 

@@ -45,11 +45,6 @@ _TAIL_BYTES = 4 << 10
 _LOG_BYTES = 16 << 20
 """Output of earlier tasks that is kept at most."""
 
-REST_JOBS = 16
-"""While so many jobs are with a subworker, its results are read every `REST_S`."""
-
-REST_S = 0.002
-
 
 @dataclass(slots=True)
 class Callbacks:
@@ -59,6 +54,7 @@ class Callbacks:
     on_messages: Callable[[SubworkerLink, list[Any]], None]
     on_broken: Callable[[SubworkerLink], None]
     on_exit: Callable[[SubworkerLink], None]
+    rest_s: Callable[[SubworkerLink], float]
 
 
 class SubworkerLink:
@@ -300,13 +296,13 @@ class SubworkerLink:
             self._loop.remove_writer(self._stream.fileno())
 
     def _rest(self) -> None:
-        """With much work sent ahead, let results gather: waking up for each costs more than the task itself.
-
-        Nobody waits for it: the subworker has work for longer, and a result comes at most so much later.
-        """
-        if len(self._sent) >= REST_JOBS and self._stream is not None and self.fault is None:
+        """Let results gather where that is wanted."""
+        if self._stream is None or self.fault is not None or not self._ready:
+            return
+        delay_s = self._callbacks.rest_s(self)
+        if delay_s > 0.0:
             self._loop.remove_reader(self._stream.fileno())
-            self._resting = self._loop.call_later(REST_S, self._wake_up)
+            self._resting = self._loop.call_later(delay_s, self._wake_up)
 
     def _wake_up(self) -> None:
         self._resting = None

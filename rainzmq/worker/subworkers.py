@@ -93,7 +93,9 @@ class SubworkerPool:
         self._late_timer: Timer | None = None
         self._spare_timer: Timer | None = None
         self._remover = ThreadPoolExecutor(1, "rainzmq-remove")
-        self._callbacks = Callbacks(self._on_hello, self._on_messages, self._on_broken, self._on_exit)
+        self._callbacks = Callbacks(
+            self._on_hello, self._on_messages, self._on_broken, self._on_exit, self._rest_s
+        )
 
     # What the worker asks.
 
@@ -101,9 +103,11 @@ class SubworkerPool:
         """Have `count` Python subworkers ready, so that the first tasks do not wait for them to start."""
         self._perform(self._core.prestart(pool.PYTHON, count))
 
-    def accepts_more(self, cpus: tuple[int, ...], session_id: int, body_key: int) -> int:
-        """How many more jobs of a body may be started on cpus of a running job, to run behind it."""
-        return self._core.accepts_more(cpus, session_id, body_key, self._loop.now())
+    def accepts_more(self, cpus: tuple[int, ...], session_id: int, body_key: int, not_short: bool) -> int:
+        """How many more jobs of a body may be started on cpus of a running job, to run behind it; see
+        `pool.PoolCore.accepts_more`.
+        """
+        return self._core.accepts_more(cpus, session_id, body_key, not_short, self._loop.now())
 
     def start(self, job: Job) -> None:
         """Run a job, on cpus of its own or, as far as `accepts_more` allows, on those of a running one."""
@@ -313,6 +317,9 @@ class SubworkerPool:
             if number in self._core.late(self._loop.now()):
                 self._perform(self._core.on_withdrawn(number, link.withdraw(), self._loop.now()))
         self._look_for_late_ones()
+
+    def _rest_s(self, link: SubworkerLink) -> float:
+        return self._core.rest_s(link.number)
 
     # What happens to subworkers.
 

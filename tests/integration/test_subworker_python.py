@@ -101,7 +101,7 @@ def test_short_tasks_are_sent_ahead_and_each_runs_once(harness: Harness, tmp_pat
     session, body = first.session_id, first.body.key
     for _ in range(50):  # the machine may be busy, and the first ones slow
         harness.start(harness.call(append, path, "1"))
-        if harness.pool.accepts_more((0,), session, body) > 0:
+        if harness.pool.accepts_more((0,), session, body, False) > 0:
             break
         harness.until(lambda: len(harness.outcomes) == len(harness._jobs))
     else:

@@ -39,11 +39,19 @@ PYTHON = "python"
 SHORT_S = 0.002
 """Jobs of a body with a mean duration under this are sent ahead."""
 
+PREFETCH_S = 0.025
+"""Of a body with a longer mean duration, but under this, one job may be sent ahead."""
+
 AHEAD_S = 0.010
 """How much expected work is sent ahead to a busy subworker."""
 
 AHEAD_JOBS = 256
 """How many jobs a subworker has at most, with the running one."""
+
+REST_JOBS = 4
+REST_S = 0.002
+"""While a subworker has at least so many jobs, and work for clearly longer than this, its results are read no
+more often than this: waking up for each costs more than a short task itself."""
 
 LATE_S = 0.025
 """When a job runs longer than this, those queued behind it are taken back."""
@@ -119,19 +127,30 @@ class PoolCore:
 
     # What the worker core asks.
 
-    def accepts_more(self, cpus: tuple[int, ...], session_id: int, body_key: int, now: float) -> int:
-        """How many jobs of a body may be started now on cpus on which a job runs already; 0 when none."""
+    def accepts_more(
+        self, cpus: tuple[int, ...], session_id: int, body_key: int, not_short: bool, now: float
+    ) -> int:
+        """How many jobs of a body may be started now on cpus on which a job runs already; 0 when none.
+        `not_short`: one also when it takes up to `PREFETCH_S`.
+        """
         mean = self.mean_duration(session_id, body_key)
         subworker = self._busy_on.get(cpus)
-        if mean is None or mean >= SHORT_S or subworker is None or subworker.kind != PYTHON:
+        if mean is None or mean >= PREFETCH_S or subworker is None or subworker.kind != PYTHON:
             return 0
         queue = subworker.queue
+        if mean >= SHORT_S:
+            return 1 if not_short and len(queue) < 2 and now - subworker.began < LATE_S else 0
         if len(queue) >= AHEAD_JOBS or now - subworker.began >= AHEAD_S:
             return 0
-        if subworker.expected_s is None:
-            subworker.expected_s = sum(map(self._expect, queue))
-        room = AHEAD_S - subworker.expected_s
+        room = AHEAD_S - self._queued_s(subworker)
         return min(AHEAD_JOBS - len(queue), int(room / mean) if mean > 0 else AHEAD_JOBS) if room > 0 else 0
+
+    def rest_s(self, number: int) -> float:
+        """How long the results of a subworker may be left to gather, seconds; 0 for not at all."""
+        subworker = self.subworkers[number]
+        if len(subworker.queue) < REST_JOBS or subworker.kind != PYTHON:
+            return 0.0
+        return REST_S if 1.5 * REST_S <= self._queued_s(subworker) < inf else 0.0
 
     def mean_duration(self, session_id: int, body_key: int) -> float | None:
         """Mean duration of the jobs of a body, seconds; None before one was measured."""
@@ -444,6 +463,12 @@ class PoolCore:
         """Idle and starting subworkers that no waiting job will take."""
         idle = len(self._idle.get(kind, ()))
         return idle + self._starting.get(kind, 0) - len(self._waiting.get(kind, ()))
+
+    def _queued_s(self, subworker: Subworker) -> float:
+        """How long the jobs of its queue take together, seconds; infinite when one is not known."""
+        if subworker.expected_s is None:
+            subworker.expected_s = sum(map(self._expect, subworker.queue))
+        return subworker.expected_s
 
     def _expect(self, job: Job) -> float:
         mean = self.mean_duration(job.session_id, job.body.key)

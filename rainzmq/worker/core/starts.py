@@ -20,8 +20,9 @@ from rainzmq.worker.core.cpus import CpuPool
 from rainzmq.worker.core.jobs import Job
 from rainzmq.worker.core.records import AssignedTask, Promise, Replica
 
-Pipeline = Callable[[tuple[int, ...], int, int], int]
-"""(cpus, session id, body key) -> how many jobs of that body may be queued behind what runs on these cpus."""
+Pipeline = Callable[[tuple[int, ...], int, int, bool], int]
+"""(cpus, session id, body key, also when it is not short) -> how many jobs of that body may be queued behind
+what runs on these cpus."""
 
 UNMET_LIMIT = 4
 """When so many tasks of a body were given back without inputs, they are not queued behind makers any more."""
@@ -49,7 +50,7 @@ class Starts:
         self._arrivals = 0
         self._followers: dict[Cpus, deque[AssignedTask]] = {}
         self._unmet: Counter[tuple[int, int]] = Counter()
-        self._rooms: dict[tuple[Cpus, int, int], int] = {}
+        self._rooms: dict[tuple[Cpus, int, int, bool], int] = {}
         self.began: list[AssignedTask] = []
         """Tasks that run now, not behind others: new ones are added, the caller empties it."""
 
@@ -102,19 +103,22 @@ class Starts:
                 # One behind a running job has not begun, and its runner may give it back.
                 self.began.append(task)
             else:
-                cpus = self._behind_running(task)
+                # A cpu that becomes free has other tasks to run.
+                are_many = len(ready) > self._cpus.total
+                cpus = self._behind_running(task, are_many)
                 if cpus is None:
                     return
-                self._share(cpus, task)
+                self._share(cpus, task, are_many)
             heappop(ready)
             yield task, cpus
         for cpus, followers in self._followers.items():
             while followers:
                 task = followers[0]
                 if task.state == states.FETCHING and self._is_made_on(cpus, task):
-                    if self._room(cpus, task) < 1:
+                    # No other cpus could have it sooner, so it need not be short.
+                    if self._room(cpus, task, True) < 1:
                         break
-                    self._share(cpus, task)
+                    self._share(cpus, task, True)
                     yield task, cpus
                 followers.popleft()
 
@@ -132,24 +136,24 @@ class Starts:
                 return False
         return True
 
-    def _behind_running(self, task: AssignedTask) -> Cpus | None:
+    def _behind_running(self, task: AssignedTask, not_short: bool) -> Cpus | None:
         best, most = None, 0
         for cpus in self._cpus.slots(task.body.cpus):
-            room = self._room(cpus, task)
+            room = self._room(cpus, task, not_short)
             if room > most:
                 best, most = cpus, room
         return best
 
-    def _room(self, cpus: Cpus, task: AssignedTask) -> int:
+    def _room(self, cpus: Cpus, task: AssignedTask, not_short: bool) -> int:
         """How many jobs of the task's body may still be queued on these cpus. The runner is asked once in a
         `take`: it hears of what is started only afterwards.
         """
-        key = (cpus, task.session_id, task.body.key)
+        key = (cpus, task.session_id, task.body.key, not_short)
         room = self._rooms.get(key)
         if room is None:
             room = self._rooms[key] = self._pipeline(*key)
         return room
 
-    def _share(self, cpus: Cpus, task: AssignedTask) -> None:
+    def _share(self, cpus: Cpus, task: AssignedTask, not_short: bool) -> None:
         self._cpus.share(cpus, task.uid)
-        self._rooms[cpus, task.session_id, task.body.key] -= 1
+        self._rooms[cpus, task.session_id, task.body.key, not_short] -= 1

@@ -106,3 +106,10 @@ def test_the_first_role_that_fits_a_command_line_wins():
     assert role_of(["python", "-m", "rainzmq", "server"], roles) == "server"
     assert role_of(["python", "-m", "rainzmq", "worker"], roles) == "worker"
     assert role_of(["/bin/true"], roles) == "other"
+
+
+def test_figures_of_an_earlier_version_can_be_shown():
+    results = report(pair("bag", "rainzmq", 100.0))
+    for row in results["results"]:
+        del row["wakeups"]
+    assert "| bag | rainzmq | 100 tasks/s" in as_markdown(results)

@@ -129,6 +129,47 @@ def test_large_submits_wait_for_the_server_now_and_then(wire: Wire, monkeypatch:
     assert len(wire.control.of(Submit)) == len(wire.control.of(Update)) > 1
 
 
+def test_tasks_that_another_thread_makes_during_a_submit_are_for_the_next_one(wire: Wire) -> None:
+    first = task()
+    send, late = wire.session._connection().send, []
+
+    def send_and_make(message: Any) -> None:
+        if isinstance(message, Submit) and not late:
+            late.append(task())
+        send(message)
+
+    wire.session._connection().send = send_and_make  # type: ignore[method-assign]
+    wire.session.submit()
+    assert (first.state, late[0].state) == (TaskState.NOT_ASSIGNED, None)
+    assert wire.session.task_count == 1
+    wire.session.submit()
+    assert [message.task_ids for message in wire.control.of(Submit)] == [[first.id.id], [late[0].id.id]]
+
+
+def test_the_place_of_a_task_is_known_before_everything_is_sent(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rainzmq.client.session._MESSAGES_AT_ONCE", 1)
+    made = task()
+    for _ in range(1000):
+        task(config="x" * 200)
+    wire.answer(lambda m: fail(wire, made.id.id) if isinstance(m, Update) else None)
+    with pytest.raises(TaskException, match=f"was made at {__file__}:"):
+        wire.session.submit()
+
+
+def test_the_place_is_that_of_the_file_although_another_has_the_same_code(wire: Wire) -> None:
+    names: dict[str, Any] = {"Task": Task}
+    made = []
+    for file in ("/one.py", "/two.py"):
+        exec(compile("def make(): return Task([], 1, task_type='a/b')", file, "exec"), names)
+        made.append(names["make"]())
+    wire.session.submit()
+    fail(wire, made[1].id.id)
+    with pytest.raises(TaskException, match=r"was made at /two\.py:1"):
+        wire.session.wait_all()
+
+
 def test_wait_brings_states_and_infos(wire: Wire) -> None:
     made = task()
     wire.session.submit()

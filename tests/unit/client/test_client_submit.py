@@ -264,3 +264,27 @@ def test_outputs_are_described(session: Session) -> None:
         "json",
         5,
     )
+
+
+@pytest.mark.parametrize("label", ["\ud800", ("a", 1), "", "nul\0"])
+def test_labels_that_were_set_later_are_checked_before_anything_is_sent(session: Session, label: Any) -> None:
+    for _ in range(1000):
+        task(config=b"x" * 100)
+    made = task(blob(b""))
+    made.inputs.set_label(0, label)
+    with pytest.raises(RainException, match="label"):
+        build(session)
+    made.inputs.set_label(0, "good")
+    build(session)
+
+
+def test_a_task_that_fits_into_no_message_is_refused_with_its_name(session: Session) -> None:
+    made = task(outputs=30, name="huge")
+    for output in made.outputs:
+        output.spec.user["x"] = "y" * 60_000
+    with pytest.raises(RainException, match=r"Task 'huge' .* takes about 18\d{5} bytes .*spec.user"):
+        build(session)
+    made.outputs[0].spec.user.clear()
+    for output in made.outputs:
+        output.spec.user.clear()
+    build(session)

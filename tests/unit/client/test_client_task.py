@@ -8,7 +8,20 @@ from typing import Any
 import msgpack
 import pytest
 
-from rainzmq import Input, InputDir, Output, OutputDir, RainException, Session, Task, blob, directory
+from rainzmq import (
+    Input,
+    InputDir,
+    Output,
+    OutputDir,
+    RainException,
+    Session,
+    Task,
+    blob,
+    directory,
+    remote,
+    tasks,
+)
+from rainzmq.client.submit import Submission
 from rainzmq.common import ID, DataType, LabeledList
 
 
@@ -271,3 +284,48 @@ def test_reprs_can_be_read_back() -> None:
     for text in ("Input('a', path='b', load=True, write=True)", "InputDir('a')", "OutputDir('x', path='y')"):
         assert repr(eval(text)) == text
     assert repr(Output("a", encode="json", size_hint=3)) == "Output('a', size_hint=3, encode='json')"
+
+
+# Lists of inputs and outputs.
+
+
+class Named(Task):
+    """A class of a user's own that names what it makes."""
+
+    TASK_TYPE = "x/y"
+    outputs = ("a", "b")  # type: ignore[assignment]
+    inputs = ()  # type: ignore[assignment]
+
+    def __init__(self, value: Any) -> None:
+        super().__init__((value,), self.outputs)
+
+
+def test_classes_may_have_attributes_called_inputs_and_outputs() -> None:
+    with Session(None, 1):
+        made = Named(blob(b"x"))
+        assert (len(made.inputs), made.outputs.labels) == (1, ["a", "b"])
+
+
+def test_remote_tasks_have_lists_that_can_be_changed_though_they_are_made_late() -> None:
+    @remote(outputs=0)
+    def nothing(ctx: Any) -> None: ...
+
+    with Session(None, 1):
+        made = nothing()
+        assert (len(made.inputs), len(made.outputs)) == (0, 0)
+        assert made.inputs is made.inputs
+        made.inputs.append(blob(b"x"))
+        assert len(made.inputs) == 1
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_other_sequences_that_are_assigned_as_inputs_are_taken_when_it_is_submitted(kind: Any) -> None:
+    with Session(None, 1) as session:
+        made = tasks.Concat([blob(b"a")])
+        given = [blob(b"b"), blob(b"c")]
+        made.inputs = kind(given)
+        (message,) = Submission(1, session._tasks, session._constants, {}).messages()
+        assert message.task_inputs == [obj.id.id for obj in given]
+        made.inputs = kind(["text"])
+        with pytest.raises(RainException, match=r"blob\("):
+            Submission(1, session._tasks, session._constants, {})

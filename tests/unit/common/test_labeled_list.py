@@ -161,3 +161,13 @@ def test_label_that_is_not_there_is_told_with_those_that_are() -> None:
         LabeledList([1, 2])["x"]
     with pytest.raises(KeyError, match=r"'l19', \.\.\."):
         LabeledList(range(50), labels=[f"l{number}" for number in range(50)])["x"]
+
+
+def test_labels_are_iterated_and_nothing_else() -> None:
+    class Labels(list[str]):
+        def __bool__(self) -> bool:
+            raise ValueError("as an array of several items does")
+
+    assert LabeledList([1, 2], labels=Labels(["a", "b"])).labels == ["a", "b"]
+    with pytest.raises(ValueError, match="Give either pairs"):
+        LabeledList(5, pairs=[])  # type: ignore[call-overload]

@@ -36,3 +36,12 @@ class _Loader(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         return "reference", pid
+
+
+def test_functions_are_loaded_without_rainzmq() -> None:
+    """What a user stores or fetches as `cloudpickle` may be read by other programs."""
+    import pickletools
+
+    ops = list(pickletools.genops(dumps_by_value(lambda x: [y + 1 for y in x])))
+    texts = [str(argument) for _, argument, _ in ops if argument is not None]
+    assert [text for text in texts if "rainzmq.common" in text] == []

@@ -82,10 +82,21 @@ def test_simple_arguments_arrive_as_from_a_pickler() -> None:
 
 def test_simple_arguments_need_no_pickler_but_mean_the_same() -> None:
     assert encode_atoms(()) == b""
-    for args in (ATOMS, (1,)):
+    for args in ((0, -5, 1.5, True, None, "", "s", b""), (1,), ("x" * 70_000,)):
         assert encode_atoms(args) == encode_arguments(args, {}, refer)[0]
     for other in ([], (), 1j, Ref(0), type("Int", (int,), {})(1)):
         assert encode_atoms((1, other)) is None
+
+
+def test_a_long_string_passed_often_is_sent_once() -> None:
+    text = "x" * 100_000
+    args = (text,) * 20
+    assert encode_atoms(args) is None
+    config, _ = encode_arguments(args, {"again": text}, refer)
+    assert len(config) < 101_000
+    prepared = call(args, again=text)
+    assert prepared.args == args
+    assert prepared.kwargs["again"] is prepared.args[0]
 
 
 def test_an_object_passed_twice_arrives_as_one_object() -> None:

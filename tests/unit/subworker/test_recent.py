@@ -87,3 +87,12 @@ def test_sessions_that_ended_are_forgotten() -> None:
     made.forget([1])
     assert not made.fill(task(5, (2,)))
     assert made.fill(task(5, (2,), session=2))
+
+
+def test_one_that_is_made_again_counts_once(monkeypatch) -> None:
+    monkeypatch.setattr(recent, "MAX_BYTES", 10)
+    made = RecentOutputs()
+    made.add(task(1), result(1, b"x"))
+    for _ in range(20):
+        made.add(task(3), result(3, b"12345"))
+    assert made.fill(task(9, (2,)))

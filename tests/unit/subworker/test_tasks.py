@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -324,3 +325,24 @@ def test_rain_exception_of_a_user_keeps_its_traceback(bench: Bench) -> None:
     error = bench.error(fail)
     assert "Traceback" in error
     assert "in fail" in error
+
+
+def test_streams_that_a_task_took_apart_do_not_end_the_subworker(bench: Bench) -> None:
+    def detach(ctx: Context) -> None:
+        sys.stdout = io.TextIOWrapper(sys.stdout.detach())
+
+    def delete(ctx: Context) -> None:
+        del sys.stdout
+
+    def write(ctx: Context) -> None:
+        print("still there", flush=True)
+
+    before = sys.stdout
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (a task takes it apart)
+    try:
+        own = Bench(bench.directory)
+        for function in (detach, write, delete, write):
+            result = own.run(function, [])
+            assert result.ok, result.error
+    finally:
+        sys.stdout = before

@@ -150,55 +150,83 @@ def test_start_failure_fails_no_job_while_another_subworker_starts_for_it() -> N
 def test_no_job_is_accepted_behind_one_that_was_never_measured() -> None:
     core = make_pool(1)
     core.start(make_job(1), 0.0)
-    assert core.accepts_more((0,), SESSION, 1, 0.0) == 0
+    assert core.accepts_more((0,), SESSION, 1, False, 0.0) == 0
 
 
 def test_job_of_an_unmeasured_body_is_not_accepted() -> None:
     core = make_pool(1)
     measured(core, 0.0001)
     core.start(make_job(1), 0.0)
-    assert core.accepts_more((0,), SESSION, 2, 0.0) == 0
+    assert core.accepts_more((0,), SESSION, 2, False, 0.0) == 0
 
 
-def test_long_jobs_are_not_accepted() -> None:
+def test_of_jobs_that_are_not_short_one_is_accepted_if_asked_for() -> None:
     core = make_pool(1)
     measured(core, 0.003)
     measured(core, 0.003)
     core.start(make_job(1), 0.0)
-    assert core.accepts_more((0,), SESSION, 1, 0.0) == 0
+    assert core.accepts_more((0,), SESSION, 1, False, 0.0) == 0
+    assert core.accepts_more((0,), SESSION, 1, True, 0.0) == 1
+    assert core.accepts_more((0,), SESSION, 1, True, pool.LATE_S) == 0, "it would be taken back at once"
+    core.start(make_job(2), 0.0)
+    assert core.accepts_more((0,), SESSION, 1, True, 0.0) == 0
+
+
+def test_long_jobs_are_not_accepted() -> None:
+    core = make_pool(1)
+    measured(core, pool.PREFETCH_S)
+    measured(core, pool.PREFETCH_S)
+    core.start(make_job(1), 0.0)
+    assert core.accepts_more((0,), SESSION, 1, True, 0.0) == 0
+
+
+def test_results_gather_only_while_there_is_work_for_longer() -> None:
+    core = make_pool(1)
+    measured(core, 0.0005)
+    measured(core, 0.0005)
+    for uid in range(1, 4):
+        core.start(make_job(uid), 0.0)
+    assert core.rest_s(1) == 0.0, "too few jobs"
+    core.start(make_job(4), 0.0)
+    assert core.rest_s(1) == 0.0, "2 ms of work"
+    for uid in range(5, 8):
+        core.start(make_job(uid), 0.0)
+    assert core.rest_s(1) == pool.REST_S
+    core.start(make_job(8, key=2), 0.0)
+    assert core.rest_s(1) == 0.0, "one that may take long"
 
 
 def test_tiny_jobs_fill_the_queue_to_its_limit() -> None:
     core = make_pool(1)
     measured(core, 0.00001)
     core.start(make_job(1), 0.0)
-    assert core.accepts_more((0,), SESSION, 1, 0.0) == AHEAD_JOBS - 1
+    assert core.accepts_more((0,), SESSION, 1, False, 0.0) == AHEAD_JOBS - 1
     later = make_job(2)
     assert core.start(later, 0.0) == [Run(1, [later])]
-    assert core.accepts_more((0,), SESSION, 1, 0.0) == AHEAD_JOBS - 2
+    assert core.accepts_more((0,), SESSION, 1, False, 0.0) == AHEAD_JOBS - 2
 
 
 def test_as_much_is_accepted_as_is_expected_to_take_ten_milliseconds() -> None:
     core = make_pool(1)
     measured(core, 0.001)
     core.start(make_job(1), 0.0)
-    assert core.accepts_more((0,), SESSION, 1, 0.0) in (8, 9)
+    assert core.accepts_more((0,), SESSION, 1, False, 0.0) in (8, 9)
 
 
 def test_nothing_is_accepted_on_free_cpus_or_behind_a_foreign_subworker() -> None:
     core = make_pool(1)
     measured(core, 0.0001)
-    assert core.accepts_more((0,), SESSION, 1, 0.0) == 0
+    assert core.accepts_more((0,), SESSION, 1, False, 0.0) == 0
     core.start(make_job(1, (5,), kind="c"), 0.0)
     core.on_hello(max(core.subworkers), 0.0)
-    assert core.accepts_more((5,), SESSION, 1, 0.0) == 0
+    assert core.accepts_more((5,), SESSION, 1, False, 0.0) == 0
 
 
 def test_nothing_is_accepted_behind_a_job_that_runs_longer_than_it_should() -> None:
     core = make_pool(1)
     measured(core, 0.0001)
     core.start(make_job(1), 0.0)
-    assert core.accepts_more((0,), SESSION, 1, 0.02) == 0
+    assert core.accepts_more((0,), SESSION, 1, False, 0.02) == 0
 
 
 def test_one_very_long_job_is_forgotten_soon() -> None:
@@ -364,7 +392,7 @@ def test_moved_jobs_keep_their_cpus_to_themselves() -> None:
     number = core.where(1)
     assert number is not None
     core.on_exit(number, [2, 3], 0.0)
-    assert core.accepts_more((0,), SESSION, 1, 0.0) > 0
+    assert core.accepts_more((0,), SESSION, 1, False, 0.0) > 0
     later = make_job(4)
     (run,) = without_spawns(core.start(later, 0.0))
     assert run == Run(core.where(2) or 0, [later])

@@ -61,7 +61,7 @@ class Worker:
     """A core under test."""
 
     def __init__(self, cpus: int = 1, pipeline: Any = None) -> None:
-        self.engine = WorkerEngine(list(range(cpus)), pipeline or (lambda cpus, session, body: 0))
+        self.engine = WorkerEngine(list(range(cpus)), pipeline or (lambda *key: 0))
 
     def told(self, message: Any) -> list[e.Effect]:
         return self.engine.handle(e.Told(message))
@@ -203,7 +203,7 @@ def test_short_jobs_are_queued_behind_a_running_one_as_far_as_the_runner_takes_t
 
 
 def test_only_the_first_of_queued_jobs_counts_as_started():
-    worker = Worker(pipeline=lambda cpus, session, key: 2)
+    worker = Worker(pipeline=lambda *key: 2)
     worker.told(assign({uid: [] for uid in T[1:4]}))
     (first, second, third), report = worker.turn()
     assert report.started == [(first.uid, 0)]
@@ -220,7 +220,15 @@ def test_no_more_jobs_are_queued_than_the_runner_takes():
     worker = Worker(pipeline=lambda *key: asked.append(key) or 2)
     worker.told(assign({uid: [] for uid in T[1:9]}))
     assert len(worker.turn()[0]) == 3
-    assert asked == [((0,), 1, 1)], "it is asked once"
+    assert asked == [((0,), 1, 1, True)], "it is asked once"
+
+
+def test_a_job_that_is_not_short_is_queued_only_while_others_are_left_for_cpus_that_become_free():
+    worker = Worker(cpus=2, pipeline=lambda cpus, session, key, not_short: int(not_short))
+    worker.told(assign({uid: [] for uid in T[1:5]}))
+    assert len(worker.turn()[0]) == 2, "two wait, for two cpus"
+    worker.told(assign({T[6]: []}))
+    assert [job.uid for job in worker.turn()[0]] == [T[3]]
 
 
 class TestQueuedBehindTheirMakers:
@@ -341,7 +349,7 @@ def test_a_session_of_very_many_objects_ends_with_a_short_report():
 
 
 def test_a_job_given_back_by_its_runner_is_the_servers_again():
-    worker = Worker(cpus=1, pipeline=lambda cpus, session, key: 1)
+    worker = Worker(cpus=1, pipeline=lambda *key: 1)
     worker.told(assign({T[1]: [], T[2]: []}))
     first, second = worker.turn()[0]
     worker.engine.handle(e.JobGivenBack(second.uid))
