@@ -127,7 +127,12 @@ class SubworkerPool:
         ended.
         """
         self._core.mark_killed(uid)
-        self._perform(self._core.kill(uid, self._withdraw(self._core.where(uid)), self._loop.now()))
+        number = self._core.where(uid)
+        if number is not None:
+            self._catch_up(self._links[number])
+            number = self._core.where(uid)  # None now when it has just ended: then those behind it stay
+        withdrawn = [] if number is None else self._links[number].withdraw()
+        self._perform(self._core.kill(uid, withdrawn, self._loop.now()))
 
     def forget_sessions(self, session_ids: Iterable[int]) -> None:
         """Sessions ended, after all their jobs: forget their functions."""
@@ -293,14 +298,6 @@ class SubworkerPool:
             os.rmdir(directory)
         except OSError:
             self._remover.submit(_remove_logged, directory)
-
-    def _withdraw(self, number: int | None) -> list[int]:
-        """Take back all jobs of a subworker that have not begun, once its results so far are known."""
-        if number is None:
-            return []
-        link = self._links[number]
-        self._catch_up(link)
-        return link.withdraw()
 
     def _catch_up(self, link: SubworkerLink) -> None:
         """Handle what the subworker has sent so far."""

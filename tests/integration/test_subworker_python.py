@@ -353,3 +353,17 @@ def test_hand_started_subworker_says_what_is_wrong() -> None:
     )
     assert made.returncode == 2
     assert made.stderr.startswith("A subworker is started by a worker, not by hand")
+
+
+def test_jobs_behind_one_that_is_killed_just_when_it_has_ended_still_run(harness: Harness) -> None:
+    def nap(ctx: Any, seconds: float) -> None:
+        time.sleep(seconds)
+
+    harness.run(harness.call(nap, 0.0))
+    first, second, third = (harness.call(nap, seconds) for seconds in (0.02, 0.4, 0.0))
+    harness.start(first, second, third)
+    harness.loop._turn()
+    time.sleep(0.1)  # the first has ended, the second runs, and nothing was read
+    harness.pool.kill(first.uid)
+    harness.until(lambda: second.uid in harness.outcomes)
+    harness.until(lambda: third.uid in harness.outcomes or third.uid in harness.given_back)

@@ -81,7 +81,7 @@ def recover(state: ServerState, session: SessionRecord, item: ObjectRecord) -> l
     Goes down the lineage as deep as content is missing. Objects on the way become unfinished; consumers of
     them that were ready wait again; those assigned but not started are asked back.
     """
-    rerun: list[TaskRecord] = []
+    rerun: dict[int, TaskRecord] = {}  # by uid: several outputs of one task may be lost
     stack = [item]
     while stack:
         lost = stack.pop()
@@ -96,7 +96,7 @@ def recover(state: ServerState, session: SessionRecord, item: ObjectRecord) -> l
             # It asks a holder that is gone: without this it would do so until its transfer has no more tries.
             worker.to_cancel.append(lost.uid)
         _unfinished_again(state, lost)
-        if producer.state == states.FINISHED:
+        if producer.state == states.FINISHED and producer.uid not in rerun:
             session.unfinished += 1
             producer.worker = None
             producer.attempt += 1
@@ -107,8 +107,8 @@ def recover(state: ServerState, session: SessionRecord, item: ObjectRecord) -> l
                     source.to(states.FINISHED)
                 elif not source.available:
                     stack.append(source)
-            rerun.append(producer)
-    return rerun
+            rerun[producer.uid] = producer
+    return list(rerun.values())
 
 
 def _unfinished_again(state: ServerState, item: ObjectRecord) -> None:

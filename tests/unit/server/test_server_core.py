@@ -317,6 +317,23 @@ def test_closing_a_session_stops_its_tasks_and_frees_its_objects(server):
     assert server.engine.state.sessions == {}
 
 
+def test_a_task_of_which_two_outputs_are_lost_is_made_again_once(server):
+    worker = server.worker(b"w")
+    session = server.session()
+    bodies = [body(1, outputs=2), body(2)]
+    graph = {1: [], 4: [2, 3], 6: [5]}
+    server.submit(session, graph, bodies=bodies, body_of={4: 2, 6: 2}, keep=(7,))
+    first, second, third = (server.task(session, item) for item in graph)
+    server.finishes(worker, first)
+    server.finishes(worker, second)
+    server.event(WorkerSaid(worker.peer, worker.epoch, w.WorkerBye("it was stopped")))
+    assert session.unfinished == 3
+    again = server.worker(b"again")
+    for task in (first, second, third):
+        server.finishes(again, task)
+    assert session.unfinished == 0
+
+
 def test_a_session_that_ends_is_taken_apart_a_little_in_each_turn(server):
     worker = server.worker(b"w")
     session = server.session()

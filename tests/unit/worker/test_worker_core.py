@@ -187,7 +187,7 @@ def test_cpus_are_never_given_out_twice_and_a_wide_task_is_not_overtaken():
 def test_short_jobs_are_queued_behind_a_running_one_as_far_as_the_runner_takes_them():
     room = {(0,): 2}
 
-    def pipeline(cpus: tuple[int, ...], session: int, key: int) -> int:
+    def pipeline(cpus: tuple[int, ...], session: int, key: int, not_short: bool) -> int:
         room[cpus] -= 1
         return room[cpus] + 1
 
