@@ -145,6 +145,12 @@ class SubworkerLink:
         """The process, None before it was started."""
         return self._process
 
+    @property
+    def was_killed_by_others(self) -> bool:
+        """A signal ended the process that this worker did not send: memory ran out, or somebody did it."""
+        process = self._process
+        return self.fault is None and process is not None and (process.returncode or 0) < 0
+
     def run(self, bodies: list[TaskBody], jobs: list[Job], tasks: list[SubworkerTask]) -> None:
         """Send tasks, which are those of `jobs`, and the bodies they need."""
         first = self._count

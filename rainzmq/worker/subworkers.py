@@ -358,7 +358,7 @@ class SubworkerPool:
         """It ended without a hello; the effects that are left to perform."""
         reason = link.why_not_started(error)
         _log.warning("%s", reason)
-        effects = self._core.on_exit(link.number, (), self._loop.now())
+        effects = self._core.on_exit(link.number, (), self._loop.now(), link.was_killed_by_others)
         self._drop(link)
         for effect in effects:
             if isinstance(effect, pe.StartFailed):

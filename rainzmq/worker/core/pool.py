@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from math import inf
 
 from rainzmq.worker.core.jobs import Job
@@ -32,6 +31,7 @@ from rainzmq.worker.core.pool_effects import (
     Spawn,
     StartFailed,
 )
+from rainzmq.worker.core.records import BodyKey, Subworker
 
 PYTHON = "python"
 """The kind of subworker that is pipelined and of which a spare is kept."""
@@ -59,6 +59,9 @@ LATE_S = 0.025
 MOVE_LIMIT = 3
 """How often a job that has not begun is moved away from dying subworkers before it is blamed itself."""
 
+START_LIMIT = 3
+"""How often starting a subworker is tried for those that wait for it, while signals end it before its hello."""
+
 SPARES = 1
 """Idle Python subworkers that are kept ready once a job asked for one."""
 
@@ -69,44 +72,6 @@ a cluster should not have to share."""
 _LOOK_AGAIN_S = 0.001
 _MEAN_OVER = 8
 _SAMPLE_LIMIT_S = 0.05
-
-BodyKey = tuple[int, int]
-"""Session and key of a task body."""
-
-
-@dataclass(slots=True)
-class Subworker:
-    """What is known of one subworker.
-
-    Attributes:
-        number: its number within the pool; never used again.
-        kind: as before the `/` of a task type.
-        ready: it said hello. Before that its queue is empty.
-        dying: it was told to be killed.
-        cpus: cpus of the jobs in its queue, or of the last one.
-        queue: its jobs, in order; the first is the one that runs.
-        parked: jobs withdrawn from a dying subworker; they move when it is gone.
-        killed: uids of jobs that it dies for.
-        bodies: task bodies it was sent.
-        warm: task bodies it ran at least once.
-        began: when the first job of the queue began, as far as is known.
-        expected_s: mean durations of the jobs in the queue together, infinite when one is not known; None
-            when it
-            must be computed again.
-    """
-
-    number: int
-    kind: str
-    ready: bool = False
-    dying: bool = False
-    cpus: tuple[int, ...] = ()
-    queue: deque[Job] = field(default_factory=deque)
-    parked: list[Job] = field(default_factory=list)
-    killed: set[int] = field(default_factory=set)
-    bodies: set[BodyKey] = field(default_factory=set)
-    warm: set[BodyKey] = field(default_factory=set)
-    began: float = 0.0
-    expected_s: float | None = None
 
 
 class PoolCore:
@@ -123,6 +88,7 @@ class PoolCore:
         self._means: dict[BodyKey, tuple[float, int]] = {}
         self._moves: dict[int, int] = {}
         self._starting: dict[str, int] = {}
+        self._killed_starts: dict[str, int] = {}
         self._keep_spare = False
 
     # What the worker core asks.
@@ -227,6 +193,7 @@ class PoolCore:
         subworker = self.subworkers[number]
         subworker.ready = True
         self._starting[subworker.kind] -= 1
+        self._killed_starts.pop(subworker.kind, None)
         return self._release(subworker, now)
 
     def on_result(
@@ -294,14 +261,23 @@ class PoolCore:
         """A subworker broke the protocol: it must go, and its running job with it."""
         return self._kill(self.subworkers[number])
 
-    def on_exit(self, number: int, withdrawn: Iterable[int], now: float) -> list[Effect]:
-        """A subworker is gone, and what it sent was handled. `withdrawn`: uids of its that have not begun."""
+    def on_exit(
+        self, number: int, withdrawn: Iterable[int], now: float, by_signal: bool = False
+    ) -> list[Effect]:
+        """A subworker is gone, and what it sent was handled.
+
+        Args:
+            number: which one.
+            withdrawn: uids of its jobs that have not begun.
+            now: the time.
+            by_signal: a signal ended it, and not one of ours.
+        """
         subworker = self.subworkers.pop(number)
         self._idle.get(subworker.kind, {}).pop(number, None)
         self._leave_cpus(subworker)
         if not subworker.ready:
             self._starting[subworker.kind] -= 1
-            return self._on_start_failed(subworker.kind)
+            return self._on_start_failed(subworker.kind, by_signal)
         moved = subworker.parked + self._take_out(subworker, withdrawn)
         effects: list[Effect] = []
         for job in subworker.queue:
@@ -421,10 +397,15 @@ class PoolCore:
         self._leave_cpus(subworker)
         return [Kill(subworker.number)]
 
-    def _on_start_failed(self, kind: str) -> list[Effect]:
-        """Jobs without a subworker in sight fail. No spare until the next job: it would be tried forever."""
-        self._keep_spare = self._keep_spare and kind != PYTHON
+    def _on_start_failed(self, kind: str, by_signal: bool) -> list[Effect]:
+        """Jobs without a subworker in sight fail, unless it is likely that a next one starts. No spare until
+        the next job: it would be tried forever.
+        """
         waiting = self._waiting.get(kind, deque())
+        killed = self._killed_starts[kind] = self._killed_starts.get(kind, 0) + 1
+        if by_signal and killed < START_LIMIT and len(waiting) > self._starting[kind]:
+            return [self._spawn(kind)]
+        self._keep_spare = self._keep_spare and kind != PYTHON
         effects: list[Effect] = []
         while len(waiting) > self._starting[kind]:
             for job in waiting.popleft():

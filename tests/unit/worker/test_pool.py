@@ -75,6 +75,24 @@ def test_idle_subworker_takes_a_job_at_once_and_a_spare_is_needed() -> None:
     assert not core.needs_spare()
 
 
+def test_a_subworker_that_is_killed_while_it_starts_is_started_again_a_few_times() -> None:
+    core = make_pool()
+    job = make_job(1)
+    core.start(job, 0.0)
+    for number in range(1, pool.START_LIMIT):
+        assert core.on_exit(number, (), 0.0, by_signal=True) == [Spawn(number + 1, "python")]
+    assert core.on_exit(pool.START_LIMIT, (), 0.0, by_signal=True) == [StartFailed(job)]
+
+
+def test_starts_that_went_well_in_between_are_no_reason_to_give_up() -> None:
+    core = make_pool()
+    for number in range(1, 8, 2):
+        core.start(make_job(number), 0.0)
+        assert core.on_exit(number, (), 0.0, by_signal=True) == [Spawn(number + 1, "python")]
+        core.on_hello(number + 1, 0.0)
+        core.on_exit(number + 1, (), 0.0)
+
+
 def test_no_spare_is_kept_of_other_kinds() -> None:
     core = make_pool()
     job = make_job(1, kind="c")
