@@ -60,7 +60,7 @@ MOVE_LIMIT = 3
 """How often a job that has not begun is moved away from dying subworkers before it is blamed itself."""
 
 START_LIMIT = 3
-"""How often starting a subworker is tried for those that wait for it, while signals end it before its hello."""
+"""How often starting a subworker is tried for jobs that wait, while signals end it before its hello."""
 
 SPARES = 1
 """Idle Python subworkers that are kept ready once a job asked for one."""
