@@ -40,6 +40,10 @@ GIVE_UP_AFTER_S = 60.0
 _POLL_S = 1.0
 
 
+class ContentLost(RainException):
+    """The server could not get the content from those who had it. It makes it again, if they are gone."""
+
+
 class _Broken(Exception):
     """The connection broke while something was on its way."""
 
@@ -184,7 +188,7 @@ class DataLink:
                     sink.restart()
                     return "it was damaged on its way"
                 elif isinstance(message, TransferError):
-                    raise RainException(f"Data object {id_of(uid)} could not be fetched: {message.reason}")
+                    raise ContentLost(f"Data object {id_of(uid)} could not be fetched: {message.reason}")
             if used >= CREDIT_BYTES // 4:
                 self._send(Credit(transfer, used))
                 used = 0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rainzmq.client.datalink import ContentLost
 from rainzmq.client.dataobj import DataObject
 from rainzmq.client.site import warn
 from rainzmq.client.task import Task
@@ -30,6 +31,7 @@ IDS_PER_MESSAGE = 50_000
 QUIET_S = 5.0
 """A wait without progress for so long tells why."""
 
+_FETCH_TRIES = 3
 _SHOW_INTERVAL_S = 0.2
 _TURN_S = 0.05
 _DONE = (TaskState.FINISHED, TaskState.FAILED, DataObjectState.FINISHED, DataObjectState.REMOVED)
@@ -90,6 +92,15 @@ def update_items(session: Session, items: Items) -> None:
 
 def fetch_object(session: Session, obj: DataObject, path: str | os.PathLike[str] | None) -> DataInstance:
     """The content of a kept, submitted object; streamed to `path` when one is given."""
+    for _ in range(_FETCH_TRIES - 1):
+        try:
+            return _fetch_once(session, obj, path)
+        except ContentLost:
+            continue  # its worker died: asked again, the server waits until it is made again
+    return _fetch_once(session, obj, path)
+
+
+def _fetch_once(session: Session, obj: DataObject, path: str | os.PathLike[str] | None) -> DataInstance:
     connection = session._usable_connection()
     target = None if path is None else _free_target(obj, os.fspath(path))
     replies = _wait(session, connection, lambda number: Fetch(number, session.session_id, obj._num), False)

@@ -21,6 +21,7 @@ from rainzmq import (
     blob,
     directory,
 )
+from rainzmq.client.datalink import ContentLost
 from rainzmq.client.dataobj import Snapshot
 from rainzmq.common import ID, DataObjectState, ObjectInfo, TaskInfo, TaskState
 from rainzmq.common.ids import make_uid
@@ -290,6 +291,30 @@ def test_fetch_of_a_large_object_goes_to_the_relay(wire: Wire, tmp_path: Path) -
     wire.session.fetch(obj)
     wire.session.fetch(obj, tmp_path / "x")
     assert wire.downloads == [(obj, b"ticket", None), (obj, b"ticket", str(tmp_path / "x"))]
+
+
+def test_content_that_is_lost_while_it_is_fetched_is_asked_for_again(wire: Wire) -> None:
+    obj = blob(b"abc").keep()
+    wire.session.submit()
+    wire.answer(fetched(None))
+    tries: list[Any] = []
+
+    def lost_once(*arguments: Any) -> str:
+        tries.append(arguments)
+        if len(tries) % 3:
+            raise ContentLost("its worker is gone")
+        return "content"
+
+    wire.session.client._download = lost_once  # type: ignore[union-attr, assignment, method-assign]
+    assert wire.session.fetch(obj) == "content"
+    assert len(wire.control.of(Fetch)) == len(tries) == 3
+
+    def always_lost(*arguments: Any) -> None:
+        raise ContentLost("its worker is gone")
+
+    wire.session.client._download = always_lost  # type: ignore[union-attr, assignment, method-assign]
+    with pytest.raises(RainException, match="its worker is gone"):
+        wire.session.fetch(obj)
 
 
 def test_fetch_of_a_task_is_that_of_its_output(wire: Wire) -> None:
