@@ -206,7 +206,8 @@ class PoolCore:
         subworker = self.subworkers[number]
         killed = uid in subworker.killed
         job, effects = self._on_answer(subworker, uid, attempt, now)
-        if job is not None and not killed:
+        # Without a duration nothing of a kind that can not be sent ahead is queued behind what is of another.
+        if job is not None and not killed and subworker.kind == PYTHON:
             self._measure(subworker, (job.session_id, job.body.key), duration_s)
         return job, effects
 

@@ -178,6 +178,20 @@ def test_job_of_an_unmeasured_body_is_not_accepted() -> None:
     assert core.accepts_more((0,), SESSION, 2, False, 0.0) == 0
 
 
+def test_a_job_of_another_kind_is_not_accepted_behind_a_python_job() -> None:
+    core = make_pool(1)
+    measured(core, 0.0001)
+    foreign = make_job(50, (1,), key=2, kind="c")
+    (spawn,) = core.start(foreign, 0.0)
+    assert isinstance(spawn, Spawn)
+    core.on_hello(spawn.number, 0.0)
+    for _ in range(3):
+        core.on_result(spawn.number, foreign.uid, 0, 0.0001, 0.0)
+        core.start(foreign, 0.0)
+    core.start(make_job(1), 0.0)
+    assert core.accepts_more((0,), SESSION, 2, True, 0.0) == 0
+
+
 def test_of_jobs_that_are_not_short_one_is_accepted_if_asked_for() -> None:
     core = make_pool(1)
     measured(core, 0.003)
