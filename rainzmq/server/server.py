@@ -122,6 +122,7 @@ class Server:
         self._reader = FrameReader(self._cluster_id, self._epoch, self._refuse, self._deny, self._cut_off)
         self._check = os.environ.get(CHECK_VARIABLE) == "1"
         self._collector = Collector()
+        self._session_ended = False
         self.access = Access(
             advertised_host(options.host),
             0,
@@ -198,6 +199,9 @@ class Server:
         self._engine.state.counters.turns += 1
         self._handle(TurnEnded())
         self._collector.step()
+        if self._session_ended and not self._owners and not self._engine.state.trash:
+            self._session_ended = False
+            self._collector.rest()
         if self._check:
             invariants.check(self._engine.state)
 
@@ -225,8 +229,7 @@ class Server:
             if effect.epoch is None:
                 self._owners.pop(effect.session_id, None)
                 self._relay.drop_session(effect.session_id)
-                if not self._owners:
-                    self._collector.rest()
+                self._session_ended = True
             else:
                 self._owners[effect.session_id] = effect.epoch
         elif isinstance(effect, AnotherTurn):
