@@ -53,6 +53,9 @@ REST_S = 0.002
 """While a subworker has at least so many jobs, and work for clearly longer than this, its results are read no
 more often than this: waking up for each costs more than a short task itself."""
 
+JOB_OVERHEAD_S = 15e-6
+"""What a subworker needs for a job besides its duration."""
+
 LATE_S = 0.025
 """When a job runs longer than this, those queued behind it are taken back."""
 
@@ -116,7 +119,8 @@ class PoolCore:
         subworker = self.subworkers[number]
         if len(subworker.queue) < REST_JOBS or subworker.kind != PYTHON:
             return 0.0
-        return REST_S if 1.5 * REST_S <= self._queued_s(subworker) < inf else 0.0
+        work_s = self._queued_s(subworker) + len(subworker.queue) * JOB_OVERHEAD_S
+        return REST_S if 1.2 * REST_S <= work_s < inf else 0.0
 
     def mean_duration(self, session_id: int, body_key: int) -> float | None:
         """Mean duration of the jobs of a body, seconds; None before one was measured."""
