@@ -55,8 +55,10 @@ def gather(state: ServerState, worker: WorkerRecord) -> list[Any]:
         worker.to_assign = []
         messages.extend(_assigns(state, worker, tasks))
     if worker.to_retract:
-        messages.extend(m.Retract(part) for part in _chunks(worker.to_retract))
+        # What came back in the meantime may have been assigned again: that is not meant.
+        uids = [uid for uid in worker.to_retract if uid in worker.tasks and worker.tasks[uid].retracting]
         worker.to_retract = []
+        messages.extend(m.Retract(part) for part in _chunks(uids))
     return messages
 
 

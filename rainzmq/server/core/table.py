@@ -47,6 +47,9 @@ class Table(Generic[T]):
     def __len__(self) -> int:
         return sum(map(len, self._pages.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._pages)
+
     def __iter__(self) -> Iterator[int]:
         return chain.from_iterable(self._pages.values())
 

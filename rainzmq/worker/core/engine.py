@@ -258,10 +258,10 @@ class WorkerEngine:
     def _on_given_back(self, event: JobGivenBack) -> None:
         job = self.running.pop(event.uid)
         self._release(job)
-        if event.unmet:
-            self._starts.was_unmet(job)
         task = self.tasks.get(event.uid)
         if task is not None and task.job is job:
+            if event.unmet:
+                self._starts.was_unmet(job)
             # What it stands behind takes longer than expected, or did not make its input: the server knows
             # best where it goes now.
             self._drop(task)

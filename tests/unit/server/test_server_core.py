@@ -10,7 +10,7 @@ from rainzmq.protocol.codec import Header, encode
 from rainzmq.protocol.messages import client as c
 from rainzmq.protocol.messages import worker as w
 from rainzmq.server.core import events as e
-from rainzmq.server.core import states
+from rainzmq.server.core import states, trash
 from rainzmq.server.core.events import (
     ClientJoined,
     DropUploads,
@@ -334,7 +334,29 @@ def test_a_task_of_which_two_outputs_are_lost_is_made_again_once(server):
     assert session.unfinished == 0
 
 
-def test_a_session_that_ends_is_taken_apart_a_little_in_each_turn(server):
+def test_sessions_that_end_faster_than_a_turn_each_do_not_pile_up(server):
+    for _ in range(50):
+        session = server.session()
+        server.submit(session, {1: [], 3: [2]})
+        server.say(c.CloseSession(4, session.session_id))
+        server.turn()
+        assert not server.engine.state.trash
+
+
+def test_what_came_back_and_was_sent_again_in_one_turn_is_not_asked_back(server):
+    worker = server.worker(b"w")
+    session = server.session()
+    measured(server, session, worker)
+    server.submit(session, {1: [], 3: [2], 5: [4], 7: [6]}, keep=(8,))
+    uids = [server.task(session, item).uid for item in (1, 3, 5, 7)]
+    server.take(b"w")
+    server.reports(worker, started=[(uids[0], 0)], retracted=[(uid, 0) for uid in uids[1:]])
+    (assign,) = server.take(b"w")
+    assert assign.uids == uids[1:]
+
+
+def test_a_session_that_ends_is_taken_apart_a_little_in_each_turn(server, monkeypatch):
+    monkeypatch.setattr(trash, "SLICE", 4)
     worker = server.worker(b"w")
     session = server.session()
     far = 1 << PAGE_BITS
@@ -347,7 +369,7 @@ def test_a_session_that_ends_is_taken_apart_a_little_in_each_turn(server):
     while server.engine.state.trash:
         assert e.AnotherTurn() in server.engine.handle(e.TurnEnded(), 0.0)
         turns += 1
-    assert turns == 2 * (3 + 1), "three pages of tasks and three of objects"
+    assert turns == 3, "three pages of tasks and three of objects, with 3 and 1 and 1 in each"
     assert (first.outputs, made.consumers, made.producer, last.outputs) == ((), (), None, ())
     assert not server.engine.state.ready, "nothing of it is scheduled any more"
     assert e.AnotherTurn() not in server.engine.handle(e.TurnEnded(), 0.0)

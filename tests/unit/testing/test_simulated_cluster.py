@@ -12,16 +12,23 @@ from rainzmq.protocol.messages import client as c
 from rainzmq.testing.cluster import SimulatedCluster
 from rainzmq.testing.server_core import body
 
+STEP = 3
+"""Ids of a task and its outputs; every fifth task has two, the others one."""
+
+
+def outputs_of(local_id: int) -> list[int]:
+    return [local_id + 1, local_id + 2] if local_id % (5 * STEP) == 1 else [local_id + 1]
+
 
 def random_graph(rng: random.Random, tasks: int) -> dict[int, list[int]]:
-    """Tasks {id: ids of input objects}, each with one output of id + 1."""
+    """Tasks {id: ids of input objects}; an object may be read twice by one task."""
     graph: dict[int, list[int]] = {}
     made: list[int] = []
     for index in range(tasks):
-        local_id = 1 + 2 * index
+        local_id = 1 + STEP * index
         count = rng.choice((0, 1, 1, 2, 3, 5)) if made else 0
         graph[local_id] = [rng.choice(made[-40:]) for _ in range(count)]
-        made.append(local_id + 1)
+        made += outputs_of(local_id)
     return graph
 
 
@@ -32,28 +39,30 @@ def expected(graph: dict[int, list[int]]) -> dict[int, bytes]:
         digest = hashlib.sha256(str(make_uid(1, local_id)).encode())
         for item in inputs:
             digest.update(content[item])
-        content[local_id + 1] = digest.digest()
+        content |= dict.fromkeys(outputs_of(local_id), digest.digest())
     return content
 
 
 def submit(cluster: SimulatedCluster, graph: dict[int, list[int]], keep: list[int], parts: int) -> None:
     ids = list(graph)
     step = -(-len(ids) // parts)
+    bodies = [body(1, cpus=1), body(2, cpus=2), body(3, cpus=1, outputs=2)]
     for start in range(0, len(ids), step):
         part = ids[start : start + step]
+        made = {item for local_id in part for item in outputs_of(local_id)}
         cluster.say(
             c.Submit(
                 1,
-                [body(1, cpus=1), body(2, cpus=2)] if start == 0 else [],
+                bodies if start == 0 else [],
                 part,
-                [2 if item % 10 == 1 else 1 for item in part],
+                [3 if len(outputs_of(item)) == 2 else 2 if item % 11 == 1 else 1 for item in part],
                 [b""] * len(part),
                 [len(graph[item]) for item in part],
                 [source for item in part for source in graph[item]],
                 [],
                 [],
                 [],
-                [item for item in keep if item - 1 in part],
+                [item for item in keep if item in made],
                 [],
                 start + step >= len(ids),
             )
@@ -72,9 +81,9 @@ def test_a_random_graph_gives_the_right_results(seed, ahead):
         cluster.add_worker(cpus)
     graph = random_graph(rng, 60)
     cluster.say(c.NewSession(1, "sim"))
-    submit(cluster, graph, list(range(2, 121, 2)), parts=rng.randint(1, 3))
-    cluster.run_until(lambda: cluster.finished(1))
     content = expected(graph)
+    submit(cluster, graph, list(content), parts=rng.randint(1, 3))
+    cluster.run_until(lambda: cluster.finished(1))
     for local_id, value in content.items():
         holders = cluster.server.state.sessions[1].objects[make_uid(1, local_id)].holders
         assert holders
@@ -91,7 +100,8 @@ def test_workers_die_and_the_results_are_the_same(seed, ahead):
     for cpus in (2, 2, 3, 2):
         cluster.add_worker(cpus)
     graph = random_graph(rng, 80)
-    keep = sorted(rng.sample(range(2, 161, 2), 10))
+    content = expected(graph)
+    keep = sorted(rng.sample(list(content), 10))
 
     def strike() -> None:
         cluster.kill_worker(rng.choice(list(cluster.workers.values())))
@@ -104,7 +114,6 @@ def test_workers_die_and_the_results_are_the_same(seed, ahead):
     submit(cluster, graph, keep, parts=2)
     cluster.run_until(lambda: cluster.now > 2.2 and cluster.finished(1))
     session = cluster.server.state.sessions[1]
-    content = expected(graph)
     for local_id in keep:
         item = session.objects[make_uid(1, local_id)]
         held = [cluster.workers[holder.peer].store[item.uid] for holder in item.holders]

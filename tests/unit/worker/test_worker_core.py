@@ -326,6 +326,14 @@ class TestQueuedBehindTheirMakers:
         worker.told(assign({T[1]: [], T[2]: [T[1] + 1]}))
         assert [job.uid for job in worker.turn()[0]] == [T[1]]
 
+    def test_nothing_is_kept_of_what_comes_back_after_its_session_ended(self):
+        worker = Worker(pipeline=lambda *key: 8)
+        worker.told(assign(self.CHAIN))
+        worker.turn()
+        worker.told(m.EndSessions([1]))
+        worker.engine.handle(e.JobGivenBack(T[2], unmet=True))
+        assert not worker.engine._starts._unmet
+
     def test_a_crash_of_the_maker_gives_its_followers_back(self):
         worker = Worker(pipeline=lambda *key: 8)
         worker.told(assign(self.CHAIN))
