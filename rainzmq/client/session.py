@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from array import array
-from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -76,6 +75,7 @@ class Session:
         self._failure: Failure | None = None
         self._failure_told = False
         self._history = History()
+        self._noted = 0  # tasks of complete submits in the next two
         self._submitted_ids = array("I")
         self._submitted_sites = array("I")
         self._sites: list[Site | None] = []
@@ -200,9 +200,8 @@ class Session:
     def _remember(self, tasks: list[Task], hidden: list[DataObject]) -> None:
         """Note what is needed to explain a failure, which may come before everything is sent."""
         self._history.hide(obj._num for obj in hidden)
-        # After a submit that broke off, some of them are known.
-        known = bisect_left(self._submitted_ids, tasks[0]._num) if tasks else len(self._submitted_ids)
-        del self._submitted_ids[known:], self._submitted_sites[known:]
+        # What a submit that broke off has noted is noted again now.
+        del self._submitted_ids[self._noted :], self._submitted_sites[self._noted :]
         for task in sorted(tasks, key=lambda task: task._num):
             site = task._site
             # Code objects of different files may be equal, and hashing one takes long.
@@ -216,6 +215,7 @@ class Session:
 
     def _mark_submitted(self, tasks: list[Task], constants: list[DataObject]) -> None:
         self._batch += 1
+        self._noted = len(self._submitted_ids)
         for obj in constants:
             obj._batch = self._batch
             obj._payload = None
@@ -434,9 +434,10 @@ class Session:
         return failure if failure is not None and local_of(failure.task) == num else None
 
     def _site_of(self, num: int) -> Site | None:
-        index = bisect_left(self._submitted_ids, num)
-        if index == len(self._submitted_ids) or self._submitted_ids[index] != num:
+        if num not in self._submitted_ids:
             return None
+        # Searched from the start: with several threads they need not be in order.
+        index = self._submitted_ids.index(num)
         return self._sites[self._submitted_sites[index]]
 
     def __reduce__(self) -> Any:

@@ -3,7 +3,7 @@
 A worker sends a chain of tasks at once: later ones name inputs that earlier ones make here. The worker sends
 such a task only while it has not seen the result of the maker, so what is needed is always recent; how much
 that can be is bounded by how far it sends ahead. What is not here all the same, such as a result that went
-to a file, which the worker takes away, makes the task *unmet*: it is not run and the worker sends it again.
+to a file, which the worker takes away, makes the task *unmet*: it is not run, and the server places it again.
 """
 
 from __future__ import annotations

@@ -558,3 +558,22 @@ def test_batches_do_not_keep_tasks_alive(wire: Wire) -> None:
     made = weakref.ref(task())
     wire.session.submit()
     assert made() is None
+
+
+def test_places_are_right_after_a_submit_that_broke_off_and_one_with_an_older_id(wire: Wire) -> None:
+    first, second = task(), task()
+    wire.session._tasks.remove(first)  # as when the thread that made it was slower
+    wire.session.submit()
+    wire.session._tasks.append(first)
+    send = wire.session._connection().send
+
+    def broken(message: Any) -> None:
+        raise RainException("broke off")
+
+    wire.session._connection().send = broken  # type: ignore[method-assign]
+    with pytest.raises(RainException, match="broke off"):
+        wire.session.submit()
+    wire.session._connection().send = send  # type: ignore[method-assign]
+    wire.session.submit()
+    assert list(wire.session._submitted_ids) == [second.id.id, first.id.id]
+    assert [wire.session._site_of(item.id.id) for item in (first, second)] == [first._site, second._site]
