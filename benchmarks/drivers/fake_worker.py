@@ -124,6 +124,7 @@ def reports(assign: m.Assign, counts: list[int], fetched: list[int]) -> list[m.R
                 attempts=assign.attempts[part],
                 start_times=[now] * len(uids),
                 durations_us=[1] * len(uids),
+                cpus=[0] * len(uids),
                 output_counts=part_counts,
                 sizes=[0] * sum(part_counts),
                 inline=inline,

@@ -164,6 +164,7 @@ class ServerUnderTest:
             attempts=[task.attempt for task in tasks],
             start_times=[1.0] * len(tasks),
             durations_us=[100] * len(tasks),
+            cpus=[0] * len(tasks),
             output_counts=[len(task.outputs) for task in tasks],
             sizes=[size for task in tasks for _ in task.outputs],
             **more,

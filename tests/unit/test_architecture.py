@@ -21,9 +21,12 @@ TIERS = {
     "worker": 5,
     "client": 5,
     "subworker": 5,
-    "testing": 6,
-    "deploy": 7,
-    "cli": 8,
+    "monitoring": 6,
+    "rest": 7,
+    "testing": 7,
+    "dashboard": 8,
+    "deploy": 8,
+    "cli": 9,
 }
 
 IMPURE = {

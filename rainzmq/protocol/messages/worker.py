@@ -37,6 +37,7 @@ class WorkerWelcome:
     relay: Annotated[Endpoint, "data endpoint of the relay"]
     heartbeat_interval_s: Annotated[float, "how often the worker must be heard, seconds"]
     dead_after_s: Annotated[float, "silence after which the worker counts as dead, seconds"]
+    sample_interval_s: Annotated[float, "how often the worker shall send a `Sample`, seconds; 0 for never"]
 
 
 @message("refused", CONVERSATION, _SERVER)
@@ -133,6 +134,7 @@ class Report:
     attempts: Annotated[list[int], "attempt of each finished task"]
     start_times: Annotated[list[float], "when each finished task began, s since the epoch"]
     durations_us: Annotated[list[int], "how long each finished task ran, microseconds"]
+    cpus: Annotated[list[int], "lowest index of the cpus of each finished task"]
     output_counts: Annotated[list[int], "number of outputs of each finished task"]
     sizes: Annotated[list[int], "sizes in bytes of all outputs of finished tasks, one task after the other"]
     content_types: Annotated[
@@ -152,6 +154,16 @@ class Report:
     ]
     retracted: Annotated[list[tuple[int, int]], "(uid, attempt) of tasks given back"]
     fetched: Annotated[list[int], "objects of which this worker has a replica now"]
+    moves: Annotated[
+        list[tuple[int, str, float, int, int]],
+        "(uid, worker_id it came from or `server`, start in s since the epoch, duration in us, bytes) of "
+        "fetched objects",
+    ]
+    printed: Annotated[
+        list[tuple[int, int, str, str, int, int]],
+        "(task uid, attempt, end of its stdout, end of its stderr, bytes of the whole stdout, of the "
+        "stderr) of tasks that ended and wrote something",
+    ]
     unfetched: Annotated[list[int], "objects whose transfer was cancelled on request; they are not here"]
     removed: Annotated[list[int], "objects that were deleted on request"]
     ended_sessions: Annotated[list[int], "sessions whose objects and bodies are gone here, as was asked"]
@@ -159,3 +171,19 @@ class Report:
     lost: Annotated[
         list[int], "objects this worker reported and does not have any more, such as damaged files"
     ]
+
+
+@message("sample", CONVERSATION, _WORKER)
+class Sample:
+    """How busy the worker's machine is. Counters grow from the start of the machine."""
+
+    cpu_percent: Annotated[list[float], "load of each cpu of the machine since the last sample, 0 to 100"]
+    memory_used_bytes: Annotated[int, "memory of the machine in use"]
+    memory_total_bytes: Annotated[int, "memory of the machine"]
+    net_sent_bytes: Annotated[int, "counter of the machine's network, loopback left out"]
+    net_received_bytes: Annotated[int, "counter of the machine's network, loopback left out"]
+    disk_read_bytes: Annotated[int, "counter of the machine's disks"]
+    disk_written_bytes: Annotated[int, "counter of the machine's disks"]
+    store_bytes: Annotated[int, "size of the objects in the worker's store"]
+    store_objects: Annotated[int, "number of the objects in its store"]
+    store_free_bytes: Annotated[int, "room left where the store is"]

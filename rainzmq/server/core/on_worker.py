@@ -49,7 +49,7 @@ def worker_joined(state: ServerState, event: WorkerJoined) -> None:
     state.tell(
         event.peer,
         m.WorkerWelcome(
-            options.software, epoch, state.relay, options.heartbeat_interval_s, options.dead_after_s
+            options.software, epoch, state.relay, options.heartbeat_interval_s, options.dead_after_s, 0.0
         ),
     )
 
@@ -157,7 +157,7 @@ def _current(state: ServerState, worker: WorkerRecord, uid: int, attempt: int) -
 
 def _on_finished(state: ServerState, worker: WorkerRecord, report: m.Report) -> None:
     count = len(report.finished)
-    columns = (report.attempts, report.start_times, report.durations_us, report.output_counts)
+    columns = (report.attempts, report.start_times, report.durations_us, report.output_counts, report.cpus)
     numbers = [*report.output_counts, *report.sizes, *report.durations_us]
     wrong = any(len(column) != count for column in columns) or min(numbers, default=0) < 0
     if wrong or sum(report.output_counts) != len(report.sizes):
@@ -167,7 +167,7 @@ def _on_finished(state: ServerState, worker: WorkerRecord, report: m.Report) -> 
     content_types, users = dict(report.content_types), dict(report.users)
     debugs, inline = dict(report.debugs), dict(report.inline)
     start = 0
-    for uid, attempt, start_time, duration_us, outputs in zip(report.finished, *columns, strict=True):
+    for uid, attempt, start_time, duration_us, outputs, _cpu in zip(report.finished, *columns, strict=True):
         sizes = report.sizes[start : start + outputs]
         start += outputs
         task, session = _current(state, worker, uid, attempt)

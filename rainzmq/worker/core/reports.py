@@ -51,6 +51,7 @@ class Reports:
         report.attempts.append(job.attempt)
         report.start_times.append(outcome.start_time)
         report.durations_us.append(outcome.duration_us)
+        report.cpus.append(job.cpus[0] if job.cpus else -1)
         report.output_counts.append(len(event.sizes))
         report.sizes.extend(event.sizes)
         if outcome.user:

@@ -419,6 +419,7 @@ def test_a_late_result_of_an_earlier_attempt_is_stale(server):
         attempts=[0],
         start_times=[0.0],
         durations_us=[1],
+        cpus=[0],
         output_counts=[1],
         sizes=[1],
     )
@@ -807,6 +808,7 @@ def test_nothing_is_blamed_for_a_worker_that_leaves_on_purpose(server):
         {"sizes": [1, 2]},
         {"attempts": []},
         {"durations_us": [-5]},
+        {"cpus": []},
     ],
 )
 def test_a_report_that_contradicts_itself_is_refused(server, wrong):
@@ -819,6 +821,7 @@ def test_a_report_that_contradicts_itself_is_refused(server, wrong):
         "attempts": [0],
         "start_times": [1.0],
         "durations_us": [1],
+        "cpus": [0],
         "output_counts": [1],
         "sizes": [1],
     }

@@ -1,0 +1,394 @@
+"""Everything the event log says, as columns: fed event by event, asked by the dashboard, REST and reports.
+
+    event --Model.apply--> sessions (tasks, objects), workers (samples), moves
+
+A model may lag behind or have missed events: what it does not know it passes over, and a
+snapshot sets it right.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rainzmq.common.ids import local_of, session_of
+from rainzmq.monitoring.columns import Columns, IntArray
+from rainzmq.monitoring.session import (
+    ASSIGNED,
+    CANCELLED,
+    FAILED,
+    FINISHED,
+    RUNNING,
+    WAITING,
+    Printed,
+    SessionLog,
+)
+from rainzmq.protocol.messages import events as e
+
+SAMPLES = 14_400
+"""Samples kept of each worker and of the server: four hours of one a second; then every other one goes."""
+
+PAST_TASKS = 3_000_000
+"""Tasks of ended sessions that are kept in memory; the oldest sessions go first."""
+
+PRINTED_BYTES = 64 << 20
+"""Ends of tasks' output that are kept in memory; the oldest go first."""
+
+_CODES = {
+    "waiting": WAITING,
+    "ready": WAITING,
+    "assigned": ASSIGNED,
+    "running": RUNNING,
+    "finished": FINISHED,
+    "failed": FAILED,
+    "cancelled": CANCELLED,
+}
+
+
+class Samples:
+    """Samples of one process over time: columns `time` and those it is made with, float64.
+
+    Attributes:
+        per_cpu: load of each cpu at each sample, 0 to 100, one byte each.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = ("time", *names)
+        self.columns = Columns(**dict.fromkeys(self._names, "f8"))
+        self.per_cpu: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.columns[name]
+
+    def add(self, per_cpu: bytes, **values: float) -> None:
+        """One more sample; thins them out when there are too many."""
+        if len(self.columns) and values["time"] <= self.columns["time"][-1]:
+            return
+        self.columns.append(1, **values)
+        self.per_cpu.append(per_cpu)
+        if len(self.columns) > SAMPLES:
+            thinned = Columns(**dict.fromkeys(self._names, "f8"))
+            old = {name: self.columns[name][::2] for name in self._names}
+            thinned.append(len(old["time"]), **old)
+            self.columns, self.per_cpu = thinned, self.per_cpu[::2]
+
+    def at(self, time: float | None = None) -> int:
+        """Index of the last sample, or of the last before a time; -1 without one."""
+        if time is None:
+            return len(self) - 1
+        return int(np.searchsorted(self.columns["time"], time, side="right")) - 1
+
+
+@dataclass
+class WorkerLog:
+    """What is known of a worker. `went`: when it left, s since the epoch, NaN while it is there."""
+
+    number: int
+    worker_id: str
+    hostname: str
+    pid: int
+    cpus: int
+    kinds: list[str]
+    came: float
+    went: float = float("nan")
+    why: str = ""
+    on_purpose: bool = False
+    samples: Samples = field(
+        default_factory=lambda: Samples(
+            "cpu_percent",
+            "memory_used_bytes",
+            "memory_total_bytes",
+            "net_sent_bytes",
+            "net_received_bytes",
+            "disk_read_bytes",
+            "disk_written_bytes",
+            "store_bytes",
+            "store_objects",
+            "store_free_bytes",
+        )
+    )
+
+    def is_there(self, time: float | None = None) -> bool:
+        """Whether it is registered, now or at a time."""
+        gone = self.went == self.went
+        if time is None:
+            return not gone
+        return self.came <= time and (not gone or time < self.went)
+
+
+class Model:
+    """The state of a cluster and its past.
+
+    Attributes:
+        software, started: version and start (s since the epoch) of the server.
+        number: number of the last event.
+        now: time of the last event, s since the epoch; 0 before the first.
+        version: grows with each event: what was computed for a version holds as long as it stays.
+        sessions, workers: by number, also those that are gone, in order of their coming.
+        moves: columns uid, source (number of the worker, 0 for the server, -1 unknown), worker (where it
+            came to), start (s since the epoch), duration (s), bytes.
+        dropped_sessions: sessions that ended and were dropped to save memory.
+    """
+
+    def __init__(self) -> None:
+        self.software = ""
+        self.started = 0.0
+        self.number = 0
+        self.now = 0.0
+        self.version = 0
+        self.sessions: dict[int, SessionLog] = {}
+        self.workers: dict[int, WorkerLog] = {}
+        self.moves = Columns(uid="i8", source="i4", worker="i4", start="f8", duration="f8", bytes="i8")
+        self.server = Samples("cpu_s", "memory_bytes", "clients")
+        self.counters: dict[str, Any] = {}
+        self.dropped_sessions: list[int] = []
+        self._printed: OrderedDict[tuple[int, int], int] = OrderedDict()
+        self._printed_bytes = 0
+        self._named: set[tuple[str, int]] | None = None
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            e.SnapshotBegin: self._on_snapshot_begin,
+            e.SnapshotEnd: self._on_snapshot_end,
+            e.WorkerCame: self._on_worker_came,
+            e.WorkerWent: self._on_worker_went,
+            e.WorkerSampled: self._on_worker_sampled,
+            e.ServerSampled: self._on_server_sampled,
+            e.SessionCame: self._on_session_came,
+            e.SessionEnded: self._on_session_ended,
+            e.SessionWaits: self._on_session_waits,
+            e.TasksSubmitted: self._on_submitted,
+            e.TasksAssigned: self._on_assigned,
+            e.TasksStarted: self._on_started,
+            e.TasksFinished: self._on_finished,
+            e.TasksReturned: self._on_returned,
+            e.TasksRerun: self._on_rerun,
+            e.TaskFailed: self._on_failed,
+            e.TasksPrinted: self._on_printed,
+            e.ObjectsMoved: self._on_moved,
+            e.ObjectsRemoved: self._on_removed,
+            e.TaskStates: self._on_task_states,
+        }
+
+    def apply(self, event: Any) -> None:
+        """Take in one event."""
+        self.number = event.number
+        self.now = max(self.now, event.time)
+        self.version += 1
+        self._handlers[type(event)](event)
+
+    def worker_named(self, worker_id: str) -> WorkerLog | None:
+        """The last worker of that `worker_id`."""
+        for worker in reversed(self.workers.values()):
+            if worker.worker_id == worker_id:
+                return worker
+        return None
+
+    def worker_id(self, number: int) -> str | None:
+        """The `worker_id` of a worker's number, None for 0 or an unknown one."""
+        worker = self.workers.get(number)
+        return None if worker is None else worker.worker_id
+
+    def first_time(self) -> float:
+        """When the first thing happened, s since the epoch."""
+        times = [session.came for session in self.sessions.values()]
+        times += [worker.came for worker in self.workers.values()]
+        return min([self.started, *times]) if self.started else min(times, default=self.now)
+
+    # Handlers.
+
+    def _on_snapshot_begin(self, event: e.SnapshotBegin) -> None:
+        self.software, self.started = event.software, event.started
+        self._named = set()
+
+    def _on_snapshot_end(self, event: e.SnapshotEnd) -> None:
+        named, self._named = self._named, None
+        if named is None:
+            return
+        for worker in self.workers.values():
+            if worker.is_there() and ("worker", worker.number) not in named:
+                worker.went, worker.why = event.time, "it left while nobody watched"
+        for session in self.sessions.values():
+            if session.state == "open" and ("session", session.session_id) not in named:
+                session.ended_with(
+                    e.SessionEnded(event.number, event.time, session.session_id, "closed", None)
+                )
+
+    def _on_worker_came(self, event: e.WorkerCame) -> None:
+        if self._named is not None:
+            self._named.add(("worker", event.worker))
+        if event.worker not in self.workers:
+            self.workers[event.worker] = WorkerLog(
+                event.worker,
+                event.worker_id,
+                event.hostname,
+                event.pid,
+                event.cpus,
+                event.kinds,
+                event.time,
+            )
+
+    def _on_worker_went(self, event: e.WorkerWent) -> None:
+        worker = self.workers.get(event.worker)
+        if worker is not None:
+            worker.went, worker.why, worker.on_purpose = event.time, event.reason, event.on_purpose
+
+    def _on_worker_sampled(self, event: e.WorkerSampled) -> None:
+        worker = self.workers.get(event.worker)
+        if worker is not None:
+            loads = event.cpu_percent
+            worker.samples.add(
+                bytes(min(100, max(0, round(load))) for load in loads),
+                time=event.time,
+                cpu_percent=sum(loads) / max(1, len(loads)),
+                memory_used_bytes=event.memory_used_bytes,
+                memory_total_bytes=event.memory_total_bytes,
+                net_sent_bytes=event.net_sent_bytes,
+                net_received_bytes=event.net_received_bytes,
+                disk_read_bytes=event.disk_read_bytes,
+                disk_written_bytes=event.disk_written_bytes,
+                store_bytes=event.store_bytes,
+                store_objects=event.store_objects,
+                store_free_bytes=event.store_free_bytes,
+            )
+
+    def _on_server_sampled(self, event: e.ServerSampled) -> None:
+        self.counters = event.counters
+        self.server.add(
+            b"", time=event.time, cpu_s=event.cpu_s, memory_bytes=event.memory_bytes, clients=event.clients
+        )
+
+    def _on_session_came(self, event: e.SessionCame) -> None:
+        if self._named is not None:
+            self._named.add(("session", event.session_id))
+        if event.session_id not in self.sessions:
+            self.sessions[event.session_id] = SessionLog(
+                event.session_id, event.name, event.client, event.time
+            )
+
+    def _on_session_ended(self, event: e.SessionEnded) -> None:
+        session = self.sessions.get(event.session_id)
+        if session is not None:
+            session.ended_with(event)
+            self._drop_old_sessions()
+
+    def _on_session_waits(self, event: e.SessionWaits) -> None:
+        session = self.sessions.get(event.session_id)
+        if session is not None:
+            session.reasons.append((event.time, event.reasons))
+
+    def _on_submitted(self, event: e.TasksSubmitted) -> None:
+        session = self.sessions.get(event.session_id)
+        if session is not None:
+            session.submitted(event)
+
+    def _on_assigned(self, event: e.TasksAssigned) -> None:
+        attempts = np.array(event.attempts, dtype=np.int64)
+        for session, ids, mine in self._by_session(event.uids):
+            session.assigned(ids, attempts[mine], event.worker, event.time)
+
+    def _on_started(self, event: e.TasksStarted) -> None:
+        for session, ids, _ in self._by_session(event.uids):
+            session.started(ids, event.time)
+
+    def _on_finished(self, event: e.TasksFinished) -> None:
+        for session, _, mine in self._by_session(event.uids):
+            session.finished(event, mine)
+        for uid, debug in event.debugs:
+            if session_of(uid) in self.sessions:
+                self.sessions[session_of(uid)].debugs[local_of(uid)] = debug
+        for uid, user in event.users:
+            if session_of(uid) in self.sessions:
+                self.sessions[session_of(uid)].info_users[local_of(uid)] = user
+        for uid, content_type in event.content_types:
+            if session_of(uid) in self.sessions:
+                self.sessions[session_of(uid)].content_types[local_of(uid)] = content_type
+
+    def _on_returned(self, event: e.TasksReturned) -> None:
+        notes = np.array(event.notes or [""] * len(event.uids), dtype=object)
+        for session, ids, mine in self._by_session(event.uids):
+            session.returned(event, ids.tolist(), notes[mine].tolist())
+
+    def _on_rerun(self, event: e.TasksRerun) -> None:
+        attempts = np.array(event.attempts, dtype=np.int64)
+        for session, ids, mine in self._by_session(event.uids):
+            session.rerun(ids.tolist(), attempts[mine].tolist(), event.time)
+
+    def _on_failed(self, event: e.TaskFailed) -> None:
+        session = self.sessions.get(session_of(event.failure.task))
+        if session is not None:
+            session.failed(event, local_of(event.failure.task))
+
+    def _on_printed(self, event: e.TasksPrinted) -> None:
+        for uid, attempt, stdout, stderr, stdout_bytes, stderr_bytes in event.rows:
+            session = self.sessions.get(session_of(uid))
+            if session is None:
+                continue
+            session.printed[local_of(uid)] = Printed(attempt, stdout, stderr, stdout_bytes, stderr_bytes)
+            key, size = (session.session_id, local_of(uid)), len(stdout) + len(stderr)
+            self._printed_bytes += size - self._printed.pop(key, 0)
+            self._printed[key] = size
+        while self._printed_bytes > PRINTED_BYTES:
+            (session_id, local_id), size = self._printed.popitem(last=False)
+            self._printed_bytes -= size
+            if session_id in self.sessions:
+                self.sessions[session_id].printed.pop(local_id, None)
+
+    def _on_moved(self, event: e.ObjectsMoved) -> None:
+        for uid, source, start, duration_us, size in event.rows:
+            worker = self.worker_named(source)
+            number = 0 if source == "server" else -1 if worker is None else worker.number
+            self.moves.append(
+                1,
+                uid=uid,
+                source=number,
+                worker=event.worker,
+                start=start,
+                duration=duration_us / 1e6,
+                bytes=size,
+            )
+
+    def _on_removed(self, event: e.ObjectsRemoved) -> None:
+        for session, ids, _ in self._by_session(event.uids):
+            session.removed(ids, event.time)
+
+    def _on_task_states(self, event: e.TaskStates) -> None:
+        codes = np.array([_CODES.get(state, WAITING) for state in event.states], dtype=np.int64)
+        if event.uids:
+            session = self.sessions.get(session_of(event.uids[0]))
+            if session is not None:
+                session.states_of(event, codes)
+
+    # Helpers.
+
+    def _by_session(self, uids: list[int]) -> Iterator[tuple[SessionLog, IntArray, Any]]:
+        """(session, local ids, which of the given ones they are) of the uids of each known session."""
+        column = np.array(uids, dtype=np.int64)
+        owners = column >> 32
+        if not len(column):
+            return
+        if owners[0] == owners[-1] and bool(np.all(owners == owners[0])):
+            session = self.sessions.get(int(owners[0]))
+            if session is not None:
+                yield session, column & 0xFFFFFFFF, slice(None)
+            return
+        for owner in np.unique(owners).tolist():
+            session = self.sessions.get(owner)
+            if session is not None:
+                mine = np.flatnonzero(owners == owner)
+                yield session, column[mine] & 0xFFFFFFFF, mine
+
+    def _drop_old_sessions(self) -> None:
+        over = [session for session in self.sessions.values() if session.state != "open"]
+        total = sum(len(session.tasks) for session in over)
+        for session in over[:-1]:
+            if total <= PAST_TASKS:
+                return
+            total -= len(session.tasks)
+            del self.sessions[session.session_id]
+            self.dropped_sessions.append(session.session_id)
