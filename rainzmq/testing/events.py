@@ -1,7 +1,7 @@
 """A made-up history of a small cluster, event by event: for tests and for trying what shows it.
 
-Two workers with two cpus each; session 1 "demo" runs `rows` chains of load/parse, train/model-1..3 and a final
-report; one task of session 2 "broken" fails. Deterministic.
+Two workers with two cpus each; session 1 "demo" runs `rows` chains of load/parse, train/model-1..3 and a
+final report; one task of session 2 "broken" fails. Deterministic.
 """
 
 from __future__ import annotations
@@ -40,17 +40,27 @@ def demo_history(rows: int = 20, end: bool = True) -> list[Any]:
     add(e.SnapshotBegin, 0.0, 1, "0.0", START)
     add(e.SnapshotEnd, 0.0, 1)
     for worker in (1, 2):
-        add(
-            e.WorkerCame,
-            0.1,
-            worker,
-            f"127.0.0.1:{5000 + worker}",
-            "node",
-            100 + worker,
-            2,
-            ["builtin", "python"],
-        )
+        address = f"127.0.0.1:{5000 + worker}"
+        add(e.WorkerCame, 0.1, worker, address, "node", 100 + worker, 2, ["builtin", "python"])
     add(e.SessionCame, 0.2, 1, "demo", "node (pid 99)")
+    ids = _submitted(history, rows)
+    time = _run(history, rows, ids)
+    _broken(history, time)
+    for second in range(int(time) + 1):
+        for worker in (1, 2):
+            load = [50.0 + 10 * worker, 20.0 + second % 7]
+            sizes = [4 << 30, 16 << 30, *[1000 * second] * 4, 500, 5, 1 << 30]
+            add(e.WorkerSampled, float(second), worker, load, *sizes)
+        add(e.ServerSampled, float(second), 0.1 * second, 50 << 20, 1, {"tasks_finished": second})
+    if end:
+        add(e.SessionEnded, time + 1, 1, "closed", None)
+    history.events.sort(key=lambda event: event.time)
+    for number, event in enumerate(history.events, 1):
+        event.number = number
+    return history.events
+
+
+def _submitted(history: History, rows: int) -> list[int]:
     bodies = [
         TaskBody(1, "builtin/load", 1, "load/parse", b"", [], [_OUT]),
         TaskBody(2, "python/run", 1, None, b"", [], [_OUT]),
@@ -60,58 +70,36 @@ def demo_history(rows: int = 20, end: bool = True) -> list[Any]:
     ids = [2 * row + 1 for row in range(2 * rows + 1)]
     keys = [1] * rows + [2] * rows + [3]
     counts = [0] * rows + [1] * rows + [rows]
-    inputs = [2 * row + 2 for row in range(rows)] + [2 * rows + 2 * row + 2 for row in range(rows)]
-    add(e.TasksSubmitted, 0.3, 1, bodies, ids, keys, counts, inputs, names, [], [], [], [4 * rows + 2])
-    time = 0.4
+    inputs = [2 * row + 2 for row in range(2 * rows)]
+    graph = (1, bodies, ids, keys, counts, inputs, names, [], [], [], [4 * rows + 2])
+    history.add(e.TasksSubmitted, 0.3, *graph)
+    return ids
+
+
+def _run(history: History, rows: int, ids: list[int]) -> float:
+    """Let the tasks run; when the last one was done."""
+    add, time = history.add, 0.4
     free = {(worker, cpu): time for worker in (1, 2) for cpu in (0, 1)}
-    for index in range(2 * rows + 1):
+    for index, local_id in enumerate(ids):
         (worker, cpu), begin = min(free.items(), key=lambda item: item[1])
         if index == 2 * rows:
             begin = max(free.values())
-        uid = make_uid(1, ids[index])
+        uid = make_uid(1, local_id)
         duration = 0.2 + 0.05 * (index % 5)
         add(e.TasksAssigned, begin, worker, [uid], [0])
         if index >= rows:
-            source = f"127.0.0.1:{5003 - worker}"
-            moved = make_uid(1, ids[index - rows] + 1)
-            add(e.ObjectsMoved, begin + 0.05, worker, [(moved, source, START + begin + 0.01, 40_000, 5000)])
+            moved = (make_uid(1, ids[index - rows] + 1), f"127.0.0.1:{5003 - worker}")
+            add(e.ObjectsMoved, begin + 0.05, worker, [(*moved, START + begin + 0.01, 40_000, 5000)])
         add(e.TasksStarted, begin + 0.06, worker, [uid], [0])
-        done = begin + 0.06 + duration
-        start, size = START + begin + 0.05, 1000 * (index + 1)
-        add(
-            e.TasksFinished, done, worker, [uid], [0], [start], [int(duration * 1e6)], [cpu], [1], [size],
-            [], [], [(uid, "loaded <b>fine</b>")] if index == 0 else [],
-        )  # fmt: skip
+        time = free[worker, cpu] = begin + 0.06 + duration
+        debugs = [(uid, "loaded <b>fine</b>")] if index == 0 else []
+        ran = ([uid], [0], [START + begin + 0.05], [int(duration * 1e6)], [cpu], [1], [1000 * (index + 1)])
+        add(e.TasksFinished, time, worker, *ran, [], [], debugs)
         if index == 0:
-            add(
-                e.TasksPrinted, done, worker, [(uid, 0, "hello <script>alert(1)</script>\n", "oops\n", 32, 5)]
-            )
-        free[worker, cpu] = done
-        time = done
-    add(e.ObjectsRemoved, time, [make_uid(1, item) for item in inputs])
-    _broken(history, time)
-    for second in range(int(time) + 1):
-        for worker in (1, 2):
-            load = [50.0 + 10 * worker, 20.0 + second % 7]
-            add(
-                e.WorkerSampled,
-                float(second),
-                worker,
-                load,
-                4 << 30,
-                16 << 30,
-                *[1000 * second] * 4,
-                500,
-                5,
-                1 << 30,
-            )
-        add(e.ServerSampled, float(second), 0.1 * second, 50 << 20, 1, {"tasks_finished": second})
-    if end:
-        add(e.SessionEnded, time + 1, 1, "closed", None)
-    history.events.sort(key=lambda event: event.time)
-    for number, event in enumerate(history.events, 1):
-        event.number = number
-    return history.events
+            row = (uid, 0, "hello <script>alert(1)</script>\n", "oops\n", 32, 5)
+            add(e.TasksPrinted, time, worker, [row])
+    add(e.ObjectsRemoved, time, [make_uid(1, 2 * row + 2) for row in range(2 * rows)])
+    return time
 
 
 def _broken(history: History, time: float) -> None:

@@ -7,8 +7,8 @@ together say how things are. What an event says is absolute, so that hearing it 
 
 All events begin with `number` and `time`, seconds since the epoch on the server's clock (which never goes
 back). Events of a snapshot have the number of the last event before it. Workers are named by `worker`, a
-number the server gives out at each registration, never twice. Tasks and objects are named by uid. Columns: the n-th
-item of each belongs to the n-th task or object.
+number the server gives out at each registration, never twice. Tasks and objects are named by uid. Columns:
+the n-th item of each belongs to the n-th task or object.
 """
 
 from __future__ import annotations
