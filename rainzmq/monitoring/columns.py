@@ -96,3 +96,35 @@ class IdColumns(Columns):
     def row(self, number: int) -> int:
         """The row of one id, -1 without one."""
         return int(self.rows([number])[0])
+
+
+class IdList:
+    """A growing list of ids as one array."""
+
+    def __init__(self) -> None:
+        self._array: IntArray = np.empty(64, dtype=np.int64)
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def extend(self, ids: IntArray) -> None:
+        """Append ids."""
+        end = self._length + len(ids)
+        if end > len(self._array):
+            grown = np.empty(max(end, 2 * len(self._array)), dtype=np.int64)
+            grown[: self._length] = self._array[: self._length]
+            self._array = grown
+        self._array[self._length : end] = ids
+        self._length = end
+
+    def view(self) -> IntArray:
+        """All ids, in order."""
+        return self._array[: self._length]
+
+
+def ranges(starts: IntArray, counts: IntArray) -> IntArray:
+    """`starts[i], starts[i] + 1, ...`, `counts[i]` numbers of each, one after the other."""
+    total = int(counts.sum())
+    offsets = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(starts, counts) + offsets

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rainzmq.monitoring.columns import FloatArray, IdColumns, IntArray
+from rainzmq.monitoring.columns import FloatArray, IdColumns, IdList, IntArray, ranges
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import Failure, TaskBody
 
@@ -97,7 +97,7 @@ class SessionLog:
     reasons: list[tuple[float, list[str]]] = field(default_factory=list)
     bodies: dict[int, TaskBody] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
-    inputs: IdList = field(default_factory=lambda: IdList())
+    inputs: IdList = field(default_factory=IdList)
     past: list[PastAttempt] = field(default_factory=list)
     printed: dict[int, Printed] = field(default_factory=dict)
     debugs: dict[int, str] = field(default_factory=dict)
@@ -149,7 +149,7 @@ class SessionLog:
         order = np.argsort(ids, kind="stable")
         if len(ids) > 1 and not np.all(ids[1:] > ids[:-1]):
             starts = np.cumsum(counts) - counts
-            inputs = inputs[_ranges(starts[order], counts[order])]
+            inputs = inputs[ranges(starts[order], counts[order])]
             ids, keys, counts = ids[order], keys[order], counts[order]
         names, outputs = self._of_bodies(keys, dict(event.names), ids)
         first_input = len(self.inputs) + np.cumsum(counts) - counts
@@ -221,8 +221,8 @@ class SessionLog:
         sizes = np.array(event.sizes, dtype=np.int64)
         starts = (np.cumsum(counts) - counts)[mine]
         counts = counts[mine]
-        outputs = np.repeat(ids + 1, counts) + _ranges(np.zeros(len(counts), dtype=np.int64), counts)
-        sizes = sizes[_ranges(starts, counts)]
+        outputs = np.repeat(ids + 1, counts) + ranges(np.zeros(len(counts), dtype=np.int64), counts)
+        sizes = sizes[ranges(starts, counts)]
         rows = self.objects.rows(outputs)
         known = (rows >= 0) & (sizes >= 0)
         rows, sizes = rows[known], sizes[known]
@@ -355,7 +355,7 @@ class SessionLog:
         missing = np.zeros(len(rows), dtype=np.int64)
         if not counts.any():
             return missing
-        wanted = self.inputs.view()[_ranges(self.tasks["first_input"][rows], counts)]
+        wanted = self.inputs.view()[ranges(self.tasks["first_input"][rows], counts)]
         there = self.finished_objects(time)
         at = self.objects.rows(wanted)
         lacking = np.where(at >= 0, ~there[at], False)
@@ -447,7 +447,7 @@ class SessionLog:
                 self.labels[local_id] = label
             if content_type:
                 self.content_types[local_id] = content_type
-        outputs = np.repeat(ids + 1, counts) + _ranges(np.zeros(len(ids), dtype=np.int64), counts)
+        outputs = np.repeat(ids + 1, counts) + ranges(np.zeros(len(ids), dtype=np.int64), counts)
         producers = np.repeat(np.arange(first_row, first_row + len(ids)), counts)
         directories = np.zeros(len(outputs), dtype=np.uint8)
         keep = np.zeros(len(outputs) + len(consts), dtype=np.uint8)
@@ -471,35 +471,3 @@ class SessionLog:
         if event.keep:
             rows = self.objects.rows(event.keep)
             self.objects["keep"][rows[rows >= 0]] = 1
-
-
-class IdList:
-    """A growing list of ids as one array."""
-
-    def __init__(self) -> None:
-        self._array: IntArray = np.empty(64, dtype=np.int64)
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def extend(self, ids: IntArray) -> None:
-        """Append ids."""
-        end = self._length + len(ids)
-        if end > len(self._array):
-            grown = np.empty(max(end, 2 * len(self._array)), dtype=np.int64)
-            grown[: self._length] = self._array[: self._length]
-            self._array = grown
-        self._array[self._length : end] = ids
-        self._length = end
-
-    def view(self) -> IntArray:
-        """All ids, in order."""
-        return self._array[: self._length]
-
-
-def _ranges(starts: IntArray, counts: IntArray) -> IntArray:
-    """`starts[i], starts[i] + 1, ...`, `counts[i]` numbers of each, one after the other."""
-    total = int(counts.sum())
-    offsets = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(starts, counts) + offsets

@@ -71,7 +71,7 @@ def _submitted(history: History, rows: int) -> list[int]:
     keys = [1] * rows + [2] * rows + [3]
     counts = [0] * rows + [1] * rows + [rows]
     inputs = [2 * row + 2 for row in range(2 * rows)]
-    graph = (1, bodies, ids, keys, counts, inputs, names, [], [], [], [4 * rows + 2])
+    graph: tuple[Any, ...] = (1, bodies, ids, keys, counts, inputs, names, [], [], [], [4 * rows + 2])
     history.add(e.TasksSubmitted, 0.3, *graph)
     return ids
 
