@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from rainzmq.cli.options import cpu_count, cpu_list
+from rainzmq.cli.options import cpu_count, cpu_list, web_options
 
 if TYPE_CHECKING:
     from rainzmq.deploy.local import LocalCluster
@@ -54,14 +54,18 @@ _LOST_GRACE_S = 2.0
     "--http-port",
     type=click.IntRange(0, 65535),
     metavar="PORT",
-    help="Port of the dashboard, which this version does not serve yet.",
+    help="Port of the dashboard and REST.  [default: 7222 if free, else any]",
 )
+@web_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def local(
     cpus: int | None,
     workers: list[int] | None,
     port: int | None,
     http_port: int | None,
+    http_allow: tuple[str, ...],
+    events: str,
+    no_dashboard: bool,
     command: tuple[str, ...],
 ) -> int:
     """Runs a server and workers on this machine, reachable from this machine only.
@@ -75,12 +79,18 @@ def local(
     if command and (problem := _not_runnable(command[0])):
         click.echo(f"rainzmq: error: {problem[1]}", err=True)
         return problem[0]
-    if http_port is not None:
-        click.echo("rainzmq: --http-port: the dashboard is not part of this version", err=True)
     from rainzmq.deploy.local import LocalCluster
 
     end_signals = _handle_signals()
-    with LocalCluster(workers, cpus, port=port) as cluster:
+    with LocalCluster(
+        workers,
+        cpus,
+        port=port,
+        http_port=http_port,
+        http_allow=http_allow,
+        events=events,
+        dashboard=not no_dashboard,
+    ) as cluster:
         if not command:
             _say_how_to_connect(cluster)
         return _supervise(cluster, command, end_signals)
@@ -120,6 +130,8 @@ def _not_runnable(program: str) -> tuple[int, str] | None:
 def _say_how_to_connect(cluster: LocalCluster) -> None:
     click.echo(f"rainzmq runs at {cluster.address}; end it with Ctrl-C.")
     click.echo("Programs of this user on this machine connect with: client = rainzmq.Client()")
+    if cluster.dashboard_url is not None:
+        click.echo(f"Dashboard (the link is a secret): {cluster.dashboard_url}")
     click.echo(f"More workers: rainzmq worker {cluster.address}")
     click.echo(f"Logs: {cluster.logdir}")
 

@@ -15,10 +15,18 @@ from collections.abc import Sequence
 import click
 
 from rainzmq import __version__
+from rainzmq.cli.dashboard import dashboard
 from rainzmq.cli.local import local
 from rainzmq.cli.logs import log_path
+from rainzmq.cli.logs_of_task import logs
+from rainzmq.cli.report import report
 from rainzmq.cli.server import server
+from rainzmq.cli.sessions import sessions
+from rainzmq.cli.tasks import tasks
+from rainzmq.cli.top import top
+from rainzmq.cli.web import web
 from rainzmq.cli.worker import worker
+from rainzmq.cli.workers import workers
 from rainzmq.common.errors import RainException
 
 
@@ -31,7 +39,7 @@ def cli() -> None:
     """
 
 
-for _command in (local, server, worker):
+for _command in (local, server, worker, dashboard, top, tasks, workers, sessions, logs, report, web):
     cli.add_command(_command)
 
 

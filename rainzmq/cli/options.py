@@ -77,6 +77,33 @@ def cpu_list(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
+def web_options(command: _Command) -> _Command:
+    """Adds what commands that start a server say about its dashboard."""
+    for decorate in reversed(
+        (
+            click.option(
+                "--http-allow",
+                multiple=True,
+                metavar="HOST:PORT",
+                help="A further address by which browsers may call the dashboard, as through a proxy or a "
+                "tunnel. Repeatable.",
+            ),
+            click.option(
+                "--events",
+                type=click.Choice(["none", "memory", "sqlite"]),
+                default="sqlite",
+                show_default=True,
+                help="Where events are kept: nowhere, the last ones in memory, all in LOGDIR/events.db.",
+            ),
+            click.option(
+                "--no-dashboard", is_flag=True, help="Serve no dashboard and no REST, and keep no events."
+            ),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
 def process_options(command: _Command) -> _Command:
     """Adds what `server` and `worker` share: where they log, say that they are ready, and find their keys."""
     path = click.Path(path_type=Path)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from rainzmq.cli.logs import start_logging
-from rainzmq.cli.options import LOOPBACK, check_file_place, listen_address, process_options, ready_place
-from rainzmq.common.limits import DEFAULT_HTTP_PORT, DEFAULT_PORT
+from rainzmq.cli.options import (
+    LOOPBACK,
+    check_file_place,
+    listen_address,
+    process_options,
+    ready_place,
+    web_options,
+)
+from rainzmq.common.limits import DEFAULT_PORT
+
+if TYPE_CHECKING:
+    from rainzmq.server.web import WebOptions
 
 _log = logging.getLogger("rainzmq.cli.server")
 
@@ -27,16 +38,16 @@ _log = logging.getLogger("rainzmq.cli.server")
     "--http-listen",
     type=listen_address,
     metavar="[HOST:]PORT",
-    default=f"{LOOPBACK}:{DEFAULT_HTTP_PORT}",
-    show_default=True,
-    help="Address of the dashboard, which this version does not serve yet.",
+    help="Address of the dashboard and REST.  [default: 127.0.0.1:7222, or any port if that is taken]",
 )
+@web_options
 @process_options
-@click.pass_context
 def server(
-    ctx: click.Context,
     listen: tuple[str, int],
-    http_listen: tuple[str, int],
+    http_listen: tuple[str, int] | None,
+    http_allow: tuple[str, ...],
+    events: str,
+    no_dashboard: bool,
     logdir: Path | None,
     ready_file: Path | None,
     access_file: Path | None,
@@ -48,10 +59,9 @@ def server(
     copy of its access file, whose path is logged.
     """
     logdir = start_logging("server", logdir)
-    if ctx.get_parameter_source("http_listen") is not click.core.ParameterSource.DEFAULT:
-        _log.warning("--http-listen %s:%s: the dashboard is not part of this version", *http_listen)
     from rainzmq.server.server import ServerOptions, run_server
 
+    host, http_port = http_listen or (LOOPBACK, None)
     with ready_place(ready_file) as ready:
         return run_server(
             ServerOptions(
@@ -61,5 +71,19 @@ def server(
                 ready_file=ready,
                 access_file=check_file_place(access_file, "--access-file"),
                 lifeline_fd=lifeline_fd,
+                web=None if no_dashboard else _web_options(host, http_port, events, http_allow),
             )
         )
+
+
+def _web_options(host: str, port: int | None, events: str, allow: tuple[str, ...]) -> WebOptions | None:
+    from rainzmq.server.web import WebOptions, missing_packages
+
+    missing = missing_packages()
+    if missing:
+        _log.warning(
+            "no dashboard, and no event log: %s is not installed; pip install 'rainzmq[dashboard]'",
+            ", ".join(missing),
+        )
+        return None
+    return WebOptions(host, port, events, allow)

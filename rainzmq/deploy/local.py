@@ -63,6 +63,10 @@ class LocalCluster:
         *,
         port: int | None = None,
         config: str | os.PathLike[str] | None = None,
+        dashboard: bool = True,
+        http_port: int | None = None,
+        http_allow: Sequence[str] = (),
+        events: str = "sqlite",
     ) -> None:
         """Starts the processes and returns when all of them accept work.
 
@@ -72,6 +76,10 @@ class LocalCluster:
             cpus: cpus of all workers together; None is all cpus of this machine.
             port: the server's port, 0 for any free one; None is 7210 if that is free, else any.
             config: TOML file for the workers (foreign subworkers); None for none.
+            dashboard: serve the dashboard and REST, and keep an event log.
+            http_port: the dashboard's port, 0 for any free one; None is 7222 if that is free, else any.
+            http_allow: further "host:port" by which browsers may call it, as through a tunnel.
+            events: where events are kept: "none", "memory", or "sqlite" (`events.db` in the server's logs).
 
         Raises:
             RainException: a bad argument, or a process that did not start, with what it said.
@@ -79,6 +87,8 @@ class LocalCluster:
         counts = share_cpus(workers, cpus)
         self._address = "(not started)"
         self._config = None if config is None else Path(config).absolute()
+        self._web_arguments = _web_arguments(dashboard, http_port, http_allow, events)
+        self._dashboard_url: str | None = None
         self._owner_pid = os.getpid()
         self._server: ChildProcess | None = None
         self._workers: list[ChildProcess] = []
@@ -119,6 +129,7 @@ class LocalCluster:
             self._server.wait_ready(START_TIMEOUT_S)
         access = read_access(self.access_file)
         self._address = format_address(access.address, access.port)
+        self._dashboard_url = None if access.http is None else access.http.link
         for worker in self._workers:
             worker.tell(str(self.access_file))
         for worker in self._workers:
@@ -126,6 +137,7 @@ class LocalCluster:
 
     def _start_server(self, port: int) -> ChildProcess:
         arguments = ["server", "--listen", f"{HOST}:{port}", "--access-file", str(self.access_file)]
+        arguments += self._web_arguments
         return ChildProcess("the server", arguments, self.logdir / "server")
 
     def _start_worker(self, cpus: int) -> ChildProcess:
@@ -142,8 +154,10 @@ class LocalCluster:
 
     @property
     def dashboard_url(self) -> str | None:
-        """Where a browser finds the dashboard; None because this version serves none."""
-        return None
+        """The link that opens the dashboard in a browser; None when there is none. It is a secret: it has the
+        token.
+        """
+        return self._dashboard_url
 
     def client(self) -> Client:
         """A new client of this cluster. The caller closes it."""
@@ -266,6 +280,21 @@ def _abandon_all() -> None:
 
 # A forked child that outlives this process must not hold the lifelines of its clusters.
 os.register_at_fork(after_in_child=_abandon_all)
+
+
+def _web_arguments(
+    dashboard: bool, http_port: int | None, http_allow: Sequence[str], events: str
+) -> list[str]:
+    if events not in ("none", "memory", "sqlite"):
+        raise RainException(f"events={events!r} is none of 'none', 'memory', 'sqlite'")
+    if not dashboard:
+        return ["--no-dashboard"]
+    arguments = ["--events", events]
+    if http_port is not None:
+        arguments += ["--http-listen", f"{HOST}:{http_port}"]
+    for host in http_allow:
+        arguments += ["--http-allow", host]
+    return arguments
 
 
 def _sweep_workdirs() -> None:

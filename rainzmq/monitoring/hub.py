@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rainzmq.common.errors import RainException
-from rainzmq.monitoring.model import Model
+
+if TYPE_CHECKING:
+    from rainzmq.monitoring.model import Model
 
 Row = dict[str, Any]
 """An event about one thing, as plain values: see `rows.py`."""
@@ -52,6 +54,13 @@ class EventLog(Protocol):
         """Write out what is left."""
 
 
+def _new_model() -> Model:
+    # Here, because it needs numpy: who only keeps events does without.
+    from rainzmq.monitoring.model import Model
+
+    return Model()
+
+
 @dataclass
 class Hub:
     """What there is to look at.
@@ -67,7 +76,7 @@ class Hub:
         followers: called with the rows of new events.
     """
 
-    model: Model = field(default_factory=Model)
+    model: Model = field(default_factory=_new_model)
     log: EventLog | None = None
     is_replay: bool = False
     source: str = ""
@@ -77,11 +86,15 @@ class Hub:
     followers: list[Callable[[list[Any]], None]] = field(default_factory=list)
 
     def take(self, events: list[Any], frames: list[bytes]) -> None:
-        """Take in events, given decoded and as they came."""
-        for event in events:
-            self.model.apply(event)
+        """Take in events, given decoded and as they came: into the log too."""
         if self.log is not None:
             self.log.add(events, frames)
+        self.show(events)
+
+    def show(self, events: list[Any]) -> None:
+        """Take in events that are in the log already."""
+        for event in events:
+            self.model.apply(event)
         for follower in list(self.followers):
             follower(events)
 

@@ -11,9 +11,13 @@ import logging
 import os
 import secrets
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import psutil
 
 from rainzmq import __version__
 from rainzmq.common.collector import Collector
@@ -35,12 +39,15 @@ from rainzmq.server.core.events import (
     DropUploads,
     Effect,
     Event,
+    Flush,
     Forget,
     Log,
     OfferTicket,
     PeerGone,
     RelayMissed,
+    Sampled,
     Send,
+    SendEvents,
     SessionOwner,
     Tick,
     TurnEnded,
@@ -49,10 +56,11 @@ from rainzmq.server.core.events import (
 from rainzmq.server.core.state import CoreOptions
 from rainzmq.server.peers import FrameReader
 from rainzmq.server.relay import Relay
+from rainzmq.server.web import WebOptions, WebProcess
 from rainzmq.transport.access import ROLES, Access, process_started, remove_access, write_access
 from rainzmq.transport.control import ControlServer
 from rainzmq.transport.keys import KeyPair
-from rainzmq.transport.loop import Loop
+from rainzmq.transport.loop import Loop, Timer
 from rainzmq.transport.net import advertised_host
 from rainzmq.transport.sockets import new_context, raise_file_limit
 from rainzmq.transport.zap import Authenticator
@@ -61,6 +69,18 @@ _log = logging.getLogger(__name__)
 
 CHECK_VARIABLE = "RAINZMQ_CHECK"
 """With this set to 1 in the environment, invariants are checked after every turn: slow, for tests."""
+
+FLUSH_INTERVAL_S = 0.25
+"""How long events are gathered before those who watch get them."""
+
+SNAPSHOT_INTERVAL_S = 0.05
+"""How long after a part of a snapshot the next one follows: tasks are scheduled in between."""
+
+SAMPLE_INTERVAL_S = 1.0
+"""How often workers and the server say how busy they are, while a dashboard is served."""
+
+WATCHER_QUEUE_BYTES = 16 << 20
+"""A watcher for which more is waiting misses events until it has caught up."""
 
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -74,6 +94,7 @@ class ServerOptions:
         logdir: where its log is, for messages; None without one.
         ready_file: written once connections are accepted; None for none.
         access_file: where the keys are put; None for the usual place.
+        web: how the dashboard is served; None: not at all.
         lifeline_fd: a pipe whose end of file ends the server; None without one.
         heartbeat_interval_s, suspect_after_s, dead_after_s: see `common.limits`.
     """
@@ -84,6 +105,7 @@ class ServerOptions:
     ready_file: Path | None = None
     access_file: Path | None = None
     lifeline_fd: int | None = None
+    web: WebOptions | None = None
     heartbeat_interval_s: float = HEARTBEAT_INTERVAL_S
     suspect_after_s: float = SUSPECT_AFTER_S
     dead_after_s: float = DEAD_AFTER_S
@@ -120,6 +142,9 @@ class Server:
         self._owners: dict[int, int] = {}
         self._control = ControlServer(self._context, self.loop, keys, "control", self._on_frames)
         self._reader = FrameReader(self._cluster_id, self._epoch, self._refuse, self._deny, self._cut_off)
+        self._web: WebProcess | None = None
+        self._flushing: Timer | None = None
+        self._process = psutil.Process()
         self._check = os.environ.get(CHECK_VARIABLE) == "1"
         self._collector = Collector()
         self._session_ended = False
@@ -146,11 +171,16 @@ class Server:
                 options.suspect_after_s,
                 options.dead_after_s,
                 CRASH_LIMIT,
+                time.time() - self.loop.now(),
+                SAMPLE_INTERVAL_S if options.web is not None else 0.0,
             ),
             relay,
             data_port,
             self.loop.now(),
         )
+        if options.web is not None:
+            self._web = WebProcess(self.loop, options.web, options.logdir)
+            self.access.http = self._web.access
         self.access.path = write_access(self.access, options.access_file)
         self.loop.at_turn_end(self._on_turn_end)
         self.loop.call_later(options.heartbeat_interval_s, self._on_tick)
@@ -167,6 +197,11 @@ class Server:
         if options.ready_file is not None:
             write_ready(options.ready_file)
         self._collector.start()
+        if self._web is not None:
+            self._web.start(self.access.path)
+            self.loop.call_later(SAMPLE_INTERVAL_S, self._on_sample)
+            # It opens the dashboard: a secret, so it goes to the terminal's user only on request.
+            _log.info("dashboard: %s (open it with `rainzmq dashboard`)", self._web.access.url)
 
     def close(self) -> None:
         """Tell every peer, then close all sockets and remove the access file."""
@@ -174,10 +209,14 @@ class Server:
             remove_access(self.access)
         engine = getattr(self, "_engine", None)
         if engine is not None:
+            engine.end()
+            self._handle(Flush())
             for peer in engine.state.clients:
                 self._send(peer, [ClientBye("the server was stopped")])
             for peer in engine.state.workers:
                 self._send(peer, [WorkerBye("the server was stopped")])
+        if self._web is not None:
+            self._web.close()
         self._relay.close()
         self._control.close()
         self._auth.close()
@@ -202,8 +241,26 @@ class Server:
         if self._session_ended and not self._owners and not self._engine.state.trash:
             self._session_ended = False
             self._collector.rest()
+        self._flush_soon()
         if self._check:
             invariants.check(self._engine.state)
+
+    def _flush_soon(self) -> None:
+        """Events are gathered for a while: who watches is woken a few times a second, whatever happens."""
+        feed = self._engine.state.feed
+        if self._flushing is None and (feed.pending or feed.snapshots):
+            delay_s = SNAPSHOT_INTERVAL_S if feed.snapshots else FLUSH_INTERVAL_S
+            self._flushing = self.loop.call_later(delay_s, self._on_flush)
+
+    def _on_flush(self) -> None:
+        self._flushing = None
+        self._handle(Flush())
+
+    def _on_sample(self) -> None:
+        if self._engine.state.feed.on:
+            times = self._process.cpu_times()
+            self._handle(Sampled(times.user + times.system, self._process.memory_info().rss))
+        self.loop.call_later(SAMPLE_INTERVAL_S, self._on_sample)
 
     def _on_lifeline(self) -> None:
         assert self._options.lifeline_fd is not None
@@ -219,6 +276,8 @@ class Server:
     def _perform(self, effect: Effect) -> None:
         if isinstance(effect, Send):
             self._send(effect.peer, effect.messages)
+        elif isinstance(effect, SendEvents):
+            self._send_events(effect)
         elif isinstance(effect, Forget):
             self._reader.forget(effect.peer)
         elif isinstance(effect, OfferTicket):
@@ -244,6 +303,16 @@ class Server:
         if not self._control.send(peer, frames):
             # Not from inside the engine's effects: the peer may be in the middle of them.
             self.loop.call_soon(lambda: self._handle(PeerGone(peer, "its connection is gone")))
+
+    def _send_events(self, effect: SendEvents) -> None:
+        header = Header(cluster_id=self._cluster_id, server_epoch=self._epoch)
+        frames = [encode(message, header) for message in effect.messages]
+        for peer in effect.peers:
+            # It notices the gap by the numbers, and asks for a snapshot.
+            if self._control.queued_bytes(peer) < WATCHER_QUEUE_BYTES:
+                self._engine.state.counters.messages_sent += 1
+                if not self._control.send(peer, frames):
+                    self.loop.call_soon(partial(self._handle, PeerGone(peer, "its connection is gone")))
 
     @staticmethod
     def _with_epoch(header: Header, message: object) -> Header:

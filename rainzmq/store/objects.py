@@ -67,6 +67,7 @@ class ObjectStore:
         self._incoming = root / "incoming"
         self._view = self.objects_dir
         self._memory_left = memory_limit_bytes
+        self._used_bytes = 0
         self._contents: dict[int, _Content] = {}
         self._lock = threading.Lock()
         self._numbers = count(1)
@@ -108,7 +109,7 @@ class ObjectStore:
         with self._lock:
             content = self._contents[source_uid]
             content.references += 1
-        self._register(uid, content)
+        self._register(uid, content, is_new=False)
         return content.size
 
     def has(self, uid: int) -> bool:
@@ -162,6 +163,16 @@ class ObjectStore:
         for uid in self.uids():
             if session_of(uid) == session_id:
                 self.remove(uid)
+
+    @property
+    def used_bytes(self) -> int:
+        """Size of all objects together; what several share counts once."""
+        return self._used_bytes
+
+    @property
+    def object_count(self) -> int:
+        """Number of objects."""
+        return len(self._contents)
 
     def uids(self) -> Iterable[int]:
         """The uids of all objects, as they are now."""
@@ -219,6 +230,7 @@ class ObjectStore:
         """Remove everything, also `root` if nothing of others is in it."""
         with self._lock:
             self._contents.clear()
+            self._used_bytes = 0
         remove_tree(self.objects_dir)
         remove_tree(self._incoming)
         with suppress(OSError):
@@ -312,8 +324,10 @@ class ObjectStore:
             return self._put(uid, result, digest)
         return self._adopt(uid, result, is_directory, os.lstat(result), digest)
 
-    def _register(self, uid: int, content: _Content) -> None:
+    def _register(self, uid: int, content: _Content, is_new: bool = True) -> None:
         with self._lock:
+            if is_new:
+                self._used_bytes += content.size
             replaced = self._contents.get(uid)
             self._contents[uid] = content
         if replaced is not None:
@@ -324,6 +338,7 @@ class ObjectStore:
             content.references -= 1
             if content.references:
                 return
+            self._used_bytes -= content.size
             if content.data is not None:
                 self._memory_left += content.size
         if content.name is not None:

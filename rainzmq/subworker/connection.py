@@ -42,6 +42,10 @@ class Connection:
         """Send a message; OSError when the worker is gone."""
         self._stream.sendall(to_frame(message))
 
+    def send_both(self, first: Any, second: Any) -> None:
+        """Send two messages at once; OSError when the worker is gone."""
+        self._stream.sendall(to_frame(first) + to_frame(second))
+
     def receive(self) -> list[Any] | None:
         """Wait for messages; those that are complete, possibly none. None when the worker is gone."""
         data = self._stream.recv(_READ_BYTES)

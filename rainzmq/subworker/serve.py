@@ -19,7 +19,6 @@ from rainzmq.protocol.messages.subworker import (
     DropSessions,
     RunTasks,
     SubworkerHello,
-    TaskResult,
     UnmetInputs,
 )
 from rainzmq.protocol.messages.subworker import SubworkerTask as Task
@@ -27,6 +26,7 @@ from rainzmq.protocol.stream import KIND_VARIABLE, PIN_VARIABLE
 from rainzmq.protocol.version import SUBWORKER_PROTOCOL_VERSION
 from rainzmq.subworker.connection import Connection
 from rainzmq.subworker.recent import RecentOutputs
+from rainzmq.subworker.streams import line_buffered
 from rainzmq.subworker.tasks import METHODS, Tasks
 
 _PR_SET_PDEATHSIG = 1
@@ -48,20 +48,29 @@ class Server:
         """Run tasks until the worker says bye or is gone."""
         while not self._ended:
             number = self._connection.claim()
+            waits = number is None or number not in self._sent
             # A number may arrive before the message with its task.
             while not self._ended and (number is None or number not in self._sent):
                 self._receive()
                 number = self._connection.claim() if number is None else number
             if number is not None and not self._ended:
-                self._connection.send(self._run(self._sent.pop(number)))
+                if waits:
+                    self._tasks.ignore_output()
+                self._run(self._sent.pop(number))
 
-    def _run(self, task: Task) -> TaskResult | UnmetInputs:
+    def _run(self, task: Task) -> None:
+        """Run a task and answer."""
         if not self._recent.fill(task):
-            return UnmetInputs(task.id, task.attempt)
+            self._connection.send(UnmetInputs(task.id, task.attempt))
+            return
         result = self._tasks.run(task)
         if result.outputs:
             self._recent.add(task, result)
-        return result
+        printed = self._tasks.take_output(task)
+        if printed is None:
+            self._connection.send(result)
+        else:
+            self._connection.send_both(printed, result)
 
     def _receive(self) -> None:
         messages = self._connection.receive()
@@ -98,6 +107,7 @@ def main() -> int:
     kind = os.environ[KIND_VARIABLE]
     # So that a crash in native code leaves a traceback where the worker finds it.
     faulthandler.enable()
+    line_buffered()
     connection.send(SubworkerHello(SUBWORKER_PROTOCOL_VERSION, kind, os.getpid(), METHODS))
     _die_with_parent()
     tasks = Tasks(pin=os.environ.get(PIN_VARIABLE) == "1")

@@ -17,7 +17,7 @@ from rainzmq.common.pycall import CallBody, Calls, decode_body
 from rainzmq.common.room import is_full
 from rainzmq.common.specs import ObjectInfo, ObjectSpec
 from rainzmq.common.states import DataType
-from rainzmq.protocol.messages.subworker import SubworkerInput, SubworkerTask, TaskResult
+from rainzmq.protocol.messages.subworker import SubworkerInput, SubworkerTask, TaskPrinted, TaskResult
 from rainzmq.subworker.context import Context
 from rainzmq.subworker.failure import describe
 from rainzmq.subworker.outputs import Collector
@@ -77,6 +77,14 @@ class Tasks:
         self._clean_up(keep)
         result.duration_us = (time.perf_counter_ns() - begin) // 1000
         return result
+
+    def take_output(self, task: SubworkerTask) -> TaskPrinted | None:
+        """What the task that was run last wrote to its standard streams; None for nothing."""
+        return self._streams.take(task.id, task.attempt) if self._streams.has_output else None
+
+    def ignore_output(self) -> None:
+        """What is written between tasks belongs to none. To be called before a task that was waited for."""
+        self._streams.ignore()
 
     def _run(self, task: SubworkerTask, context: Context, result: TaskResult, keep: set[str]) -> None:
         session_id = task.id[0]

@@ -15,7 +15,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,25 @@ _START_TOLERANCE_S = 2.0
 """The start time of a process is computed from the clock, which may have been set since."""
 
 
+@dataclass(frozen=True, slots=True)
+class HttpAccess:
+    """Where the server's pages and its REST interface are, and the token that opens them."""
+
+    host: str
+    port: int
+    token: str
+
+    @property
+    def url(self) -> str:
+        """The address, without the token."""
+        return f"http://{format_address(self.host, self.port)}"
+
+    @property
+    def link(self) -> str:
+        """The address that opens the dashboard in a browser; it is a secret."""
+        return f"{self.url}/?token={self.token}"
+
+
 @dataclass(slots=True)
 class Access:
     """How to connect to a server, and as whom.
@@ -47,7 +66,7 @@ class Access:
         pid: the server's process.
         started: when that process started, as `process_started` says; with `pid` it tells whether it still
         runs. path: the file it was read from or written to, None for neither. hostname: the machine the
-        server runs on.
+        server runs on. http: where its dashboard is, None when it has none.
     """
 
     address: str
@@ -59,6 +78,7 @@ class Access:
     started: float
     path: Path | None = None
     hostname: str = field(default_factory=socket.gethostname)
+    http: HttpAccess | None = None
 
     def key(self, role: str) -> KeyPair:
         """The key pair of a role; RainException when the file has none."""
@@ -350,6 +370,7 @@ def _to_json(access: Access) -> dict[str, Any]:
         "pid": access.pid,
         "started": access.started,
         "hostname": access.hostname,
+        "http": None if access.http is None else asdict(access.http),
     }
 
 
@@ -377,7 +398,18 @@ def _from_json(value: Any, path: Path) -> Access:
         started=float(value["started"]),
         path=path,
         hostname=value["hostname"],
+        http=_http(value.get("http")),
     )
+
+
+def _http(value: Any) -> HttpAccess | None:
+    """Address and token of the pages; ValueError when they are none."""
+    if value is None:
+        return None
+    host, port = _parsed(value["host"], value["port"])
+    if not isinstance(value["token"], str) or not value["token"]:
+        raise ValueError("the token is not a text")
+    return HttpAccess(host, port, value["token"])
 
 
 def _parsed(host: str, port: int) -> tuple[str, int]:

@@ -154,6 +154,11 @@ class ControlServer:
         self._retry_later()
         return True
 
+    def queued_bytes(self, peer: bytes) -> int:
+        """How much waits for a peer to take it, beside what libzmq holds."""
+        outbox = self._outboxes.get(peer)
+        return 0 if outbox is None else outbox.size_bytes
+
     def disconnect(self, peer: bytes) -> None:
         """Have nothing to do with this connection any more, in both directions."""
         self._drop_outbox(peer)

@@ -21,7 +21,7 @@ from rainzmq.protocol.codec import Header
 from rainzmq.protocol.messages.data import Data, FetchData
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.protocol.schema import ProtocolError
-from rainzmq.transport.exchange import PeerLostError
+from rainzmq.transport.exchange import Arrived, PeerLostError
 from rainzmq.transport.keys import KeyPair, is_key
 from rainzmq.transport.listener import Listener
 from rainzmq.transport.loop import DRAIN_LIMIT, Loop, Timer
@@ -121,19 +121,25 @@ class DataPort(Port):
         return port
 
     def fetch(
-        self, uid: int, is_directory: bool, holders: Sequence[Endpoint], done: Callable[[str | None], None]
+        self,
+        uid: int,
+        is_directory: bool,
+        holders: Sequence[Endpoint],
+        done: Callable[[str | None], None],
+        arrived: Arrived | None = None,
     ) -> None:
         """Get an object into the store from one of its holders, tried in order.
 
         `done(None)` is called once it is there, `done("why not")` when no holder could give it or it does
-        not fit; never from inside this call, and not after `cancel`.
+        not fit; never from inside this call, and not after `cancel`. `arrived` is called in place of
+        `done(None)` with how it came, from a `DataPeer`; not when it was there already.
         """
         peers = []
         for endpoint in holders:
             # An impossible one is as good as one that does not answer.
             with suppress(ProtocolError):
                 peers.append(peer_of(endpoint))
-        self.exchange.fetch(uid, is_directory, peers, done, reply_to=self.endpoint)
+        self.exchange.fetch(uid, is_directory, peers, done, reply_to=self.endpoint, arrived=arrived)
 
     def cancel(self, uid: int) -> None:
         """Do not fetch an object any more; `done` is not called."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rainzmq.common.archive import ArchiveError
 from rainzmq.common.limits import CREDIT_BYTES
@@ -54,6 +54,23 @@ _MAX_REASON = 1000
 Done = Callable[[str | None], None]
 
 
+class Arrival(NamedTuple):
+    """How an object came.
+
+    Attributes:
+        source: the holder that gave the last of it.
+        duration_s: from when the first holder was asked to when it was in the store, seconds.
+        size_bytes: bytes of it that travelled; of a directory, of its archive.
+    """
+
+    source: Peer
+    duration_s: float
+    size_bytes: int
+
+
+Arrived = Callable[[Arrival], None]
+
+
 class PeerLostError(Exception):
     """The connection to a peer is gone."""
 
@@ -79,15 +96,16 @@ class Carrier(Protocol):
 class _Incoming:
     """A fetch that was asked for."""
 
-    __slots__ = ("dones", "is_directory", "key", "make", "receiver", "uid")
+    __slots__ = ("begin", "dones", "is_directory", "key", "make", "receiver", "uid")
 
     def __init__(self, uid: int, is_directory: bool, make: Callable[[int], Receiver]) -> None:
         self.uid = uid
         self.is_directory = is_directory
         self.make = make
-        self.dones: list[Done] = []
+        self.dones: list[tuple[Done, Arrived | None]] = []
         self.receiver: Receiver | None = None
         self.key = 0
+        self.begin = 0.0
 
 
 class Exchange:
@@ -129,12 +147,14 @@ class Exchange:
         transfer: int | None = None,
         size_limit: int | None = None,
         open_sink: Callable[[], Sink] | None = None,
+        arrived: Arrived | None = None,
     ) -> None:
         """Get an object into the store (or `open_sink()`), then `done(None)`; or `done(why not)`. Never
         from inside this.
 
         While the object is being fetched already, its holders are the ones given first. `transfer` fixes
-        the id of all tries.
+        the id of all tries. `arrived` is called in place of `done(None)`, unless the object was there
+        already.
         """
         incoming = self._incoming.get(uid)
         if incoming is None:
@@ -156,7 +176,7 @@ class Exchange:
             incoming = self._incoming[uid] = _Incoming(uid, is_directory, make)
             self._waiting.append(incoming)
             self._carrier.wake()
-        incoming.dones.append(done)
+        incoming.dones.append((done, arrived))
 
     def cancel(self, uid: int) -> None:
         """Do not fetch an object any more; its `done` is not called."""
@@ -295,7 +315,8 @@ class Exchange:
             return
         few = len(self._receivers) < FULL_CREDIT_INCOMING
         receiver = incoming.receiver = incoming.make(CREDIT_BYTES if few else CREDIT_BYTES // 2)
-        self._follow(incoming, receiver.start(self._now()))
+        incoming.begin = self._now()
+        self._follow(incoming, receiver.start(incoming.begin))
 
     def _follow(self, incoming: _Incoming, outgoing: Outgoing) -> None:
         """Carry out what a receiver wants after an event, and see whether it is done."""
@@ -314,8 +335,14 @@ class Exchange:
 
     def _finish(self, incoming: _Incoming, error: str | None) -> None:
         del self._incoming[incoming.uid]
-        for done in incoming.dones:
-            done(error)
+        receiver, arrival = incoming.receiver, None
+        if error is None and receiver is not None and receiver.source is not None:
+            arrival = Arrival(receiver.source, self._now() - incoming.begin, receiver.received_bytes)
+        for done, arrived in incoming.dones:
+            if arrived is not None and arrival is not None:
+                arrived(arrival)
+            else:
+                done(error)
 
     def _on_receiver_said(self, message: Credit | CancelTransfer, origin: Peer | None, now: float) -> None:
         transfer = message.transfer

@@ -94,6 +94,8 @@ class Receiver:
         done: it ended, one way or the other.
         error: why it ended without the object; None when it has it, or is not done.
         size: size of the object in the store once it is there.
+        source: the holder that gave the last of it; None before it is there.
+        received_bytes: bytes of the whole stream once it is there; of a directory, of its archive.
         outstanding: bytes that may be under way to here.
         last_progress: when it was started or asked, or bytes came, on the caller's clock.
     """
@@ -118,6 +120,8 @@ class Receiver:
         self.done = False
         self.error: str | None = None
         self.size = 0
+        self.source: Peer | None = None
+        self.received_bytes = 0
         self.last_progress = 0.0
         self._holders = deque(holders)
         self._open_sink = open_sink
@@ -183,6 +187,7 @@ class Receiver:
         except Exception as error:  # as in `on_data`
             return self._fail(_text(error))
         self._sink = None
+        self.source, self.received_bytes = self._holders[0], size
         self.done = True
         return []
 

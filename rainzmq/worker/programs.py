@@ -25,10 +25,11 @@ from rainzmq.common.archive import ArchiveError
 from rainzmq.common.ids import id_of
 from rainzmq.common.limits import MEMORY_OBJECT_BYTES
 from rainzmq.common.room import free_bytes, no_room
+from rainzmq.common.tails import read_tail
 from rainzmq.common.trees import TreeCancelled, remove_tree, tree_size
 from rainzmq.store import ObjectStore
 from rainzmq.store.streams import write_all
-from rainzmq.worker.core.jobs import CRASHED, FAILED, Job, Outcome, Produced
+from rainzmq.worker.core.jobs import CRASHED, FAILED, Job, Outcome, Printed, Produced
 from rainzmq.worker.faults import Attempt, TaskFault, describe
 from rainzmq.worker.processes import Process, ProcessLoop, end, kill_tree, spawn
 from rainzmq.worker.sandbox import ProgramPlan, Sandbox, plan_of
@@ -198,7 +199,9 @@ class ProgramRunner:
             outcome = attempt.cancelled_outcome()
             outcome.damaged = damaged
         else:
+            printed = _printed(run)  # a file that becomes an output is gone afterwards
             outcome = self._judge(run, process.returncode or 0, changed, damaged)
+            outcome.printed = printed
         self._finish(run, outcome)
 
     def _judge(self, run: _Run, returncode: int, changed: list[str], damaged: list[int]) -> Outcome:
@@ -317,6 +320,16 @@ def _stdout_of(run: _Run) -> Produced:
     return Produced(path=run.stdout_path)
 
 
+def _printed(run: _Run) -> Printed | None:
+    """What the program wrote; standard output only when it is no output of the task."""
+    tails, sizes = ["", ""], [0, 0]
+    for index, file in enumerate((run.stdout if run.plan.stdout is None else None, run.stderr)):
+        if file is not None:
+            sizes[index] = os.fstat(file.fileno()).st_size
+            tails[index] = read_tail(file.fileno(), 0, sizes[index])
+    return Printed(tails[0], tails[1], sizes[0], sizes[1]) if any(sizes) else None
+
+
 def _tails(run: _Run) -> str:
     """What the program wrote last to its standard error, or to its standard output when that was all."""
     for file, name, kept in (
@@ -326,11 +339,7 @@ def _tails(run: _Run) -> str:
         if file is None or kept:
             continue
         size = os.fstat(file.fileno()).st_size
-        tail = (
-            os.pread(file.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
-            .decode("utf-8", "replace")
-            .rstrip()
-        )
+        tail = read_tail(file.fileno(), 0, size, _TAIL_BYTES).rstrip()
         if tail:
             return f"\nStandard {name}{' (its end)' if size > _TAIL_BYTES else ''}:\n{tail}"
     return "\nIt wrote nothing to its standard error."

@@ -21,6 +21,7 @@ from rainzmq.protocol.messages.subworker import (
     RunTasks,
     SubworkerHello,
     SubworkerTask,
+    TaskPrinted,
 )
 from rainzmq.protocol.schema import ProtocolError
 from rainzmq.protocol.stream import (
@@ -37,13 +38,11 @@ from rainzmq.protocol.stream import (
 from rainzmq.protocol.version import SUBWORKER_PROTOCOL_VERSION
 from rainzmq.transport.loop import Loop, Timer
 from rainzmq.worker import processes
-from rainzmq.worker.core.jobs import Job
+from rainzmq.worker.core.jobs import Job, Printed
+from rainzmq.worker.output_files import OutputFiles
 
 _READ_BYTES = 1 << 18
 _READS_PER_TURN = 16
-_TAIL_BYTES = 4 << 10
-_LOG_BYTES = 16 << 20
-"""Output of earlier tasks that is kept at most."""
 
 
 @dataclass(slots=True)
@@ -66,6 +65,7 @@ class SubworkerLink:
         directory: its private directory.
         methods: methods it knows; None: it takes any.
         outbox: jobs to be sent at the end of this turn.
+        output: what it writes to its standard streams.
         fault: why it is killed, when it broke the protocol or did not start; None otherwise.
     """
 
@@ -76,7 +76,7 @@ class SubworkerLink:
         kind: str,
         command: Sequence[str],
         directory: Path,
-        log: Path,
+        output: OutputFiles,
         callbacks: Callbacks,
     ) -> None:
         self.number = number
@@ -87,8 +87,8 @@ class SubworkerLink:
         self.fault: str | None = None
         self._loop = loop
         self._command = list(command)
-        self._log = log
-        self._log_mark = 0
+        self.output = output
+        self._told: TaskPrinted | None = None
         self._callbacks = callbacks
         self._ready = False
         self._process: processes.Process | None = None
@@ -98,7 +98,6 @@ class SubworkerLink:
         self._claims = (-1, -1)
         self._sent: dict[int, int] = {}
         self._count = 0
-        self._log_fd = -1
         self._resting: Timer | None = None
         self._timer = loop.call_later(HELLO_TIMEOUT_S, self._on_hello_timeout)
 
@@ -111,7 +110,7 @@ class SubworkerLink:
             environment: what its environment holds besides our variables.
         """
         os.mkdir(self.directory, 0o700)
-        self._log_fd = os.open(self._log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        stdout, stderr = self.output.open()
         ours, theirs = socket.socketpair()
         self._stream = ours
         ours.setblocking(False)
@@ -132,8 +131,8 @@ class SubworkerLink:
                 cwd=os.getcwd(),
                 env={**environment, **variables},
                 on_exit=self._on_process_exit,
-                stdout=self._log_fd,
-                stderr=self._log_fd,
+                stdout=stdout,
+                stderr=stderr,
                 pass_fds=pass_fds,
             )
         finally:
@@ -160,6 +159,8 @@ class SubworkerLink:
         if self._claims[1] >= 0:
             # Numbers first: a subworker with a number waits for the task; the other way round it would rest.
             os.write(self._claims[1], b"".join(map(CLAIM.pack, range(first, self._count))))
+        else:
+            self.output.mark()
         session_id = jobs[0].session_id
         self.send(RunTasks([(session_id, body.key, body.config) for body in bodies], tasks))
 
@@ -181,6 +182,24 @@ class SubworkerLink:
         number = next(iter(self._sent), None)
         if number is not None and self._sent[number] == uid:
             del self._sent[number]
+
+    def note_printed(self, told: TaskPrinted) -> None:
+        """The subworker says what a task wrote, whose result comes next."""
+        self._told = told
+
+    def take_printed(self, job: Job) -> Printed | None:
+        """What a job that ended wrote to its standard streams, None for nothing."""
+        told, self._told = self._told, None
+        if told is not None and told.id == (job.uid >> 32, job.uid & 0xFFFFFFFF):
+            return self.output.take_told(told)
+        # One that is sent ahead tells what there is, as long as it lives.
+        return self.output.take() if self._claims[0] < 0 else None
+
+    def take_printed_by_crashed(self, job: Job) -> Printed | None:
+        """The same of a job under which the subworker died, if it is the one that ran; None for others."""
+        if next(iter(self._sent.values()), None) != job.uid:
+            return None
+        return self.take_printed(job) or self.output.take()
 
     def send(self, message: Any) -> None:
         """Send a message without ever waiting: what the socket does not take is sent later."""
@@ -222,7 +241,7 @@ class SubworkerLink:
             processes.kill_tree(self._process)
 
     def close(self) -> None:
-        """Free all descriptors; the process must be gone. An empty log is removed."""
+        """Free all descriptors; the process must be gone. Empty files of output are removed."""
         self._timer.cancel()
         if self._resting is not None:
             self._resting.cancel()
@@ -235,12 +254,7 @@ class SubworkerLink:
             if descriptor >= 0:
                 os.close(descriptor)
         self._claims = (-1, -1)
-        if self._log_fd >= 0:
-            if os.fstat(self._log_fd).st_size == 0:
-                with suppress(FileNotFoundError):
-                    self._log.unlink()
-            os.close(self._log_fd)
-            self._log_fd = -1
+        self.output.close()
 
     def why_not_started(self, error: OSError | None = None) -> str:
         """Why it never said a valid hello, for people."""
@@ -250,7 +264,7 @@ class SubworkerLink:
             reason = self.fault or f"{self._how_it_ended()} before it said hello"
         return (
             f"Subworker {self.kind!r} could not be started: command `{shlex.join(self._command)}` {reason}"
-            f"{self._tail(0)}"
+            f"{self._tail(since_mark=False)}"
         )
 
     def why_crashed(self) -> str:
@@ -259,7 +273,7 @@ class SubworkerLink:
         how = self.fault and f"was killed, because it {self.fault},"
         return (
             f"The subworker {self.kind!r} (pid {pid}) {how or self._how_it_ended()} while it ran this task"
-            f"{self._tail(self._log_mark)}"
+            f"{self._tail(since_mark=True)}"
         )
 
     def _how_it_ended(self) -> str:
@@ -275,14 +289,10 @@ class SubworkerLink:
         hint = ", as when memory runs out" if -code == signal.SIGKILL else ""
         return f"was killed by {name}{hint}"
 
-    def _tail(self, start: int) -> str:
-        """The end of its output since it had `start` bytes."""
-        if self._log_fd < 0:
+    def _tail(self, *, since_mark: bool) -> str:
+        if self._process is None:
             return ""
-        size = os.fstat(self._log_fd).st_size
-        start = max(start, size - _TAIL_BYTES)
-        data = os.pread(self._log_fd, _TAIL_BYTES, start)
-        text = data.decode("utf-8", "replace").strip()
+        text = self.output.tail(since_mark=since_mark)
         return f". Its last output:\n{text}" if text else ". It left no output."
 
     def _write(self, data: bytes | bytearray | memoryview) -> int:
@@ -325,20 +335,10 @@ class SubworkerLink:
                 self._callbacks.on_hello(self)
         if self._ready and messages:
             self._callbacks.on_messages(self, messages)
-            self._mark_log()
         if self.fault is not None and self._stream is not None:
             self._loop.remove_reader(self._stream.fileno())
             self._callbacks.on_broken(self)
         self._rest()
-
-    def _mark_log(self) -> None:
-        """What is written from here on belongs to later tasks. It starts anew before it fills the disk."""
-        if self._log_fd < 0:
-            return
-        self._log_mark = os.fstat(self._log_fd).st_size
-        if self._log_mark > _LOG_BYTES:
-            os.ftruncate(self._log_fd, 0)
-            self._log_mark = 0
 
     def _check_hello(self, message: Any) -> None:
         if not isinstance(message, SubworkerHello):
@@ -352,6 +352,7 @@ class SubworkerLink:
             self.fault = f"says it is {message.name!r}, but was started as {self.kind!r}"
         else:
             self._ready = True
+            self.output.mark()
             self.methods = None if message.methods is None else frozenset(message.methods)
 
     def _on_end_of_stream(self) -> None:

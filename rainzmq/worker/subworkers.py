@@ -23,13 +23,20 @@ from rainzmq.common.ids import id_of
 from rainzmq.common.limits import MESSAGE_TARGET_BYTES
 from rainzmq.common.trees import remove_tree
 from rainzmq.protocol.messages.shared import TaskBody
-from rainzmq.protocol.messages.subworker import DropSessions, SubworkerHello, SubworkerTask, TaskResult
+from rainzmq.protocol.messages.subworker import (
+    DropSessions,
+    SubworkerHello,
+    SubworkerTask,
+    TaskPrinted,
+    TaskResult,
+)
 from rainzmq.store.objects import ObjectStore
 from rainzmq.transport.loop import Loop, Timer
 from rainzmq.worker import processes
 from rainzmq.worker.core import pool
 from rainzmq.worker.core import pool_effects as pe
-from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, Job, Outcome
+from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, Job, Outcome, Printed
+from rainzmq.worker.output_files import OutputFiles
 from rainzmq.worker.subworker_jobs import to_outcome, to_task
 from rainzmq.worker.subworker_link import Callbacks, SubworkerLink
 
@@ -178,8 +185,8 @@ class SubworkerPool:
     def _spawn(self, effect: pe.Spawn) -> list[pe.Effect]:
         number, kind = effect.number, effect.kind
         directory = self._scratch / f"subworker-{number}"
-        log = self._logdir / f"subworker-{kind}-{os.getpid()}-{number}.log"
-        link = SubworkerLink(self._loop, number, kind, self.kinds[kind], directory, log, self._callbacks)
+        output = OutputFiles(self._logdir, f"subworker-{kind}-{os.getpid()}-{number}")
+        link = SubworkerLink(self._loop, number, kind, self.kinds[kind], directory, output, self._callbacks)
         self._links[number] = link
         try:
             link.start(claims=kind == pool.PYTHON, pin_cpus=self._pin_cpus, environment=os.environ)
@@ -258,8 +265,8 @@ class SubworkerPool:
         self._perform(self._core.on_refused(link.number, job.uid, self._loop.now()))
         self._end(job, kind, error)
 
-    def _end(self, job: Job, kind: str, error: str) -> None:
-        self._ended.append(Outcome(job.uid, job.attempt, kind, error))
+    def _end(self, job: Job, kind: str, error: str, printed: Printed | None = None) -> None:
+        self._ended.append(Outcome(job.uid, job.attempt, kind, error, printed=printed))
         self._call_soon()
 
     def _call_soon(self) -> None:
@@ -327,6 +334,9 @@ class SubworkerPool:
         """Results arrived. What comes after a wrong one is not looked at."""
         now = self._loop.now()
         for message in messages:
+            if isinstance(message, TaskPrinted):
+                link.note_printed(message)
+                continue
             if isinstance(message, SubworkerHello):
                 link.fault = "said hello twice"
                 return
@@ -340,12 +350,15 @@ class SubworkerPool:
                 link.fault = f"sent a result of task {id_of(uid)}, which it was not running"
                 return
             link.forget(uid)
+            printed = link.take_printed(job)
             if effects:
                 self._perform(effects)
             if not isinstance(message, TaskResult) or any(isinstance(e, pe.Cancelled) for e in effects):
                 continue
             directory = self._directories.get(uid, link.directory)
-            self._ended.append(to_outcome(job, message, self._store, directory))
+            outcome = to_outcome(job, message, self._store, directory)
+            outcome.printed = printed
+            self._ended.append(outcome)
         if self._ended:
             self._call_soon()
 
@@ -377,7 +390,7 @@ class SubworkerPool:
             reason = link.why_crashed()
             _log.warning("%s", reason)
             for effect in crashed:
-                self._end(effect.job, CRASHED, reason)
+                self._end(effect.job, CRASHED, reason, link.take_printed_by_crashed(effect.job))
         self._perform(effect for effect in effects if not isinstance(effect, pe.Crashed))
         self._tell()
         self._drop(link)

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,8 @@ from rainzmq.store.objects import ObjectStore, StoreFull
 from rainzmq.store.workdir import default_workdir, private_workdir, release_workdir
 from rainzmq.transport.access import Access, find_access
 from rainzmq.transport.control import ControlClient
-from rainzmq.transport.data import DataPort
+from rainzmq.transport.data import DataPeer, DataPort
+from rainzmq.transport.exchange import Arrival
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.loop import Loop
 from rainzmq.transport.net import local_address_towards
@@ -63,6 +65,7 @@ from rainzmq.worker.cpus import claim_cpus
 from rainzmq.worker.link import ServerLink
 from rainzmq.worker.namespace import protect, unprotect
 from rainzmq.worker.programs import ProgramRunner
+from rainzmq.worker.sampling import Sampling
 from rainzmq.worker.subworkers import SubworkerPool
 
 _log = logging.getLogger(__name__)
@@ -177,6 +180,9 @@ class Worker:
             on_end=self._on_end,
         )
         self._cleanups.append(lambda: self._link.close("it was stopped"))
+        self._relay_key = b""
+        self._sampling = Sampling(self.loop, self.store, self._link.tell)
+        self._cleanups.append(self._sampling.stop)
 
     def _open_store(self, options: WorkerOptions) -> tuple[Path, bool]:
         """Make the working directory and the store; (directory for running tasks, whether inputs are
@@ -270,6 +276,7 @@ class Worker:
                         debug=outcome.debug,
                         start_time=outcome.start_time,
                         duration_us=outcome.duration_us,
+                        printed=outcome.printed,
                     )
                 )
         self._handle(event)
@@ -303,6 +310,14 @@ class Worker:
     def _on_fetched(self, uid: int, problem: str | None) -> None:
         self._handle(ObjectArrived(uid) if problem is None else FetchFailed(uid, problem))
 
+    def _on_arrived(self, uid: int, arrival: Arrival) -> None:
+        peer = arrival.source
+        assert isinstance(peer, DataPeer), "data ports fetch from these"
+        is_relay = peer.public_key == self._relay_key
+        source = "server" if is_relay else f"{peer.host}:{peer.port}"
+        start = time.time() - arrival.duration_s
+        self._handle(ObjectArrived(uid, (source, start, int(arrival.duration_s * 1e6), arrival.size_bytes)))
+
     def _on_given_back(self, job: Job, unmet: bool) -> None:
         self._handle(JobGivenBack(job.uid, unmet))
 
@@ -316,7 +331,11 @@ class Worker:
         elif isinstance(effect, FetchObject):
             uid = effect.uid
             self._data.fetch(
-                uid, effect.is_directory, effect.holders, lambda problem: self._on_fetched(uid, problem)
+                uid,
+                effect.is_directory,
+                effect.holders,
+                lambda problem: self._on_fetched(uid, problem),
+                lambda arrival: self._on_arrived(uid, arrival),
             )
         elif isinstance(effect, StoreObject):
             if not self.store.has(effect.uid):
@@ -355,10 +374,13 @@ class Worker:
         self._handle(Told(message))
 
     def _on_lost(self, reason: str) -> None:
+        self._sampling.stop()
         self._handle(Reset())
 
     def _on_welcome(self, welcome: m.WorkerWelcome) -> None:
         _log.info("worker %s:%d registered", self._endpoint.host, self._endpoint.port)
+        self._relay_key = welcome.relay.public_key
+        self._sampling.start(welcome.sample_interval_s)
         if self._options.ready_file is not None and not self._ready_written:
             write_ready(self._options.ready_file)
             self._ready_written = True

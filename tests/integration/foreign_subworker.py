@@ -167,9 +167,18 @@ def sleep(task):
     return []
 
 
+def say(task):
+    """Write the two texts of the config to standard output and error."""
+    out, err = unpack(task[4])[0]
+    print(out, end="", flush=True)
+    print(err, end="", file=sys.stderr, flush=True)
+    return []
+
+
 METHODS = {
     "concat": concat, "repeat": repeat, "tree": tree, "info": info, "fail": fail, "pass": pass_on,
     "steal": steal, "crash": crash, "sleep": sleep,
+    "say": say,
 }  # fmt: skip
 
 

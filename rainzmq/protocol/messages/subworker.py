@@ -109,6 +109,23 @@ class TaskResult:
     duration_us: Annotated[int, "how long it ran, microseconds"]
 
 
+@message("printed", CONVERSATION, _SUBWORKER)
+class TaskPrinted:
+    """What a task that ended wrote to its standard streams, which both sides have as files. Comes before its
+    `result`, when there is something. Only of Python subworkers: the worker looks itself after each task of
+    others, which get one at a time.
+    """
+
+    id: Annotated[tuple[int, int], "session and number of the task"]
+    attempt: Annotated[int, "the attempt that was asked for"]
+    stdout: Annotated[str, "the end of its standard output, up to 4 KiB; what is no UTF-8 is U+FFFD"]
+    stderr: Annotated[str, "the same of its standard error"]
+    stdout_bytes: Annotated[int, "bytes it wrote to its standard output"]
+    stderr_bytes: Annotated[int, "the same of its standard error"]
+    stdout_end: Annotated[int, "where in the file the output of the next task begins, bytes"]
+    stderr_end: Annotated[int, "the same of standard error"]
+
+
 @message("unmet", CONVERSATION, _SUBWORKER)
 class UnmetInputs:
     """A task was not run: an earlier task has not left an input of it here. Only of Python subworkers."""
@@ -148,6 +165,7 @@ __all__ = [
     "SubworkerOutput",
     "SubworkerResult",
     "SubworkerTask",
+    "TaskPrinted",
     "TaskResult",
     "UnmetInputs",
 ]

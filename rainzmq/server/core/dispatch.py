@@ -8,6 +8,7 @@ from typing import Any
 from rainzmq.common.ids import session_of
 from rainzmq.common.limits import MESSAGE_TARGET_BYTES
 from rainzmq.protocol.messages import worker as m
+from rainzmq.protocol.messages.events import TasksAssigned
 from rainzmq.protocol.messages.shared import Endpoint, ObjectMeta
 from rainzmq.scheduler import policy
 from rainzmq.server.core import states
@@ -53,7 +54,11 @@ def gather(state: ServerState, worker: WorkerRecord) -> list[Any]:
     if worker.to_assign:
         tasks = [task for task in worker.to_assign if task.worker is worker and task.state == states.ASSIGNED]
         worker.to_assign = []
-        messages.extend(_assigns(state, worker, tasks))
+        assigns = _assigns(state, worker, tasks)
+        if state.feed.on:
+            for part in assigns:
+                state.feed.add(state.now, TasksAssigned, worker.number, part.uids, part.attempts)
+        messages.extend(assigns)
     if worker.to_retract:
         # What came back in the meantime may have been assigned again: that is not meant.
         uids = [uid for uid in worker.to_retract if uid in worker.tasks and worker.tasks[uid].retracting]

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from rainzmq.common.ids import id_of
 from rainzmq.protocol.messages.client import ClientBye
+from rainzmq.protocol.messages.events import ServerSampled, SessionEnded
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.protocol.messages.worker import Fenced, Report
-from rainzmq.server.core import states
+from rainzmq.server.core import feed, states, watchers
 from rainzmq.server.core.dispatch import gather, schedule
 from rainzmq.server.core.events import (
     AnotherTurn,
@@ -20,8 +21,10 @@ from rainzmq.server.core.events import (
     ClientSaid,
     Effect,
     Event,
+    Flush,
     PeerGone,
     RelayMissed,
+    Sampled,
     Send,
     Tick,
     TurnEnded,
@@ -32,7 +35,7 @@ from rainzmq.server.core.events import (
 from rainzmq.server.core.liveness import on_tick
 from rainzmq.server.core.on_client import client_gone, client_joined, client_said
 from rainzmq.server.core.on_worker import worker_joined, worker_lost, worker_said
-from rainzmq.server.core.state import CoreOptions, ServerState
+from rainzmq.server.core.state import CoreOptions, Counters, ServerState
 from rainzmq.server.core.submits import on_uploaded
 from rainzmq.server.core.tasks import object_lost
 
@@ -49,6 +52,7 @@ class Engine:
 
     def __init__(self, options: CoreOptions, relay: Endpoint, data_port: int, now: float) -> None:
         self.state = ServerState(options, now=now, started=now, relay=relay, data_port=data_port)
+        self.state.feed.offset = options.epoch_offset_s
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event at time `now` (seconds, never going back) and return what is to be done, in
@@ -76,8 +80,22 @@ class Engine:
             self._relay_missed(event)
         elif isinstance(event, Tick):
             on_tick(state)
+        elif isinstance(event, Flush):
+            watchers.flush(state)
+        elif isinstance(event, Sampled):
+            counters = {name: getattr(state.counters, name) for name in Counters.__dataclass_fields__}
+            sizes = (event.cpu_s, event.memory_bytes, len(state.clients))
+            state.feed.add(state.now, ServerSampled, *sizes, counters)
         effects, state.effects = state.effects, []
         return effects
+
+    def end(self) -> None:
+        """The server stops: put into the event log that all sessions end."""
+        state = self.state
+        for session in state.sessions.values():
+            if session.state == states.OPEN:
+                state.feed.add(state.now, SessionEnded, session.session_id, "closed", None)
+        feed.turn_ended(state)
 
     def _worker_said(self, event: WorkerSaid) -> None:
         state = self.state
@@ -110,6 +128,7 @@ class Engine:
             messages = gather(state, worker)
             if messages:
                 state.outbox.setdefault(worker.peer, []).extend(messages)
+        feed.turn_ended(state)
         outbox, state.outbox = state.outbox, {}
         state.effects.extend(Send(peer, messages) for peer, messages in outbox.items())
         if state.trash:

@@ -79,6 +79,19 @@ class Tick:
 
 
 @dataclass(slots=True)
+class Flush:
+    """Hand out the events that were gathered for those who watch."""
+
+
+@dataclass(slots=True)
+class Sampled:
+    """How the server's process does: cpu time since its start in s, resident memory in bytes."""
+
+    cpu_s: float
+    memory_bytes: int
+
+
+@dataclass(slots=True)
 class TurnEnded:
     """All that was there has been handled: schedule, and send what was gathered, one message per peer."""
 
@@ -92,6 +105,8 @@ Event = (
     | Uploaded
     | RelayMissed
     | Tick
+    | Flush
+    | Sampled
     | TurnEnded
 )
 
@@ -101,6 +116,14 @@ class Send:
     """Send messages to a client or worker, as the frames of one multipart."""
 
     peer: bytes
+    messages: list[Any]
+
+
+@dataclass(slots=True)
+class SendEvents:
+    """Send events to those who watch, as the frames of one multipart. Who is slow may miss some."""
+
+    peers: list[bytes]
     messages: list[Any]
 
 
@@ -149,4 +172,4 @@ class AnotherTurn:
     """Something is left to do: end another turn soon, even if nothing happens."""
 
 
-Effect = Send | Forget | OfferTicket | DropUploads | SessionOwner | Log | AnotherTurn
+Effect = Send | SendEvents | Forget | OfferTicket | DropUploads | SessionOwner | Log | AnotherTurn

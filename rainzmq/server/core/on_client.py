@@ -7,14 +7,16 @@ from typing import Any
 
 from rainzmq.common.ids import make_uid
 from rainzmq.protocol.messages import client as m
-from rainzmq.server.core import states, waits
+from rainzmq.protocol.messages import events as e
+from rainzmq.protocol.messages.shared import Failure
+from rainzmq.server.core import states, waits, watchers
 from rainzmq.server.core.events import ClientJoined, SessionOwner
 from rainzmq.server.core.objects import unread_object
 from rainzmq.server.core.reasons import why_nothing_runs
 from rainzmq.server.core.records import ClientRecord, SessionRecord, WaitRecord, WorkerRecord
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.submits import on_submit
-from rainzmq.server.core.tasks import empty_session
+from rainzmq.server.core.tasks import empty_session, session_failed
 
 INFO_IDS = 20_000
 """Ids of one `ServerInfo` part; more go into several."""
@@ -41,6 +43,7 @@ def client_joined(state: ServerState, event: ClientJoined) -> None:
 def client_gone(state: ServerState, peer: bytes, reason: str) -> None:
     """A client left or is lost: its sessions end."""
     client = state.clients.pop(peer)
+    state.feed.forget(peer)
     state.log("info", f"client {client.name} is gone: {reason}")
     for session_id in sorted(client.sessions):
         close_session(state, state.sessions[session_id])
@@ -51,6 +54,7 @@ def client_gone(state: ServerState, peer: bytes, reason: str) -> None:
 def close_session(state: ServerState, session: SessionRecord) -> None:
     """End a session for good."""
     if session.state == states.OPEN:
+        state.feed.add(state.now, e.SessionEnded, session.session_id, "closed", None)
         empty_session(state, session)
     session.to(states.CLOSED)
     del state.sessions[session.session_id]
@@ -88,7 +92,8 @@ def client_said(state: ServerState, client: ClientRecord, message: Any) -> None:
 def _on_new_session(state: ServerState, client: ClientRecord, message: m.NewSession) -> None:
     session_id = state.next_session_id
     state.next_session_id += 1
-    state.sessions[session_id] = SessionRecord(session_id, client.peer, message.name)
+    state.sessions[session_id] = SessionRecord(session_id, client.peer, message.name, state.now)
+    state.feed.add(state.now, e.SessionCame, session_id, message.name, client.name)
     client.sessions.add(session_id)
     state.effects.append(SessionOwner(session_id, client.epoch))
     state.tell(client.peer, m.SessionOpened(message.request, session_id))
@@ -218,6 +223,22 @@ def _worker_parts(worker: WorkerRecord) -> Iterator[dict[str, Any]]:
         yield base | {name: column[start : start + INFO_IDS] for name, column in columns.items()}
 
 
+def _on_watch(state: ServerState, client: ClientRecord, message: e.Watch) -> None:
+    watchers.watch(state, client.peer, message.request)
+
+
+def _on_cancel_session(state: ServerState, client: ClientRecord, message: e.CancelSession) -> None:
+    session = state.sessions.get(message.session_id)
+    if session is None or session.state != states.OPEN:
+        how = "unknown" if session is None else session.state
+        _refuse(state, client, message.request, f"session {message.session_id} is {how}")
+        return
+    text = f"the session was cancelled: {message.reason or 'no reason was given'}"
+    state.log("info", f"session {message.session_id} is cancelled by {client.name}: {message.reason}")
+    session_failed(state, session, Failure(0, None, None, 0, None, text, ""), "cancelled")
+    state.tell(client.peer, m.Done(message.request))
+
+
 def _on_heartbeat(state: ServerState, client: ClientRecord, message: m.ClientHeartbeat) -> None:
     """That it was heard has been noted."""
 
@@ -234,6 +255,8 @@ _PLAIN: dict[type, Callable[[ServerState, ClientRecord, Any], None]] = {
     m.NewSession: _on_new_session,
     m.CancelWait: _on_cancel_wait,
     m.AskServerInfo: _on_server_info,
+    e.Watch: _on_watch,
+    e.CancelSession: _on_cancel_session,
     m.ClientHeartbeat: _on_heartbeat,
     m.ClientBye: _on_bye,
 }

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 from rainzmq.common.ids import id_of, session_of
+from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages import worker as m
-from rainzmq.server.core import states
+from rainzmq.protocol.schema import to_row
+from rainzmq.server.core import feed, states
 from rainzmq.server.core.events import WorkerJoined
 from rainzmq.server.core.objects import ask_back
 from rainzmq.server.core.records import WorkerRecord
+from rainzmq.server.core.snapshot import worker_came
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.tasks import (
     object_lost,
@@ -29,7 +33,7 @@ def worker_joined(state: ServerState, event: WorkerJoined) -> None:
     if event.peer in state.workers:
         worker_lost(state, state.workers[event.peer], "it said hello again", on_purpose=True)
     epoch = state.options.random_id()
-    worker = WorkerRecord(event.peer, epoch, event.hello, state.now)
+    worker = WorkerRecord(event.peer, epoch, event.hello, state.now, state.next_worker_number)
     options = state.options
     for other in list(state.workers.values()):
         if event.hello.previous_epoch == other.epoch:
@@ -45,11 +49,18 @@ def worker_joined(state: ServerState, event: WorkerJoined) -> None:
         state.forget_peer(event.peer)
         return
     state.workers[event.peer] = worker
+    state.next_worker_number += 1
+    state.feed.add(state.now, e.WorkerCame, *worker_came(worker))
     state.log("info", f"worker {worker.name} joined: {worker.hello.hostname}, {worker.cpus} cpus")
     state.tell(
         event.peer,
         m.WorkerWelcome(
-            options.software, epoch, state.relay, options.heartbeat_interval_s, options.dead_after_s, 0.0
+            options.software,
+            epoch,
+            state.relay,
+            options.heartbeat_interval_s,
+            options.dead_after_s,
+            options.sample_interval_s,
         ),
     )
 
@@ -70,7 +81,13 @@ def worker_lost(state: ServerState, worker: WorkerRecord, reason: str, on_purpos
         state.log("info", f"worker {worker.name} left: {reason}")
     else:
         state.log("warning", f"worker {worker.name} is lost: {reason}")
-    tasks = list(worker.tasks.values())
+    tasks = [
+        task
+        for task in worker.tasks.values()
+        if task.worker is worker and state.session_of(task.uid) is not None
+    ]
+    feed.returned(state, worker, tasks, "lost", [reason] * len(tasks))
+    state.feed.add(state.now, e.WorkerWent, worker.number, reason, on_purpose)
     objects = list(worker.objects.values())
     for item in objects:
         item.forget(worker)
@@ -94,6 +111,9 @@ def worker_said(state: ServerState, worker: WorkerRecord, message: Any) -> None:
     """Dispatch a worker's message."""
     if isinstance(message, m.Report):
         _on_report(state, worker, message)
+    elif isinstance(message, m.Sample):
+        if state.feed.on:
+            state.feed.add(state.now, e.WorkerSampled, worker.number, *to_row(message))
     elif isinstance(message, m.WorkerBye):
         worker_lost(state, worker, message.reason or "it said goodbye", on_purpose=True)
 
@@ -110,16 +130,19 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
         item = state.object(uid)
         if item is not None and item.state == states.FINISHED and worker in item.expected:
             item.add_holder(worker)
+    if report.moves and state.feed.on:
+        state.feed.add(state.now, e.ObjectsMoved, worker.number, report.moves)
     for uid in report.unfetched:
         item = state.object(uid)
         if item is not None and worker in item.expected:
             item.forget(worker)
-    for uid, attempt in report.started:
-        task, session = worker.tasks.get(uid), state.session_of(uid)
-        if task and session and task.attempt == attempt:
-            task_started(state, session, task)
+    if report.started:
+        _on_started(state, worker, report.started)
     if report.finished:
         _on_finished(state, worker, report)
+    if report.printed and state.feed.on:
+        printed = [row for row in report.printed if session_of(row[0]) in state.sessions]
+        state.feed.add(state.now, e.TasksPrinted, worker.number, printed)
     for uid, attempt, start_time, duration_us, error, debug in report.failed:
         task, session = _current(state, worker, uid, attempt)
         if task and session:
@@ -128,12 +151,14 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
     for uid, attempt, note in report.crashed:
         task, session = _current(state, worker, uid, attempt)
         if task and session:
+            feed.returned(state, worker, [task], "crashed", [note])
             task_crashed(state, session, task, note)
     for uid, attempt in report.retracted:
         task, session = _current(state, worker, uid, attempt)
         if task and session:
             # One that was reported as started may come back, too: its runner had it in a queue.
             state.counters.tasks_retracted += 1
+            feed.returned(state, worker, [task], "retracted", [])
             task_again(state, session, task, new_attempt=False)
     for uid, why in report.missing:
         _on_missing(state, worker, uid, why)
@@ -155,6 +180,18 @@ def _current(state: ServerState, worker: WorkerRecord, uid: int, attempt: int) -
     return None, None
 
 
+def _on_started(state: ServerState, worker: WorkerRecord, rows: list[tuple[int, int]]) -> None:
+    started = []
+    for uid, attempt in rows:
+        task, session = worker.tasks.get(uid), state.session_of(uid)
+        if task and session and task.attempt == attempt:
+            task_started(state, session, task)
+            started.append(uid)
+    if started and state.feed.on:
+        attempts = [worker.tasks[uid].attempt for uid in started]
+        state.feed.add(state.now, e.TasksStarted, worker.number, started, attempts)
+
+
 def _on_finished(state: ServerState, worker: WorkerRecord, report: m.Report) -> None:
     count = len(report.finished)
     columns = (report.attempts, report.start_times, report.durations_us, report.output_counts, report.cpus)
@@ -167,12 +204,15 @@ def _on_finished(state: ServerState, worker: WorkerRecord, report: m.Report) -> 
     content_types, users = dict(report.content_types), dict(report.users)
     debugs, inline = dict(report.debugs), dict(report.inline)
     start = 0
-    for uid, attempt, start_time, duration_us, outputs, _cpu in zip(report.finished, *columns, strict=True):
+    stale: list[int] = []
+    rows = zip(report.finished, *columns, strict=True)
+    for row, (uid, attempt, start_time, duration_us, outputs, _) in enumerate(rows):
         sizes = report.sizes[start : start + outputs]
         start += outputs
         task, session = _current(state, worker, uid, attempt)
         if task is None or len(sizes) != len(task.outputs):
             _discard_stale(state, worker, uid, outputs)
+            stale.append(row)
             continue
         for item, size in zip(task.outputs, sizes, strict=True):
             data = inline.get(item.uid) if inline else None
@@ -187,6 +227,34 @@ def _on_finished(state: ServerState, worker: WorkerRecord, report: m.Report) -> 
         if uid in debugs:
             session.debugs[uid] = debugs[uid]
         task_finished(state, session, task, sizes, start_time, duration_us)
+    if state.feed.on:
+        _tell_finished(state, worker, report, stale)
+
+
+def _tell_finished(state: ServerState, worker: WorkerRecord, report: m.Report, stale: list[int]) -> None:
+    """Put committed results into the event log: the report's own columns, unless some rows were stale."""
+    columns: list[list[Any]] = [
+        report.finished,
+        report.attempts,
+        report.start_times,
+        report.durations_us,
+        report.cpus,
+        report.output_counts,
+    ]
+    sizes = report.sizes
+    extras: list[list[Any]] = [report.content_types, report.users, report.debugs]
+    if stale:
+        late = set(stale)
+        ends = list(accumulate(report.output_counts))
+        kept = [row for row in range(len(ends)) if row not in late]
+        sizes = [size for row in kept for size in sizes[ends[row] - report.output_counts[row] : ends[row]]]
+        columns = [[column[row] for row in kept] for column in columns]
+        known = {
+            uid + n for uid, outputs in zip(columns[0], columns[5], strict=True) for n in range(outputs + 1)
+        }
+        extras = [[item for item in column if item[0] in known] for column in extras]
+    if columns[0]:
+        state.feed.add(state.now, e.TasksFinished, worker.number, *columns, sizes, *extras)
 
 
 def _discard_stale(state: ServerState, worker: WorkerRecord, uid: int, outputs: int) -> None:

@@ -192,6 +192,8 @@ class WorkerRecord:
         peer: where its messages come from.
         epoch: given out at its registration; in every header of its.
         name: `worker_id`, "host:port" of its data endpoint.
+        number: given out at its registration, never twice; names it in the event log.
+        joined: when it registered, on the engine's clock.
         tasks: assigned and running tasks, oldest first.
         load: cpus that these ask for, together.
         ahead: cpus that those of them ask for that were sent ahead and still wait.
@@ -217,10 +219,12 @@ class WorkerRecord:
         "epoch",
         "frontier",
         "hello",
+        "joined",
         "kinds",
         "last_heard",
         "load",
         "name",
+        "number",
         "objects",
         "peer",
         "progress_at",
@@ -234,8 +238,10 @@ class WorkerRecord:
         "to_retract",
     )
 
-    def __init__(self, peer: bytes, epoch: int, hello: WorkerHello, now: float) -> None:
+    def __init__(self, peer: bytes, epoch: int, hello: WorkerHello, now: float, number: int = 0) -> None:
         self.peer = peer
+        self.number = number
+        self.joined = now
         self.epoch = epoch
         self.hello = hello
         self.endpoint: Endpoint = hello.data
@@ -284,6 +290,7 @@ class SessionRecord:
     """A session: its graph, and what only few of its tasks and objects have.
 
     Attributes:
+        opened: when it was opened, on the engine's clock.
         unfinished: number of tasks that are neither finished nor cancelled.
         running: number of tasks in state running.
         tasks, objects: those that are not past.
@@ -300,6 +307,7 @@ class SessionRecord:
     session_id: int
     peer: bytes
     name: str
+    opened: float = 0.0
     state: str = states.OPEN
     failure: Failure | None = None
     tasks: Table[TaskRecord] = field(default_factory=Table)

@@ -10,6 +10,7 @@ from rainzmq.common.ids import session_of
 from rainzmq.scheduler.ready import ReadyQueues
 from rainzmq.server.core import states
 from rainzmq.server.core.events import Effect, Forget, Log, Send
+from rainzmq.server.core.feed import Feed
 from rainzmq.server.core.records import (
     ClientRecord,
     ObjectRecord,
@@ -23,7 +24,8 @@ from rainzmq.server.core.trash import Trash
 @dataclass(slots=True)
 class CoreOptions:
     """What the engine is told at its start. Times in seconds; `random_id` gives a fresh 62-bit number per
-    call.
+    call; `epoch_offset_s` added to the engine's clock is s since the epoch; `sample_interval_s` is how often
+    workers say how busy they are, 0 for never.
     """
 
     random_id: Callable[[], int]
@@ -32,6 +34,8 @@ class CoreOptions:
     suspect_after_s: float
     dead_after_s: float
     crash_limit: int
+    epoch_offset_s: float = 0.0
+    sample_interval_s: float = 1.0
 
 
 @dataclass(slots=True)
@@ -62,6 +66,7 @@ class ServerState:
     started: float = 0.0
     last_tick: float | None = None
     next_session_id: int = 1
+    next_worker_number: int = 1
     data_port: int = 0
     relay: Any = None
     clients: dict[bytes, ClientRecord] = field(default_factory=dict)
@@ -71,6 +76,7 @@ class ServerState:
     unservable_since: dict[str, float] = field(default_factory=dict)
     trash: Trash = field(default_factory=Trash)
     counters: Counters = field(default_factory=Counters)
+    feed: Feed = field(default_factory=lambda: Feed(0.0))
     effects: list[Effect] = field(default_factory=list)
     outbox: dict[bytes, list[Any]] = field(default_factory=dict)
 

@@ -8,7 +8,7 @@ from rainzmq.common.ids import MAX_ID, make_uid, session_of
 from rainzmq.common.limits import CONFIG_LIMIT_BYTES, INLINE_OBJECT_BYTES
 from rainzmq.protocol.messages.client import Submit
 from rainzmq.protocol.messages.shared import Failure
-from rainzmq.server.core import states
+from rainzmq.server.core import feed, states
 from rainzmq.server.core.objects import object_finished, unread_object
 from rainzmq.server.core.records import Body, ObjectRecord, SessionRecord, TaskRecord
 from rainzmq.server.core.state import ServerState
@@ -39,6 +39,7 @@ def on_submit(state: ServerState, session: SessionRecord, submit: Submit) -> Non
         session_failed(state, session, Failure(0, None, None, 0, None, message, ""))
         return
     state.counters.tasks_submitted += len(tasks)
+    feed.submitted(state, session, submit)
     session.unfinished += len(tasks)
     for task in reversed(tasks):
         level = 0

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from rainzmq.common.ids import id_of, session_of
 from rainzmq.protocol.messages.client import SessionFailed
+from rainzmq.protocol.messages.events import SessionEnded, TasksRerun
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.scheduler import policy
-from rainzmq.server.core import states, waits
+from rainzmq.server.core import feed, states, waits
 from rainzmq.server.core.history import History
 from rainzmq.server.core.objects import ask_back, object_finished, recover, release_inputs, unread_object
 from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord, WorkerRecord
@@ -170,7 +171,8 @@ def task_failed(
     state: ServerState, session: SessionRecord, task: TaskRecord, message: str, debug: str
 ) -> None:
     """A task failed for good, which ends its session."""
-    worker = task.worker.name if task.worker else None
+    lost_on = task.worker
+    worker = lost_on.name if lost_on else None
     task_off_worker(session, task)
     task.to(states.FAILED)
     failure = Failure(
@@ -183,14 +185,18 @@ def task_failed(
         debug,
     )
     state.counters.tasks_failed += 1
+    feed.failed(state, task, lost_on, failure)
     state.log("warning", f"task {id_of(task.uid)} failed on {worker}: {message[-400:]}")
     session_failed(state, session, failure)
 
 
-def session_failed(state: ServerState, session: SessionRecord, failure: Failure) -> None:
-    """End a session because of a failure; its client is told once."""
+def session_failed(
+    state: ServerState, session: SessionRecord, failure: Failure, outcome: str = "failed"
+) -> None:
+    """End a session because of a failure; its client is told once. `outcome` is for the event log."""
     session.to(states.FAILED)
     session.failure = failure
+    state.feed.add(state.now, SessionEnded, session.session_id, outcome, failure)
     state.tell(session.peer, SessionFailed(session.session_id, failure))
     empty_session(state, session)
 
@@ -246,5 +252,9 @@ def _recover_lost_inputs(state: ServerState, session: SessionRecord, task: TaskR
 
 def object_lost(state: ServerState, session: SessionRecord, item: ObjectRecord) -> None:
     """The last replica of an object is gone: make it again from its lineage if anybody needs it."""
-    for producer in recover(state, session, item):
+    producers = recover(state, session, item)
+    if producers:
+        uids = [producer.uid for producer in producers]
+        state.feed.add(state.now, TasksRerun, uids, [producer.attempt for producer in producers])
+    for producer in producers:
         task_ready_or_waiting(state, producer)

@@ -86,7 +86,7 @@ class WorkerEngine:
             if handler is not None:
                 handler(event.message)
         elif isinstance(event, ObjectArrived):
-            self._on_arrived(event.uid)
+            self._on_arrived(event)
         elif isinstance(event, FetchFailed):
             self._on_fetch_failed(event)
         elif isinstance(event, JobGivenBack):
@@ -207,13 +207,14 @@ class WorkerEngine:
 
     # What happens here.
 
-    def _on_arrived(self, uid: int) -> None:
+    def _on_arrived(self, event: ObjectArrived) -> None:
+        uid = event.uid
         replica = self.replicas.get(uid)
         if replica is None:
             self._effects.append(RemoveObjects([uid]))
             return
         if replica.state == states.EXPECTED:
-            self._reports.current.fetched.append(uid)
+            self._reports.fetched(event)
             self._store(replica.meta)
 
     def _on_fetch_failed(self, event: FetchFailed) -> None:
@@ -234,11 +235,12 @@ class WorkerEngine:
             if made:
                 self._effects.append(RemoveObjects(made))
             return
+        if outcome.printed is not None:
+            self._reports.printed(job, outcome.printed)
         if outcome.kind == jobs.FINISHED:
             for meta in self._reports.finished(job, event):
                 self._store(meta)
         elif outcome.kind == jobs.FAILED:
-            self._reports.add_bytes(len(outcome.error) + len(outcome.debug))
             self._reports.current.failed.append(
                 (
                     job.uid,
@@ -249,10 +251,11 @@ class WorkerEngine:
                     outcome.debug,
                 )
             )
+            self._reports.add_bytes(len(outcome.error) + len(outcome.debug))
         else:
             note = outcome.error or "it was killed"
-            self._reports.add_bytes(len(note))
             self._reports.current.crashed.append((job.uid, job.attempt, note))
+            self._reports.add_bytes(len(note))
         self._drop(task)
 
     def _on_given_back(self, event: JobGivenBack) -> None:

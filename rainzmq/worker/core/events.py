@@ -18,9 +18,16 @@ class Told:
 
 @dataclass(slots=True)
 class ObjectArrived:
-    """A transfer ended well: the object is in the store."""
+    """A transfer ended well: the object is in the store.
+
+    Attributes:
+        uid: the object.
+        move: (worker_id it came from or `server`, start in s since the epoch, duration in us, bytes); None
+            when it was here already.
+    """
 
     uid: int
+    move: tuple[str, float, int, int] | None = None
 
 
 @dataclass(slots=True)

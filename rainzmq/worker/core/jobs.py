@@ -100,6 +100,21 @@ class Produced:
     user: bytes = b""
 
 
+@dataclass(slots=True)
+class Printed:
+    """What a job wrote to its standard streams.
+
+    Attributes:
+        stdout, stderr: the end of each, at most `common.tails.TAIL_BYTES` characters.
+        stdout_bytes, stderr_bytes: how much it wrote to each.
+    """
+
+    stdout: str
+    stderr: str
+    stdout_bytes: int
+    stderr_bytes: int
+
+
 FINISHED = "finished"
 FAILED = "failed"
 CRASHED = "crashed"
@@ -122,6 +137,7 @@ class Outcome:
         start_time: when it began, s since the epoch.
         duration_us: how long it ran, microseconds.
         damaged: inputs whose stored content the job may have changed; the store must check them.
+        printed: what it wrote to its standard streams, None for nothing.
     """
 
     uid: int
@@ -134,3 +150,4 @@ class Outcome:
     start_time: float = 0.0
     duration_us: int = 0
     damaged: list[int] = field(default_factory=list)
+    printed: Printed | None = None

@@ -7,8 +7,11 @@ from dataclasses import fields
 from rainzmq.common.limits import MESSAGE_TARGET_BYTES
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import ObjectMeta
-from rainzmq.worker.core.events import JobEnded
-from rainzmq.worker.core.jobs import Job
+from rainzmq.worker.core.events import JobEnded, ObjectArrived
+from rainzmq.worker.core.jobs import Job, Printed
+
+_UTF8_BYTES = 4
+"""What a character needs at most."""
 
 _COLUMNS = [field.name for field in fields(m.Report)]
 
@@ -42,6 +45,29 @@ class Reports:
             self.current = empty_report()
             self._bytes = 0
         return reports
+
+    def fetched(self, event: ObjectArrived) -> None:
+        """Note an object that came."""
+        self.current.fetched.append(event.uid)
+        if event.move is None:
+            self.add_bytes(9)
+        else:
+            self.current.moves.append((event.uid, *event.move))
+            self.add_bytes(48 + len(event.move[0]))
+
+    def printed(self, job: Job, printed: Printed) -> None:
+        """Note what a job wrote. How it ended must be noted next: both go into the same report."""
+        self.current.printed.append(
+            (
+                job.uid,
+                job.attempt,
+                printed.stdout,
+                printed.stderr,
+                printed.stdout_bytes,
+                printed.stderr_bytes,
+            )
+        )
+        self._bytes += 48 + _UTF8_BYTES * (len(printed.stdout) + len(printed.stderr))
 
     def finished(self, job: Job, event: JobEnded) -> list[ObjectMeta]:
         """Note a finished job; what its outputs are."""

@@ -1,0 +1,65 @@
+"""`rainzmq logs`: the end of what a task wrote to its standard streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rainzmq.cli.source import Item, full_task_id, open_source, source_options
+
+_STREAMS = ("stdout", "stderr")
+_NOT_OVER = ("waiting", "ready", "assigned", "running")
+_SHOWN = ("id", "name", "state", "attempt", "error", *_STREAMS, "stdout_bytes", "stderr_bytes")
+
+
+@click.command(short_help="Show what a task printed.")
+@click.argument("task")
+@click.option("--stream", type=click.Choice(_STREAMS), help="Only this one, without a heading.")
+@source_options
+def logs(
+    task: str,
+    stream: str | None,
+    server: str | None,
+    access_file: Path | None,
+    replay: Path | None,
+    as_json: bool,
+) -> int:
+    """Shows the ends of what a task wrote to its stdout and stderr; known once an attempt is over.
+
+    TASK is SESSION/NUMBER, such as 3/17; the number alone where there is only one session.
+    """
+    from rainzmq.cli.terminal import note, print_json
+
+    source = open_source(server, access_file, replay)
+    item = source.task(full_task_id(source, task))
+    if as_json:
+        print_json({name: item[name] for name in _SHOWN})
+        return 0
+    shown = [name for name in _STREAMS if stream in (None, name) and item[f"{name}_bytes"]]
+    for name in shown:
+        _show(item, name, with_heading=stream is None)
+    if not shown:
+        wrote = "wrote nothing" if stream is None else f"wrote nothing to {stream}"
+        if item["state"] in _NOT_OVER:
+            wrote = f"is {item['state']}; what it writes is known when it is over"
+        note(f"task {item['id']} {item['name']!r} {wrote}")
+    return 0
+
+
+def _show(item: Item, name: str, *, with_heading: bool) -> None:
+    from rainzmq.cli.terminal import clean, console, note, size
+
+    text, whole = item[name], item[f"{name}_bytes"]
+    kept = len(text.encode(errors="replace"))
+    extent = size(whole)
+    if not text:
+        extent = f"none of its {size(whole)} is kept any more"
+    elif kept < whole:
+        extent = f"the last {size(kept)} of {size(whole)}"
+    if with_heading:
+        click.echo(f"==> {name} of {item['id']} {clean(item['name'])} ({extent}) <==")
+    elif kept < whole:
+        note(f"{name} of {item['id']}: {extent}")
+    shown = clean(text, keep_lines=True)
+    console().file.write(shown if shown.endswith("\n") or not shown else shown + "\n")

@@ -1,0 +1,182 @@
+"""Items of a running server, from the REST interface of its web process.
+
+The access file says where that is, and holds the token. When the web process ends the server starts it anew,
+so a connection that breaks is tried again for `RETRY_S`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import IO, Any
+
+from rainzmq.cli.source import Item, Page
+from rainzmq.cli.terminal import clean
+from rainzmq.common.errors import RainException
+from rainzmq.transport.access import Access, HttpAccess, find_access
+from rainzmq.transport.net import format_address
+
+RETRY_S = 2.0
+"""So long a web process that is not there is waited for."""
+
+_TIMEOUT_S = 10.0
+_PAUSE_S = 0.1
+_PAGE = 1000
+"""Items asked for at once."""
+
+_MOST_BYTES = 64 << 20
+"""No answer is longer; a longer one is not ours."""
+
+_UNAUTHORIZED = 401
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The token goes to the web process and nowhere else."""
+
+    def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
+        """Not followed: it becomes an error."""
+
+
+class RestSource:
+    """A `Source` that asks the server that `find_access` finds for an address or access file.
+
+    Raises:
+        RainException: there is no such server, or it has no dashboard.
+    """
+
+    is_live = True
+
+    def __init__(self, server: str | None = None, access_file: Path | None = None) -> None:
+        self._access: Access = find_access(server, None, access_file)
+        self._http = _http_of(self._access)
+        # No proxy: the token is a secret, and what is meant is mostly on loopback.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+
+    def server(self) -> Item:
+        """The server."""
+        return self._get("server")
+
+    def workers(self) -> list[Item]:
+        """All workers."""
+        return self._all("workers")
+
+    def sessions(self) -> list[Item]:
+        """All sessions."""
+        return self._all("sessions")
+
+    def groups(self, session_id: int) -> list[Item]:
+        """The tasks of a session by the parts of their names."""
+        return self._all(f"sessions/{session_id}/groups")
+
+    def tasks(self, wanted: dict[str, str], limit: int) -> Page:
+        """Up to `limit` tasks of those that are wanted."""
+        return self._pages("tasks", wanted, limit)
+
+    def task(self, task_id: str) -> Item:
+        """All about a task."""
+        return self._get(f"tasks/{task_id}")
+
+    # Requests.
+
+    def _all(self, path: str) -> list[Item]:
+        return self._pages(path, {}, None).items
+
+    def _pages(self, path: str, wanted: dict[str, str], limit: int | None) -> Page:
+        items: list[Item] = []
+        cursor, total = None, 0
+        while True:
+            ask = _PAGE if limit is None else min(_PAGE, limit - len(items))
+            query = {**wanted, "limit": str(max(1, ask))}
+            if cursor is not None:
+                query["after"] = str(cursor)
+            page = self._get(f"{path}?{urllib.parse.urlencode(query)}")
+            try:
+                items += page["items"]
+                cursor, total = page["next"], page.get("total", len(items))
+            except (KeyError, TypeError):
+                raise self._odd("a page without items") from None
+            if cursor is None or (limit is not None and len(items) >= limit):
+                return Page(items if limit is None else items[:limit], total)
+
+    def _get(self, path: str) -> Item:
+        deadline = time.monotonic() + RETRY_S
+        while True:
+            try:
+                return self._once(path)
+            except urllib.error.HTTPError as error:
+                raise self._refused(error) from None
+            except (OSError, http.client.HTTPException) as error:
+                if time.monotonic() > deadline:
+                    raise self._silent(error) from None
+            time.sleep(_PAUSE_S)
+            self._look_again()
+
+    def _once(self, path: str) -> Item:
+        request = urllib.request.Request(
+            f"{self._http.url}/api/v1/{path}",
+            headers={"Authorization": f"Bearer {self._http.token}", "Accept": "application/json"},
+        )
+        with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
+            value = _decoded(answer)
+        if not isinstance(value, dict):
+            raise self._odd("something else than JSON")
+        return value
+
+    def _look_again(self) -> None:
+        """The server may have been started anew, at another port."""
+        try:
+            self._access = find_access(None, None, self._access.path) if self._access.path else self._access
+            self._http = _http_of(self._access)
+        except RainException:
+            return  # what was tried last is the better thing to tell of
+
+    # Errors.
+
+    @property
+    def _where(self) -> str:
+        return format_address(self._access.address, self._access.port)
+
+    def _refused(self, error: urllib.error.HTTPError) -> RainException:
+        if error.code == _UNAUTHORIZED:
+            return RainException(
+                f"the web process at {self._http.url} does not take the token of {self._access.path}; "
+                "is this the access file of an earlier server?"
+            )
+        problem = _decoded(error)
+        detail = problem.get("detail") or problem.get("title") if isinstance(problem, dict) else None
+        text = detail or f"{self._http.url} answered {error.code} {error.reason}"
+        return RainException(clean(text, keep_lines=True))
+
+    def _silent(self, error: Exception) -> RainException:
+        reason = getattr(error, "reason", error)
+        text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        return RainException(
+            f"the web process of the server {self._where} does not answer at {self._http.url}: {text}; "
+            "see the log of the server"
+        )
+
+    def _odd(self, what: str) -> RainException:
+        return RainException(f"{self._http.url} answered {what}: it is not the web process of rainzmq")
+
+
+def _http_of(access: Access) -> HttpAccess:
+    if access.http is None:
+        where = format_address(access.address, access.port)
+        raise RainException(
+            f"the server {where} has no dashboard, which this command asks: it was started with "
+            "--no-dashboard, or there is not all there that it takes: pip install 'rainzmq[dashboard]'"
+        )
+    return access.http
+
+
+def _decoded(answer: IO[bytes]) -> Any:
+    """The JSON of an answer, None when it is none."""
+    try:
+        return json.loads(answer.read(_MOST_BYTES))
+    except (ValueError, RecursionError):
+        return None

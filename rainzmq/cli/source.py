@@ -1,0 +1,141 @@
+"""What the commands that look at a cluster read from: the REST interface of a running server, or a database.
+
+    tasks, workers, sessions, logs, top --Source--> RestSource --HTTP--> web process of a server
+                                            `-----> HubSource  --------> events.db of a run that is over
+
+Both give the same items: plain dictionaries, as `monitoring/shapes.py` declares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import click
+
+from rainzmq.common.errors import RainException
+
+Item = dict[str, Any]
+"""A worker, session, task or group, as REST gives it."""
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Page:
+    """The first of some tasks, and how many there are in all."""
+
+    items: list[Item]
+    total: int
+
+
+class Source(Protocol):
+    """Where items come from. Every method raises RainException, with the reason, when it can not tell."""
+
+    @property
+    def is_live(self) -> bool:
+        """What it tells may change."""
+
+    def server(self) -> Item:
+        """The server."""
+
+    def workers(self) -> list[Item]:
+        """All workers, those that are gone too."""
+
+    def sessions(self) -> list[Item]:
+        """All sessions, those that ended too."""
+
+    def groups(self, session_id: int) -> list[Item]:
+        """The tasks of a session by the parts of their names, depth first."""
+
+    def tasks(self, wanted: dict[str, str], limit: int) -> Page:
+        """Up to `limit` tasks. `wanted` may hold "session", "state", "name" and "worker"."""
+
+    def task(self, task_id: str) -> Item:
+        """All about the task of an id such as "3/17"."""
+
+
+def source_options(command: _Command) -> _Command:
+    """Adds the options that say where to look, and `--json`; `open_source` takes the first three."""
+    path = click.Path(path_type=Path)
+    for decorate in reversed(
+        (
+            click.option(
+                "--server",
+                metavar="ADDRESS",
+                help="host, host:port or access file of the server.  [default: as Client() finds it]",
+            ),
+            click.option("--access-file", type=path, help="The server's access file."),
+            click.option(
+                "--replay", type=path, metavar="EVENTS", help="Look at a run that is over: its events.db."
+            ),
+            click.option("--json", "as_json", is_flag=True, help="Print JSON, as the REST interface has it."),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+def open_source(server: str | None, access_file: Path | None, replay: Path | None) -> Source:
+    """Where the items come from that the options of `source_options` mean.
+
+    Raises:
+        click.UsageError: they contradict each other.
+        RainException: there is no such server or database.
+    """
+    if replay is not None:
+        if server is not None or access_file is not None:
+            raise click.UsageError("give either a server or --replay, not both")
+        from rainzmq.cli.hub_source import HubSource
+        from rainzmq.cli.terminal import note
+        from rainzmq.monitoring.store import open_replay
+
+        hub = open_replay(replay)
+        for text in hub.notes:
+            note(text)
+        return HubSource(hub)
+    from rainzmq.cli.rest_client import RestSource
+
+    return RestSource(server, access_file)
+
+
+def session_number(source: Source, text: str) -> int:
+    """The session that a user means by its number or, when only one has it, its name.
+
+    Raises:
+        RainException: there is none, or more than one.
+    """
+    sessions = source.sessions()
+    if text.isascii() and text.isdigit():
+        found = [item["session_id"] for item in sessions if item["session_id"] == int(text)]
+    else:
+        found = [item["session_id"] for item in sessions if item["name"] == text]
+    if len(found) == 1:
+        return int(found[0])
+    if found:
+        numbers = ", ".join(str(number) for number in found)
+        raise RainException(f"the sessions {numbers} have the name {text!r}; give a number")
+    known = ", ".join(f"{item['session_id']} {item['name']!r}" for item in sessions[-10:])
+    raise RainException(f"there is no session {text!r} ({f'there are: {known}' if known else 'there is none'})")
+
+
+def full_task_id(source: Source, text: str) -> str:
+    """A task id such as "3/17" from one, or from "17" when there is only one session.
+
+    Raises:
+        RainException: it is neither, or there are other than one session.
+    """
+    session, slash, number = text.rpartition("/")
+    if not all(part.isascii() and part.isdigit() for part in ((session, number) if slash else (number,))):
+        raise RainException(f"{text!r} is not a task; write SESSION/TASK, such as 3/17")
+    if slash:
+        return text
+    known = [item["session_id"] for item in source.sessions()]
+    if len(known) == 1:
+        return f"{known[0]}/{number}"
+    if not known:
+        raise RainException(f"there is no task {text}: there is no session yet")
+    others = ", ".join(f"{item}/{number}" for item in known[-5:])
+    raise RainException(f"{text} may be the task of several sessions; write one of {others}")

@@ -1,0 +1,235 @@
+"""The graph of a session as a Bokeh figure: live pages update it, reports embed it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from bokeh.models import ColumnDataSource, HoverTool, Range1d, TapTool
+from bokeh.plotting import figure
+
+from rainzmq.dashboard.palette import LIGHT, Theme
+from rainzmq.dashboard.plots import FONT, base_figure, paint, pan_range, put
+from rainzmq.monitoring.dag import Graph, Node, graph
+from rainzmq.monitoring.session import (
+    ASSIGNED,
+    CANCELLED,
+    FAILED,
+    FINISHED,
+    READY,
+    RUNNING,
+    STATES,
+    SessionLog,
+)
+
+_MOST_ROWS = 36
+"""Nodes above each other; a layer of more stands in several columns."""
+
+_LETTERS = 22
+_ORDER = (FINISHED, RUNNING, ASSIGNED, READY, FAILED, CANCELLED)
+"""States in a group's bar from the left; the rest of it waits."""
+
+_NODE_KEYS = ("left", "right", "x", "y", "height", "color", "line", "label", "full", "told", "share", "href")
+
+
+class GraphFigure:
+    """A figure and its sources. `draw` shows a graph; `recolor` gives it another theme.
+
+    Attributes:
+        plot: the Bokeh figure.
+        nodes: its source: `href` is where a click leads.
+    """
+
+    def __init__(self, theme: Theme, link: Callable[[Node], str] | None = None) -> None:
+        """`link`: the URL that a node leads to; None for no links."""
+        self._theme, self._link = theme, link
+        self.nodes = ColumnDataSource(data={key: [] for key in _NODE_KEYS}, name="nodes")
+        self._parts = ColumnDataSource(data={key: [] for key in ("left", "right", "y", "height", "color")})
+        edge_keys = ("x0", "y0", "x1", "y1", "c0", "c1", "width")
+        self._edges = ColumnDataSource(data={key: [] for key in edge_keys})
+        self.plot = self._figure()
+        self._graph: Graph | None = None
+        paint(self.plot, theme)
+
+    def _figure(self) -> figure:
+        plot = base_figure(
+            300,
+            "Graph",
+            x_range=Range1d(-0.6, 1),
+            y_range=Range1d(1, 0),
+            tools="pan,wheel_zoom,reset",
+            toolbar_location="above",
+        )
+        plot.axis.visible = False
+        plot.grid.visible = False
+        self._lines = plot.bezier(
+            x0="x0",
+            y0="y0",
+            x1="x1",
+            y1="y1",
+            cx0="c0",
+            cy0="y0",
+            cx1="c1",
+            cy1="y1",
+            line_width="width",
+            line_alpha=0.55,
+            source=self._edges,
+        )
+        box = {"left": "left", "right": "right", "y": "y", "height": "height"}
+        self._boxes = plot.hbar(**box, line_color="line", line_width=1.5, source=self.nodes)
+        self._boxes.nonselection_glyph = self._boxes.selection_glyph = None
+        plot.hbar(**box, fill_color="color", fill_alpha=0.9, line_color=None, source=self._parts)
+        self._texts = plot.text(
+            x="x",
+            y="y",
+            text="label",
+            text_font=FONT,
+            text_font_size="12px",
+            text_align="left",
+            text_baseline="middle",
+            x_offset=6,
+            source=self.nodes,
+        )
+        self._texts.nonselection_glyph = self._texts.selection_glyph = None
+        told = [("", "@full"), ("tasks", "@share"), ("state", "@told")]
+        plot.add_tools(HoverTool(renderers=[self._boxes], tooltips=told))
+        if self._link is not None:
+            plot.add_tools(TapTool(renderers=[self._boxes]))
+        return plot
+
+    def draw(self, shown: Graph) -> None:
+        """Show a graph."""
+        self._graph = shown
+        theme = self._theme
+        x, y, columns, rows = _places(shown)
+        widths, labelled = 0.62, columns <= 9
+        thin = 0.3 if shown.is_folded else 0.72
+        right = x + (widths if labelled else 0.5)
+        states = [_main_state(node) for node in shown.nodes]
+        color = [theme.states[STATES[state]] for state in states]
+        put(
+            self.nodes,
+            {
+                "left": x,
+                "right": right,
+                "x": x,
+                "y": y if not shown.is_folded else y - 0.12,
+                "height": np.full(len(x), 0.78 if shown.is_folded else thin),
+                "color": color,
+                "line": color,
+                "label": [_short(node, shown.is_folded) if labelled else "" for node in shown.nodes],
+                "full": [
+                    node.name if not node.is_task else f"{node.name} ({node.key})" for node in shown.nodes
+                ],
+                "told": [_told(node) for node in shown.nodes],
+                "share": [f"{node.count:,}" for node in shown.nodes],
+                "href": [self._link(node) if self._link is not None else "" for node in shown.nodes],
+            },
+        )
+        put(self._parts, _bars(shown, x, right, y, theme))
+        put(self._edges, _curves(shown, x, right, y))
+        pan_range(self.plot.x_range, -0.15, max(1.0, float(columns) - 0.2))
+        pan_range(self.plot.y_range, rows - 0.3, -0.7)
+        self.plot.height = int(min(1100, max(260, 60 + rows * (46 if shown.is_folded else 26))))
+        self._shade()
+
+    def recolor(self, theme: Theme) -> None:
+        """Another theme."""
+        self._theme = theme
+        paint(self.plot, theme)
+        if self._graph is not None:
+            self.draw(self._graph)
+
+    def _shade(self) -> None:
+        theme = self._theme
+        for renderer, values in (
+            (self._lines, {"line_color": theme.faint}),
+            (self._boxes, {"fill_color": theme.page}),
+            (self._texts, {"text_color": theme.text}),
+        ):
+            renderer.glyph.update(**values)
+
+
+def graph_figure(session: SessionLog, time: float | None = None, theme: Theme | None = None) -> figure:
+    """A figure of the graph of a session at a time (None: now), for a document of its own."""
+    made = GraphFigure(theme or LIGHT)
+    made.draw(graph(session, time))
+    return made.plot
+
+
+def _places(shown: Graph) -> tuple[Any, Any, int, int]:
+    """(x, y, columns, rows): layers of too many nodes are broken into several columns."""
+    size = len(shown.nodes)
+    layers: dict[float, list[int]] = {}
+    for index, node in enumerate(shown.nodes):
+        layers.setdefault(node.x, []).append(index)
+    x, y, column = np.zeros(size), np.zeros(size), 0
+    rows = max((min(_MOST_ROWS, len(layer)) for layer in layers.values()), default=1)
+    for _, layer in sorted(layers.items()):
+        layer.sort(key=lambda index: shown.nodes[index].y)
+        parts = -(-len(layer) // rows)
+        each = -(-len(layer) // parts)
+        for place, index in enumerate(layer):
+            part, row = divmod(place, each)
+            here = min(each, len(layer) - part * each)
+            x[index] = column + part
+            y[index] = (rows - here) / 2 + row
+        column += parts
+    return x, y, max(1, column), rows
+
+
+def _curves(shown: Graph, x: Any, right: Any, y: Any) -> dict[str, Any]:
+    source = np.array([edge[0] for edge in shown.edges], dtype=np.int64)
+    target = np.array([edge[1] for edge in shown.edges], dtype=np.int64)
+    count = np.array([edge[2] for edge in shown.edges], dtype=np.float64)
+    begin, over = right[source], x[target]
+    bend = np.maximum(0.25, np.abs(over - begin) / 2)
+    width = 1 + np.log10(np.maximum(1.0, count))
+    c0, c1 = begin + bend, over - bend
+    return {"x0": begin, "y0": y[source], "x1": over, "y1": y[target], "c0": c0, "c1": c1, "width": width}
+
+
+def _bars(shown: Graph, x: Any, right: Any, y: Any, theme: Theme) -> dict[str, Any]:
+    """What is done of each node: a strip at the bottom of a group, an edge on the left of a task."""
+    rows: list[tuple[float, float, float, float, str]] = []
+    for index, node in enumerate(shown.nodes):
+        at, width = float(x[index]), float(right[index] - x[index])
+        if not shown.is_folded:
+            rows.append(
+                (at, at + width * 0.05, float(y[index]), 0.72, theme.states[STATES[_main_state(node)]])
+            )
+            continue
+        for state in _ORDER:
+            part = width * node.counts[state] / max(1, node.count)
+            if part > 0:
+                rows.append((at, at + part, float(y[index]) + 0.2, 0.14, theme.states[STATES[state]]))
+                at += part
+    columns = list(zip(*rows, strict=True)) or [()] * 5
+    names = ("left", "right", "y", "height")
+    data: dict[str, Any] = {name: np.array(column) for name, column in zip(names, columns[:4], strict=True)}
+    return {**data, "color": list(columns[4])}
+
+
+def _main_state(node: Node) -> int:
+    """The state that says most about a node."""
+    counts = node.counts
+    for state in (FAILED, RUNNING):
+        if counts[state]:
+            return state
+    if counts[FINISHED] == node.count:
+        return FINISHED
+    return max(range(len(STATES)), key=lambda state: (counts[state], -state))
+
+
+def _short(node: Node, folded: bool) -> str:
+    name = node.name if len(node.name) <= _LETTERS else node.name[: _LETTERS - 1] + "…"
+    if not folded:
+        return name
+    sign = "" if node.is_leaf else "+ "
+    return f"{sign}{name}  {node.counts[FINISHED]:,}/{node.count:,}"
+
+
+def _told(node: Node) -> str:
+    parts = [(node.counts[code], name) for code, name in enumerate(STATES) if node.counts[code]]
+    return parts[0][1] if node.is_task else ", ".join(f"{count:,} {name}" for count, name in parts)

@@ -1,0 +1,137 @@
+"""What every page is: fragments of HTML and figures, from an `Ask` that says what to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, ClassVar, TypeVar
+
+from bokeh.models import LayoutDOM
+
+from rainzmq.dashboard.palette import Theme
+from rainzmq.dashboard.query import Query
+from rainzmq.dashboard.site import Site
+from rainzmq.monitoring.session import SessionLog
+from rainzmq.monitoring.views import SessionView, StateCounts, WorkerView, server_view, session_view, worker_views
+
+_Value = TypeVar("_Value")
+
+PAGES = (
+    ("overview", "Overview"),
+    ("stream", "Task stream"),
+    ("graph", "Graph"),
+    ("tasks", "Tasks"),
+    ("workers", "Workers"),
+    ("data", "Data"),
+    ("sessions", "Sessions"),
+)
+"""Path and title of the pages that the header leads to."""
+
+
+class Ask:
+    """What a page is asked to show, for one update.
+
+    Attributes:
+        site, query, theme, path: as they are now.
+        time: in s since the epoch; None: how it is now. Only replays have another.
+        until: `time`, or the time of the last event.
+        sessions: those chosen that had come.
+        session_id: the chosen one, None for all.
+    """
+
+    def __init__(self, site: Site, query: Query, theme: Theme, path: str) -> None:
+        self.site, self.query, self.theme, self.path = site, query, theme, path
+        self.hub, self.model = site.hub, site.hub.model
+        wanted = query.time() if self.hub.is_replay else None
+        self.time = None if wanted is None or wanted >= self.model.now else max(wanted, self.model.first_time())
+        self.until = self.model.now if self.time is None else self.time
+        self.session_id = query.number("session")
+        if self.session_id not in self.model.sessions:
+            self.session_id = None
+        self.sessions: list[SessionLog] = [
+            session
+            for session in self.model.sessions.values()
+            if session.came <= self.until and self.session_id in (None, session.session_id)
+        ]
+
+    def once(self, name: str, make: Callable[[], _Value], *key: Hashable) -> _Value:
+        """What `make` returns for this time and session, computed once for all documents."""
+        return self.site.once((name, self.time, self.session_id, *key), make)
+
+    def session_views(self) -> list[SessionView]:
+        """The chosen sessions, in order of their coming."""
+        return self.once("sessions", lambda: [self._session_view(session) for session in self.sessions])
+
+    def _session_view(self, session: SessionLog) -> SessionView:
+        key = ("session", self.time, session.session_id)
+        return self.site.once(key, lambda: session_view(session, self.time))
+
+    def worker_views(self) -> list[WorkerView]:
+        """All workers that had come."""
+        return self.site.once(("workers", self.time), lambda: worker_views(self.model, self.time))
+
+    def counts(self) -> StateCounts:
+        """Tasks of the chosen sessions by state."""
+        views = self.session_views()
+        return StateCounts(*(sum(view.counts[state] for view in views) for state in _states()))
+
+    def render(self, template: str, macro: str, **values: Any) -> str:
+        """HTML of a macro of a template, which gets `ask` and the values by name."""
+        made = self.site.templates.get_template(template).module
+        return str(getattr(made, macro)(ask=self, q=self.query, **values))
+
+
+def _states() -> tuple[str, ...]:
+    from rainzmq.monitoring.session import STATES
+
+    return STATES
+
+
+class Page:
+    """A page: subclasses say what it shows.
+
+    Attributes:
+        path, title: as in the URL and the header.
+        template: of the whole page; `parts`: of its fragments.
+        figures: Bokeh figures by name, made by `start`.
+    """
+
+    path: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.figures: dict[str, LayoutDOM] = {}
+
+    @property
+    def template(self) -> str:
+        """File of the whole page."""
+        return f"{self.path}.html"
+
+    @property
+    def parts(self) -> str:
+        """File of the macros of its fragments."""
+        return f"{self.path}_parts.html"
+
+    def start(self, ask: Ask, again: Callable[[], None]) -> None:
+        """Make the figures. `again`: to be called when a figure was zoomed and there is more to show."""
+
+    def fragments(self, ask: Ask) -> dict[str, str]:
+        """HTML by name; always of the same names."""
+        return {}
+
+    def draw(self, ask: Ask) -> None:
+        """Bring the figures up to date."""
+
+    def recolor(self, theme: Theme) -> None:
+        """Give the figures another theme."""
+
+    def frame(self, ask: Ask) -> dict[str, str]:
+        """What stands around every page."""
+        server = server_view(ask.hub, ask.time)
+        sessions = [session for session in ask.model.sessions.values() if session.came <= ask.until]
+        return {
+            "nav": ask.render("frame_parts.html", "nav", pages=PAGES),
+            "status": ask.render("frame_parts.html", "status", server=server, counts=ask.counts()),
+            "notes": ask.render("frame_parts.html", "notes", server=server),
+            "choice": ask.render("frame_parts.html", "choice", sessions=sessions),
+            "clock": ask.render("frame_parts.html", "clock"),
+        }

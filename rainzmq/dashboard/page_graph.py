@@ -1,0 +1,91 @@
+"""Graph: how tasks depend on each other, folded by name when there are many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rainzmq.dashboard.graph_figure import GraphFigure
+from rainzmq.dashboard.page import Ask, Page
+from rainzmq.dashboard.palette import Theme
+from rainzmq.monitoring.dag import Graph, Node, graph
+from rainzmq.monitoring.session import SessionLog
+
+SHOWN_TASKS = 1000
+"""Of a session of more tasks each task can not be shown."""
+
+
+class GraphPage(Page):
+    """See the module."""
+
+    path, title = "graph", "Graph"
+
+    def start(self, ask: Ask, again: Callable[[], None]) -> None:
+        """Make the figure."""
+        self._ask = ask
+        self._figure = GraphFigure(ask.theme, self._link)
+        self.figures = {"graph": self._figure.plot}
+
+    def fragments(self, ask: Ask) -> dict[str, str]:
+        """Which session it is, how it is folded, and what the colours mean."""
+        session = chosen_session(ask)
+        if session is None:
+            return {"choices": "", "summary": ask.render(self.parts, "empty")}
+        shown = shown_graph(ask, session)
+        opened = opened_groups(ask)
+        return {
+            "choices": ask.render(
+                self.parts,
+                "choices",
+                session=session,
+                shown=shown,
+                opened=sorted(opened),
+                can_show_tasks=shown.tasks <= SHOWN_TASKS,
+            ),
+            "summary": ask.render(self.parts, "summary", session=session, shown=shown),
+        }
+
+    def draw(self, ask: Ask) -> None:
+        """Bring the graph up to date."""
+        self._ask = ask
+        session = chosen_session(ask)
+        self._figure.draw(Graph([], [], False, 0) if session is None else shown_graph(ask, session))
+
+    def recolor(self, theme: Theme) -> None:
+        """Another theme."""
+        self._figure.recolor(theme)
+
+    def _link(self, node: Node) -> str:
+        """A task leads to its page, a group of one name to its tasks, another is opened."""
+        query = self._ask.query
+        if node.is_task:
+            return query.link("task", id=node.key)
+        if node.is_leaf:
+            return query.link("tasks", name=node.name) + "#list"
+        opened = opened_groups(self._ask) | {node.key}
+        return query.with_(open="\n".join(sorted(opened)))
+
+
+def chosen_session(ask: Ask) -> SessionLog | None:
+    """The chosen session; of all the last that is open, or the last one that has tasks."""
+    some = [session for session in ask.sessions if len(session.tasks)] or ask.sessions
+    is_open = [session for session in some if session.state == "open"]
+    return max(is_open or some, key=lambda session: len(session.tasks), default=None)
+
+
+def opened_groups(ask: Ask) -> frozenset[str]:
+    """Groups that were clicked on."""
+    return frozenset(key for key in ask.query.get("open").split("\n") if key)
+
+
+def shown_graph(ask: Ask, session: SessionLog) -> Graph:
+    """The graph as the query asks for it."""
+    chosen = ask.query.get("fold")
+    folded = None
+    if chosen in ("0", "1"):
+        folded = chosen == "1" or len(session.tasks) > SHOWN_TASKS
+    opened = opened_groups(ask)
+    return ask.once(
+        "graph", lambda: graph(session, ask.time, opened, folded), session.session_id, folded, opened
+    )
+
+

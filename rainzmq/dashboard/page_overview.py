@@ -1,0 +1,95 @@
+"""Overview: how far it is, how fast it goes, how busy the workers are, and what waits and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rainzmq.dashboard.charts import Load, Throughput
+from rainzmq.dashboard.groups import groups_of
+from rainzmq.dashboard.page import Ask, Page
+from rainzmq.dashboard.palette import Theme
+from rainzmq.monitoring.series import edges, loads, span_of, throughput
+from rainzmq.monitoring.views import GroupView, TaskView, task_view
+
+RECENT_S = 300.0
+"""What is shown of the past while it goes on, s."""
+
+_MOST_GROUPS = 14
+_MOST_FAILURES = 5
+
+
+@dataclass(slots=True)
+class Failed:
+    """A failed task and the begin of what it said."""
+
+    task: TaskView
+    message: str
+
+
+class OverviewPage(Page):
+    """See the module."""
+
+    path, title = "overview", "Overview"
+
+    def start(self, ask: Ask, again: Callable[[], None]) -> None:
+        """Make both charts."""
+        self._throughput, self._load = Throughput(ask.theme), Load(ask.theme)
+        self.figures = {"throughput": self._throughput.plot, "load": self._load.plot}
+
+    def fragments(self, ask: Ask) -> dict[str, str]:
+        """Numbers, progress by group, what waits, workers, failures."""
+        workers = [worker for worker in ask.worker_views() if worker.state == "live"]
+        views, counts = ask.session_views(), ask.counts()
+        shown = _top_groups(groups_of(ask))
+        return {
+            "tiles": ask.render(self.parts, "tiles", counts=counts, workers=workers, sessions=views),
+            "progress": ask.render(
+                self.parts, "progress", groups=shown[:_MOST_GROUPS], more=len(shown) - _MOST_GROUPS
+            ),
+            "waiting": ask.render(self.parts, "waiting", counts=counts, sessions=views, workers=workers),
+            "workers": ask.render(self.parts, "workers", workers=workers),
+            "failures": ask.render(self.parts, "failures", failures=_failures(ask)),
+        }
+
+    def draw(self, ask: Ask) -> None:
+        """Bring both charts up to date."""
+        span = span_of(ask.model, ask.model.now if ask.hub.is_replay else ask.until, _recent(ask))
+        times = edges(span)
+        rates = ask.once("throughput", lambda: throughput(ask.sessions, times, ask.until))
+        self._throughput.draw(times, *rates)
+        workers = list(ask.model.workers.values())
+        seen = times[times <= ask.until + 1]
+        cpu = ask.once("cpu", lambda: loads(workers, "cpu_percent", seen))
+        used = ask.once("memory", lambda: loads(workers, "memory_used_bytes", seen))
+        whole = ask.once("memory total", lambda: loads(workers, "memory_total_bytes", seen))
+        if len(seen) > 1:
+            self._load.draw(seen, cpu, 100 * used / whole)
+
+    def recolor(self, theme: Theme) -> None:
+        """Another theme."""
+        self._throughput.recolor(theme)
+        self._load.recolor(theme)
+
+
+def _recent(ask: Ask) -> float | None:
+    return None if ask.hub.is_replay else RECENT_S
+
+
+def _top_groups(all_groups: list[GroupView]) -> list[GroupView]:
+    """Groups of the first part of names, or of the first two where that fits."""
+    two = [group for group in all_groups if group.depth < 2]
+    return two if len(two) <= _MOST_GROUPS else [group for group in all_groups if group.depth == 0]
+
+
+def _failures(ask: Ask) -> list[Failed]:
+    found = []
+    for view, session in zip(ask.session_views(), ask.sessions, strict=True):
+        failure = view.failure
+        if failure is None or failure.task is None or not view.counts.failed:
+            continue
+        row = session.tasks.row(int(failure.task.partition("/")[2]))
+        if row >= 0:
+            task = task_view(session, row, ask.model, ask.time)
+            found.append(Failed(task, failure.message))
+    return found[-_MOST_FAILURES:][::-1]

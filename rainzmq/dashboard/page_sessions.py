@@ -1,0 +1,27 @@
+"""Sessions: how far each is, what it waits for, why it failed; and a way to cancel one."""
+
+from __future__ import annotations
+
+from rainzmq.dashboard.page import Ask, Page
+
+_MOST = 200
+
+
+class SessionsPage(Page):
+    """See the module."""
+
+    path, title = "sessions", "Sessions"
+
+    def fragments(self, ask: Ask) -> dict[str, str]:
+        """A table of the chosen sessions, the last first."""
+        views = ask.session_views()[::-1]
+        may_cancel = not ask.hub.is_replay and ask.hub.is_connected and ask.hub.canceller is not None
+        return {
+            "sessions": ask.render(
+                self.parts,
+                "sessions",
+                sessions=views[:_MOST],
+                more=len(views) - _MOST,
+                may_cancel=may_cancel,
+            )
+        }

@@ -1,0 +1,89 @@
+"""Task stream: what ran on each cpu of each worker, when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rainzmq.dashboard.page import Ask, Page
+from rainzmq.dashboard.palette import Theme
+from rainzmq.dashboard.plots import from_wall
+from rainzmq.dashboard.stream_figure import StreamData, StreamFigure, stream_data, whole_span
+
+SPANS = (("60", "last minute"), ("600", "last 10 minutes"), ("3600", "last hour"), ("all", "all"))
+"""Spans to choose from: seconds before the time that is shown."""
+
+_MOST_NAMES = 40
+
+
+class StreamPage(Page):
+    """See the module."""
+
+    path, title = "stream", "Task stream"
+
+    def start(self, ask: Ask, again: Callable[[], None]) -> None:
+        """Make the figure; zooming it asks for more detail."""
+        self._query = ask.query
+        self._figure = StreamFigure(ask.theme, lambda task: self._query.link("task", id=task))
+        self._zoomed: tuple[float, float] | None = None
+        self._span_asked = ask.query.get("span")
+        self._again = again
+        self._is_drawing = False
+        self.figures = {"stream": self._figure.plot}
+        for end in ("start", "end"):
+            self._figure.range.on_change(end, self._on_zoom)
+
+    def fragments(self, ask: Ask) -> dict[str, str]:
+        """Choice of the span, and the names with their colours."""
+        if ask.query.get("span") != self._span_asked:
+            self._span_asked, self._zoomed = ask.query.get("span"), None
+        data = self._data(ask)
+        names = data.names()
+        values = {"names": names[:_MOST_NAMES], "more": max(0, len(names) - _MOST_NAMES)}
+        empty = not ask.model.workers
+        return {
+            "spans": ask.render(self.parts, "spans", spans=SPANS, chosen=_chosen(ask)),
+            "names": ask.render(self.parts, "names", is_empty=empty, **values),
+        }
+
+    def draw(self, ask: Ask) -> None:
+        """Bring the bars up to date; what is zoomed to stays."""
+        self._query = ask.query
+        self._is_drawing = True
+        try:
+            self._figure.draw(self._data(ask), follow=self._zoomed is None)
+        finally:
+            self._is_drawing = False
+
+    def recolor(self, theme: Theme) -> None:
+        """Another theme."""
+        self._figure.recolor(theme)
+
+    def _data(self, ask: Ask) -> StreamData:
+        span = self._zoomed or shown_span(ask)
+        return ask.once("stream", lambda: stream_data(ask.model, ask.sessions, span, ask.until), span)
+
+    def _on_zoom(self, _name: str, _old: Any, _new: Any) -> None:
+        if self._is_drawing:
+            return
+        axis = self._figure.range
+        low, high = float(axis.start), float(axis.end)
+        is_reset = abs(low - axis.reset_start) + abs(high - axis.reset_end) < 1
+        self._zoomed = None if is_reset else (from_wall(low), from_wall(high))
+        self._again()
+
+
+def shown_span(ask: Ask) -> tuple[float, float]:
+    """The span that the query asks for, s since the epoch."""
+    chosen = _chosen(ask)
+    if chosen != "all":
+        return ask.until - float(chosen), ask.until
+    # In a replay the whole run stays in view, whatever time is shown of it.
+    until = ask.model.now if ask.hub.is_replay else ask.until
+    return ask.once("span", lambda: whole_span(ask.model, ask.sessions, until))
+
+
+def _chosen(ask: Ask) -> str:
+    chosen = ask.query.get("span")
+    known = [span for span, _ in SPANS]
+    return chosen if chosen in known else ("all" if ask.hub.is_replay else "600")

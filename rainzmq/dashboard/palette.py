@@ -1,0 +1,131 @@
+"""Colours: of names, of states, and of all else in a light and a dark theme. See also `assets/dashboard.css`.
+
+Each name has the same place in the palette everywhere and always. The colours differ in lightness as well as
+in hue, for those who do not tell hues apart, and have a contrast of at least 3 to the background of their theme.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rainzmq.monitoring.attempts import LOST
+from rainzmq.monitoring.session import STATES
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Colours of one theme, as `#rrggbb`.
+
+    Attributes:
+        name: "light" or "dark".
+        page, panel: backgrounds.
+        text, faint, line: texts, texts of less weight, lines of axes and grids.
+        accent: what can be acted upon, and single lines in charts.
+        names: colours for names of tasks.
+        states: by state's name.
+    """
+
+    name: str
+    page: str
+    panel: str
+    text: str
+    faint: str
+    line: str
+    accent: str
+    names: tuple[str, ...]
+    states: dict[str, str]
+
+
+LIGHT = Theme(
+    "light",
+    "#f6f7f9",
+    "#ffffff",
+    "#1b2330",
+    "#56606f",
+    "#dfe3e9",
+    "#1f5fbf",
+    (
+        "#2f6fb8",
+        "#c2571a",
+        "#178a66",
+        "#8e3a86",
+        "#8f7a00",
+        "#5a4fb5",
+        "#1395a8",
+        "#a8324a",
+        "#5f8a1f",
+        "#80543a",
+        "#d4559c",
+        "#1d4f7a",
+        "#e07b3c",
+        "#3f6b3a",
+        "#9b6fd6",
+        "#6b7688",
+    ),
+    {
+        "waiting": "#8d96a5",
+        "ready": "#b57b00",
+        "assigned": "#7b6bd0",
+        "running": "#2f6fb8",
+        "finished": "#178a66",
+        "failed": "#c23119",
+        "cancelled": "#6a5a5a",
+    },
+)
+
+DARK = Theme(
+    "dark",
+    "#12161c",
+    "#1a2028",
+    "#e6eaf0",
+    "#a3adbb",
+    "#333c48",
+    "#7db4f5",
+    (
+        "#6aa5ea",
+        "#f08a4b",
+        "#3fbf96",
+        "#d582cc",
+        "#d3bb3e",
+        "#a095f2",
+        "#4fc7d9",
+        "#f0788f",
+        "#a3cf5c",
+        "#c2977b",
+        "#ff9fd0",
+        "#7f9fbd",
+        "#ffb88a",
+        "#8ab884",
+        "#caaaf7",
+        "#a7b2c4",
+    ),
+    {
+        "waiting": "#7a8494",
+        "ready": "#e0ab3a",
+        "assigned": "#a79af0",
+        "running": "#5b9bea",
+        "finished": "#34b58c",
+        "failed": "#ff6f55",
+        "cancelled": "#a08f8f",
+    },
+)
+
+THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
+"""By name."""
+
+
+def name_index(name: str) -> int:
+    """Place of a name's colour in `Theme.names`."""
+    return zlib.crc32(name.encode("utf-8", "replace")) % len(LIGHT.names)
+
+
+def name_colors(names: Iterable[str], theme: Theme) -> list[str]:
+    """The colour of each name."""
+    return [theme.names[name_index(name)] for name in names]
+
+
+def outcome_color(code: int, theme: Theme) -> str:
+    """Colour of an attempt's outcome, a code as in `attempts.OUTCOMES`."""
+    return theme.states["cancelled"] if code == LOST else theme.states[STATES[code]]

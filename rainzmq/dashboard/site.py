@@ -1,0 +1,99 @@
+"""What all open documents share: the hub, templates, and what was computed for one version of the model."""
+
+from __future__ import annotations
+
+import time as clock
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import jinja2
+
+from rainzmq.common.units import format_duration, format_size
+from rainzmq.dashboard.palette import name_index
+from rainzmq.monitoring.hub import Hub
+from rainzmq.monitoring.session import STATES
+
+UPDATE_S = 0.5
+"""Pages change at most so often, s."""
+
+_KEPT = 200
+"""Computed values that are kept."""
+
+_Value = TypeVar("_Value")
+
+
+class Site:
+    """Shared by the documents of one application.
+
+    Attributes:
+        hub: what is shown.
+        templates: jinja2, with autoescape for everything.
+        now: a monotonic clock, s.
+    """
+
+    def __init__(self, hub: Hub, now: Callable[[], float] = clock.monotonic) -> None:
+        self.hub = hub
+        self.now = now
+        self.templates = _templates()
+        self._seen: Hashable = None
+        self._seen_at = float("-inf")
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def version(self) -> Hashable:
+        """Of what is shown: stays for `UPDATE_S` whatever happens, so that documents share what they compute."""
+        if self.now() - self._seen_at >= UPDATE_S * 0.9:
+            hub = self.hub
+            seen = (hub.model.version, hub.is_connected, len(hub.notes))
+            self._seen_at = self.now()
+            if seen != self._seen:
+                self._seen = seen
+                self._kept.clear()
+        return self._seen
+
+    def once(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
+        """What `make` returns, computed once for a version of the model. `key` names it."""
+        self.version()
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            found: _Value = self._kept[key]
+            return found
+        value = make()
+        self._kept[key] = value
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return value
+
+
+def _templates() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("rainzmq.dashboard"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    made.filters.update(
+        size=lambda value: "–" if value is None else format_size(int(value)),
+        seconds=lambda value: "–" if value is None else format_duration(value),
+        count=lambda value: "–" if value is None else f"{value:,}",
+        clock=clock_text,
+        moment=moment_text,
+        percent=lambda value: "–" if value is None else f"{value:.0f} %",
+        color=name_index,
+    )
+    made.globals.update(STATES=STATES)
+    return made
+
+
+def clock_text(value: float | None) -> str:
+    """A time of day, `14:05:22.3`."""
+    if value is None:
+        return "–"
+    tenths = int(value * 10 + 0.5)
+    return clock.strftime("%H:%M:%S", clock.localtime(tenths // 10)) + f".{tenths % 10}"
+
+
+def moment_text(value: float | None) -> str:
+    """A day and time, `2026-11-27 14:05:22`."""
+    return "–" if value is None else clock.strftime("%Y-%m-%d %H:%M:%S", clock.localtime(value))

@@ -1,0 +1,116 @@
+"""One open document: a page in one browser tab, and how it is kept up to date.
+
+browser: query of the URL, theme --`Control`--> View --Page.fragments--> `Fragment.html` --> morphed into the page
+                                                  \\--Page.draw--> sources of Bokeh figures
+
+The text of a page is HTML, rendered here and escaped by jinja2; only parts that differ are sent. The script of
+the page changes only what differs in them, so that focus, selection and scrolling stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bokeh.core.properties import String
+from bokeh.document import Document
+from bokeh.model import DataModel, Model
+
+from rainzmq.dashboard.page import Ask, Page
+from rainzmq.dashboard.palette import LIGHT, THEMES
+from rainzmq.dashboard.query import Query
+from rainzmq.dashboard.site import UPDATE_S, Site
+
+_REST = 4.0
+"""A document rests for so many times as long as its last update took."""
+
+
+class Fragment(DataModel):
+    """HTML of a part of the page; `name` is the part's."""
+
+    html = String(default="")
+
+
+class Control(DataModel):
+    """What the browser says: query of the URL, and theme."""
+
+    query = String(default="")
+    theme = String(default="light")
+
+
+class View:
+    """A page in a document.
+
+    Attributes:
+        page: what it shows.
+        control, fragments: the models that the page's script knows.
+    """
+
+    def __init__(self, site: Site, make: Callable[[], Page], document: Document, query: Query, theme: str) -> None:
+        self.site, self._document = site, document
+        self.page = make()
+        self._query, self._theme = query, THEMES.get(theme, LIGHT)
+        self.control = Control(name="control", query=query.with_(), theme=self._theme.name)
+        self.fragments: dict[str, Fragment] = {}
+        self._drawn: Any = None
+        self._rests_until = float("-inf")
+        self.figures: dict[str, Model] = {}
+        self._start()
+
+    def _start(self) -> None:
+        ask = self._ask()
+        self.page.start(ask, self._again)
+        self.figures = dict(self.page.figures)
+        self._show(ask)
+        document = self._document
+        document.title = f"{self.page.title} – rainzmq"
+        document.add_root(self.control)
+        for fragment in self.fragments.values():
+            document.add_root(fragment)
+        for figure in self.figures.values():
+            document.add_root(figure)
+        self.control.on_change("query", self._on_query)
+        self.control.on_change("theme", self._on_theme)
+        document.add_periodic_callback(self.tick, round(UPDATE_S * 1000))
+
+    def tick(self) -> None:
+        """Show what changed, unless nothing did or the last update took long."""
+        if self.site.now() >= self._rests_until and self._drawn != self._state():
+            self._update()
+
+    def _update(self) -> None:
+        begun = self.site.now()
+        self._show(self._ask())
+        self._rests_until = self.site.now() + _REST * (self.site.now() - begun)
+
+    def _again(self) -> None:
+        """The page itself wants an update, since what it shows was zoomed."""
+        self._document.add_next_tick_callback(self._update)
+
+    def _state(self) -> Any:
+        return self.site.version()
+
+    def _ask(self) -> Ask:
+        return Ask(self.site, self._query, self._theme, self.page.path)
+
+    def _show(self, ask: Ask) -> None:
+        self._drawn = self._state()
+        for name, html in {**self.page.frame(ask), **self.page.fragments(ask)}.items():
+            fragment = self.fragments.get(name)
+            if fragment is None:
+                self.fragments[name] = Fragment(name=f"fragment:{name}", html=str(html))
+            elif fragment.html != html:
+                fragment.html = str(html)
+        self.page.draw(ask)
+
+    def _on_query(self, _name: str, _old: str, new: str) -> None:
+        self._query = Query.parse(new)
+        self._update()
+
+    def _on_theme(self, _name: str, _old: str, new: str) -> None:
+        self._theme = THEMES.get(new, LIGHT)
+        self.page.recolor(self._theme)
+        self._update()
+
+
+

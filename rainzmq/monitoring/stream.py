@@ -1,0 +1,276 @@
+"""The task stream: which bars to draw for what ran on each cpu of each worker, and never too many of them.
+
+attempts -> lanes (worker, cpu) -> bars: those wider than a pixel as they are, the others merged
+
+A lane holds intervals that do not overlap, so at most as many of them are wider than a pixel as there are
+pixels. The others are gathered by the pixel they begin in; neighbours in which the same name took most of
+the time become one bar. When that is still too much, a pixel is taken twice as wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rainzmq.monitoring.attempts import Attempts, attempts
+from rainzmq.monitoring.columns import FloatArray, IntArray
+from rainzmq.monitoring.model import Model, WorkerLog
+from rainzmq.monitoring.session import SessionLog
+
+MOST_BARS = 4000
+"""Bars that are drawn at once; a browser stays fluid with so many."""
+
+PIXELS = 1200
+"""Width that spans are cut into at first."""
+
+_MOST_SEARCHED = 5000
+"""Attempts of unknown cpu whose lane is searched for; those beyond are dealt out in turn."""
+
+
+@dataclass(slots=True)
+class Lanes:
+    """Rows of the stream, from above. Lane numbers count cpus of all workers, in order of the workers."""
+
+    workers: list[WorkerLog]
+    first: dict[int, int]
+    """Lane of cpu 0 of each worker, by its number."""
+    count: int
+
+
+@dataclass(slots=True)
+class Bars:
+    """What to draw, as columns of equal length.
+
+    Attributes:
+        lane: as in `Lanes`.
+        left, right: s since the epoch.
+        name: index into `names`: of the task, or what took most of the time of merged ones.
+        outcome: as in `attempts.OUTCOMES`; that of merged ones is the highest, so that failures show.
+        count: tasks in it.
+        session, task: ids of the task, 0 for merged ones.
+        busy: s in which tasks of it ran.
+        names: names of tasks.
+    """
+
+    lane: IntArray
+    left: FloatArray
+    right: FloatArray
+    name: IntArray
+    outcome: IntArray
+    count: IntArray
+    session: IntArray
+    task: IntArray
+    busy: FloatArray
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.lane)
+
+
+def lanes(model: Model, until: float) -> Lanes:
+    """A lane for each cpu of each worker that had come before a time."""
+    workers = [worker for worker in model.workers.values() if worker.came <= until]
+    first, count = {}, 0
+    for worker in workers:
+        first[worker.number] = count
+        count += max(1, worker.cpus)
+    return Lanes(workers, first, count)
+
+
+def bars(
+    model: Model,
+    sessions: Sequence[SessionLog],
+    span: tuple[float, float],
+    until: float,
+    most: int = MOST_BARS,
+) -> tuple[Lanes, Bars]:
+    """Lanes, and at most about `most` bars of what ran within `span` (s since the epoch), as seen at `until`."""
+    rows = lanes(model, until)
+    ran = attempts(sessions, until, span)
+    ran = ran.pick(np.isin(ran.worker, np.array(list(rows.first), dtype=np.int64)))
+    lane = place(ran, rows)
+    pixel = max(span[1] - span[0], 1e-6) / PIXELS
+    made = _merge(ran, lane, pixel)
+    while len(made) > most:
+        pixel *= 2
+        made = _merge(ran, lane, pixel)
+    return rows, made
+
+
+def place(ran: Attempts, rows: Lanes) -> IntArray:
+    """The lane of each attempt. One of unknown cpu gets the first lane of its worker that is free then."""
+    lane = np.zeros(len(ran), dtype=np.int64)
+    for worker in rows.workers:
+        mine = np.flatnonzero(ran.worker == worker.number)
+        if not len(mine):
+            continue
+        cpus = max(1, worker.cpus)
+        cpu = np.minimum(ran.cpu[mine], cpus - 1)
+        unknown = np.flatnonzero(cpu < 0)
+        if len(unknown) > _MOST_SEARCHED:
+            cpu[unknown[_MOST_SEARCHED:]] = np.arange(len(unknown) - _MOST_SEARCHED) % cpus
+            unknown = unknown[:_MOST_SEARCHED]
+        if len(unknown):
+            _search(ran, mine, cpu, unknown, cpus)
+        lane[mine] = rows.first[worker.number] + cpu
+    return lane
+
+
+def _search(ran: Attempts, mine: IntArray, cpu: IntArray, unknown: IntArray, cpus: int) -> None:
+    """Set `cpu` of those that have none, in order of their start."""
+    start, end = ran.start[mine], ran.end[mine]
+    known = []
+    for index in range(cpus):
+        on_it = np.flatnonzero(cpu == index)
+        on_it = on_it[np.argsort(start[on_it], kind="stable")]
+        known.append((start[on_it], end[on_it]))
+    added: list[float] = [-np.inf] * cpus
+    for at in unknown[np.argsort(start[unknown], kind="stable")].tolist():
+        begin, over = start[at], end[at]
+        chosen = int(np.argmin(added))
+        for index in range(cpus):
+            starts, ends = known[index]
+            after = int(np.searchsorted(starts, over, side="left"))
+            free = after == 0 or ends[after - 1] <= begin
+            if free and added[index] <= begin:
+                chosen = index
+                break
+        cpu[at] = chosen
+        added[chosen] = max(added[chosen], over)
+
+
+def _merge(ran: Attempts, lane: IntArray, pixel: float) -> Bars:
+    wide = ran.end - ran.start >= pixel
+    own = np.flatnonzero(wide)
+    single = Bars(
+        lane[own],
+        ran.start[own],
+        ran.end[own],
+        ran.name[own],
+        ran.outcome[own],
+        np.ones(len(own), dtype=np.int64),
+        ran.session[own],
+        ran.task[own],
+        ran.end[own] - ran.start[own],
+        ran.names,
+    )
+    small = np.flatnonzero(~wide)
+    if not len(small):
+        return single
+    return _join(single, _gather(ran, lane, small, pixel))
+
+
+def _gather(ran: Attempts, lane: IntArray, small: IntArray, pixel: float) -> Bars:
+    """Bars of attempts that are narrower than a pixel."""
+    base = float(ran.start[small].min())
+    place_in = ((ran.start[small] - base) / pixel).astype(np.int64)
+    cells = int(place_in.max()) + 2
+    cell = lane[small] * cells + place_in
+    duration = ran.end[small] - ran.start[small]
+    # Name that took most of the time of each cell.
+    key = cell * len(ran.names) + ran.name[small]
+    pairs, pair_of = np.unique(key, return_inverse=True)
+    taken = np.bincount(pair_of, weights=duration + 1e-12, minlength=len(pairs))
+    pair_cell, pair_name = pairs // len(ran.names), pairs % len(ran.names)
+    order = np.lexsort((taken, pair_cell))
+    last = np.append(pair_cell[order][1:] != pair_cell[order][:-1], True)
+    cell_ids, dominant = pair_cell[order][last], pair_name[order][last]
+    # Neighbours of one name become one run.
+    runs = np.append(False, (np.diff(cell_ids) == 1) & (dominant[1:] == dominant[:-1]))
+    run_of_cell = np.cumsum(~runs) - 1
+    run = run_of_cell[np.searchsorted(cell_ids, cell)]
+    total = int(run_of_cell[-1]) + 1
+    left, right = np.full(total, np.inf), np.full(total, -np.inf)
+    np.minimum.at(left, run, ran.start[small])
+    np.maximum.at(right, run, ran.end[small])
+    outcome = np.zeros(total, dtype=np.int64)
+    np.maximum.at(outcome, run, ran.outcome[small])
+    first_cell = np.flatnonzero(~runs)
+    count = np.bincount(run, minlength=total)
+    alone = count == 1
+    session, task = np.zeros(total, dtype=np.int64), np.zeros(total, dtype=np.int64)
+    session[run], task[run] = ran.session[small], ran.task[small]
+    session[~alone] = task[~alone] = 0
+    return Bars(
+        cell_ids[first_cell] // cells,
+        left,
+        right,
+        dominant[first_cell],
+        outcome,
+        count,
+        session,
+        task,
+        np.bincount(run, weights=duration, minlength=total),
+        ran.names,
+    )
+
+
+def _join(one: Bars, other: Bars) -> Bars:
+    columns = ("lane", "left", "right", "name", "outcome", "count", "session", "task", "busy")
+    parts = [np.concatenate([getattr(one, column), getattr(other, column)]) for column in columns]
+    return Bars(*parts, one.names)
+
+
+@dataclass(slots=True)
+class Strip:
+    """How much of something there was on each worker over time.
+
+    Attributes:
+        worker: number of the worker of each piece.
+        left, right: s since the epoch.
+        amount: mean number of things under way in it; pieces of none are left out.
+    """
+
+    worker: IntArray
+    left: FloatArray
+    right: FloatArray
+    amount: FloatArray
+
+
+def occupancy(
+    worker: IntArray, start: FloatArray, end: FloatArray, span: tuple[float, float], pieces: int
+) -> Strip:
+    """Mean number of intervals under way per worker in each of `pieces` equal parts of a span."""
+    low, high = span
+    width = max(high - low, 1e-9) / pieces
+    numbers, index = np.unique(worker, return_inverse=True)
+    begin = np.clip((start - low) / width, 0, pieces)
+    over = np.clip((end - low) / width, 0, pieces)
+    size = pieces + 2
+    level, slope = np.zeros(len(numbers) * size), np.zeros(len(numbers) * size)
+    # The integral of the count up to x is a sum of ramps; a ramp is a step of slope and a correction.
+    for edge, sign in ((begin, 1.0), (over, -1.0)):
+        cell = np.minimum(edge.astype(np.int64), pieces)
+        np.add.at(level, index * size + cell, sign * (cell + 1 - edge))
+        np.add.at(slope, index * size + cell + 1, sign)
+    amount = (level.reshape(-1, size) + np.cumsum(slope.reshape(-1, size), axis=1))[:, :pieces]
+    which, piece = np.nonzero(amount > 1e-6)
+    edges = low + np.arange(pieces + 1) * width
+    return Strip(numbers[which], edges[piece], edges[piece + 1], amount[which, piece])
+
+
+def transfers(model: Model, span: tuple[float, float], until: float, pieces: int) -> Strip:
+    """How many objects were on their way to each worker."""
+    moves = model.moves
+    start = moves["start"]
+    end = np.minimum(start + moves["duration"], until)
+    seen = (start < min(until, span[1])) & (end > span[0])
+    return occupancy(moves["worker"][seen].astype(np.int64), start[seen], end[seen], span, pieces)
+
+
+def queued(sessions: Sequence[SessionLog], span: tuple[float, float], until: float, pieces: int) -> Strip:
+    """How many tasks had been assigned to each worker and had not begun."""
+    workers, starts, ends = [], [], []
+    for session in sessions:
+        tasks = session.tasks
+        start, begun = tasks["assigned"], np.fmin(tasks["started"], tasks["ended"])
+        end = np.where(begun <= until, begun, until)
+        seen = (start < min(until, span[1])) & (end > max(span[0], -np.inf)) & (tasks["worker"] > 0)
+        workers.append(tasks["worker"][seen].astype(np.int64))
+        starts.append(start[seen])
+        ends.append(end[seen])
+    if not workers:
+        return occupancy(np.empty(0, dtype=np.int64), np.empty(0), np.empty(0), span, pieces)
+    return occupancy(np.concatenate(workers), np.concatenate(starts), np.concatenate(ends), span, pieces)

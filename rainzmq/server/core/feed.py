@@ -1,0 +1,133 @@
+"""The event log in the making: what happened, gathered for those who watch.
+
+Handlers note what happened as events whose columns are the lists of the messages themselves wherever
+possible: an event costs something per message, next to nothing per task. Nothing is noted while nobody
+watches. What was gathered is handed out by `watchers.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rainzmq.common.ids import local_of
+from rainzmq.protocol.messages import events as e
+from rainzmq.protocol.messages.client import Submit
+from rainzmq.protocol.messages.shared import Failure
+from rainzmq.server.core.snapshot import CONFIG_BYTES, shown_body
+
+if TYPE_CHECKING:
+    from rainzmq.server.core.records import SessionRecord, TaskRecord, WorkerRecord
+    from rainzmq.server.core.state import ServerState
+
+_REMOVED_CHUNK = 20_000
+
+
+@dataclass(slots=True)
+class Feed:
+    """Events that have not been handed out, and who wants them.
+
+    Attributes:
+        offset: added to the engine's clock it gives s since the epoch.
+        number: number of the last event.
+        pending: events not handed out.
+        removed: objects removed in this turn.
+        watchers: connections that get events.
+        snapshots: what is left of the snapshots of those that asked for one.
+        reasons: what was last said of why a session waits.
+    """
+
+    offset: float
+    number: int = 0
+    pending: list[Any] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
+    watchers: dict[bytes, None] = field(default_factory=dict)
+    snapshots: dict[bytes, Iterator[list[Any]]] = field(default_factory=dict)
+    reasons: dict[int, list[str]] = field(default_factory=dict)
+    reasons_at: float = 0.0
+
+    @property
+    def on(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self.watchers)
+
+    def add(self, now: float, kind: type, *values: Any) -> None:
+        """Note an event; `values` are its fields after number and time."""
+        if self.watchers:
+            self.number += 1
+            self.pending.append(kind(self.number, now + self.offset, *values))
+
+    def forget(self, peer: bytes) -> None:
+        """A watcher is gone."""
+        self.watchers.pop(peer, None)
+        self.snapshots.pop(peer, None)
+        if not self.watchers:
+            self.pending.clear()
+            self.removed.clear()
+            self.reasons.clear()
+
+
+def turn_ended(state: ServerState) -> None:
+    """Note what was gathered over a turn."""
+    feed = state.feed
+    if feed.removed:
+        removed, feed.removed = feed.removed, []
+        for start in range(0, len(removed), _REMOVED_CHUNK):
+            feed.add(state.now, e.ObjectsRemoved, removed[start : start + _REMOVED_CHUNK])
+
+
+def submitted(state: ServerState, session: SessionRecord, submit: Submit) -> None:
+    """Note a submit."""
+    if not state.feed.on:
+        return
+    builtin = {key for key, body in session.bodies.items() if body.kind == "builtin"}
+    configs = []
+    if builtin:
+        configs = [
+            (task, config)
+            for task, key, config in zip(
+                submit.task_ids, submit.task_bodies, submit.task_configs, strict=True
+            )
+            if config and key in builtin and len(config) <= CONFIG_BYTES
+        ]
+    state.feed.add(
+        state.now,
+        e.TasksSubmitted,
+        session.session_id,
+        [shown_body(body) for body in submit.bodies],
+        submit.task_ids,
+        submit.task_bodies,
+        submit.task_input_counts,
+        submit.task_inputs,
+        submit.task_names,
+        configs,
+        submit.users,
+        [
+            (local_of(meta.uid), meta.label, meta.is_directory, meta.content_type, meta.size)
+            for meta in submit.const_objects
+        ],
+        submit.keep,
+    )
+
+
+def failed(state: ServerState, task: TaskRecord, worker: WorkerRecord | None, failure: Failure) -> None:
+    """Note that a task failed for good."""
+    state.feed.add(
+        state.now,
+        e.TaskFailed,
+        0 if worker is None else worker.number,
+        failure,
+        task.start_time if task.duration_us >= 0 else 0.0,
+        task.duration_us,
+    )
+
+
+def returned(
+    state: ServerState, worker: WorkerRecord, tasks: list[TaskRecord], outcome: str, notes: list[str]
+) -> None:
+    """Note attempts that ended without a result; called before the tasks change."""
+    if tasks and state.feed.on:
+        uids = [task.uid for task in tasks]
+        attempts = [task.attempt for task in tasks]
+        state.feed.add(state.now, e.TasksReturned, worker.number, uids, attempts, outcome, notes)
