@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rainzmq.cli.source import Item, open_source, source_options
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
+
+_WIDE = 140
+"""Columns of a terminal that has room for everything."""
 
 
 @click.command(short_help="List sessions.")
@@ -24,42 +27,59 @@ def sessions(server: str | None, access_file: Path | None, replay: Path | None, 
     if as_json:
         print_json(items)
     elif items:
-        console().print(session_table(items, source.server().get("now")))
+        out = console()
+        out.print(session_table(items, source.server().get("now"), out.width))
     else:
         note("no session")
     return 0
 
 
-def session_table(items: list[Item], now: float | None) -> Table:
-    """Sessions, a line each. `now`: the time that is shown, s since the epoch."""
-    from rainzmq.cli.terminal import cell, duration, first_line, moment, state_cell, table
+def session_table(items: list[Item], now: float | None, width: int) -> RenderableType:
+    """Sessions, a line each. `now`: the time that is shown, s since the epoch; `width`: of the terminal; in
+    a narrow one what keeps or ended them stands below.
+    """
+    from rich.console import Group
 
-    rows = table(
-        "session", "name", "client", "state", "opened", "lasts", "done", "total", "running", "ready",
-        "waiting", "failed", "why",
-        right=("session", "lasts", "done", "total", "running", "ready", "waiting", "failed"), wide="why",
-    )  # fmt: skip
+    from rainzmq.cli.terminal import cell, state_cell, table
+
+    is_wide = width >= _WIDE
+    numbers = ("session", "lasts", "done", "total", "running", "ready", "waiting", "failed")
+    columns = ["session", "name", "client", "state", "opened", *numbers[1:], "why"]
+    if not is_wide:
+        columns = [name for name in columns if name not in ("client", "opened", "why")]
+    rows = table(*columns, right=numbers, wide="why" if is_wide else "name")
+    told = []
     for item in items:
-        counts = item["counts"]
-        end = now if item["ended"] is None else item["ended"]
-        why = "; ".join(item["reasons"])
-        if item["failure"] is not None:
-            failure = item["failure"]
-            named = f"{failure['task']} {failure['name'] or ''}: " if failure["task"] else ""
-            why = named + first_line(failure["message"])
+        cells = _cells(item, now)
         rows.add_row(
-            cell(item["session_id"]),
-            cell(item["name"]),
-            cell(item["client"]),
-            state_cell(item["state"]),
-            cell(moment(item["came"], now)),
-            cell("" if end is None else duration(end - item["came"])),
-            cell(counts["finished"]),
-            cell(item["total"]),
-            cell(counts["running"]),
-            cell(counts["ready"] + counts["assigned"]),
-            cell(counts["waiting"]),
-            cell(counts["failed"]),
-            cell(why),
+            *(state_cell(item["state"]) if name == "state" else cell(cells[name]) for name in columns)
         )
-    return rows
+        if cells["why"] and not is_wide:
+            told.append(cell(f"session {item['session_id']}: {cells['why']}", "dim"))
+    return Group(rows, *told)
+
+
+def _cells(item: Item, now: float | None) -> dict[str, Any]:
+    from rainzmq.cli.terminal import duration, first_line, moment
+
+    counts = item["counts"]
+    end = now if item["ended"] is None else item["ended"]
+    why = "; ".join(item["reasons"])
+    if item["failure"] is not None:
+        failure = item["failure"]
+        named = f"{failure['task']} {failure['name'] or ''}: " if failure["task"] else ""
+        why = named + first_line(failure["message"])
+    return {
+        "session": item["session_id"],
+        "name": item["name"],
+        "client": item["client"],
+        "opened": moment(item["came"], now),
+        "lasts": "" if end is None else duration(end - item["came"]),
+        "done": counts["finished"],
+        "total": item["total"],
+        "running": counts["running"],
+        "ready": counts["ready"] + counts["assigned"],
+        "waiting": counts["waiting"],
+        "failed": counts["failed"],
+        "why": why,
+    }

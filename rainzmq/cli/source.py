@@ -118,7 +118,9 @@ def session_number(source: Source, text: str) -> int:
         numbers = ", ".join(str(number) for number in found)
         raise RainException(f"the sessions {numbers} have the name {text!r}; give a number")
     known = ", ".join(f"{item['session_id']} {item['name']!r}" for item in sessions[-10:])
-    raise RainException(f"there is no session {text!r} ({f'there are: {known}' if known else 'there is none'})")
+    raise RainException(
+        f"there is no session {text!r} ({f'there are: {known}' if known else 'there is none'})"
+    )
 
 
 def full_task_id(source: Source, text: str) -> str:

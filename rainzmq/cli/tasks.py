@@ -13,6 +13,9 @@ from rainzmq.cli.source import Item, Page, Source, open_source, session_number, 
 _STATES = ("waiting", "ready", "assigned", "running", "finished", "failed", "cancelled")
 _ALL = sys.maxsize
 
+_WIDE = 100
+"""Columns of a terminal that has room for everything."""
+
 
 @click.command(short_help="List tasks.")
 @click.option("--session", metavar="NUMBER|NAME", help="Only tasks of this session.")
@@ -67,23 +70,25 @@ def _show(source: Source, page: Page, with_errors: bool) -> None:
     if not page.items:
         note("no task")
         return
-    rows = table(
-        "task", "name", "type", "state", "attempt", "worker", "started", "duration",
-        right=("attempt", "duration"), wide="name",
-    )  # fmt: skip
+    out = console()
+    columns = ["task", "name", "type", "state", "attempt", "worker", "started", "duration"]
+    if out.width < _WIDE:
+        columns = [name for name in columns if name not in ("type", "attempt")]
+    rows = table(*columns, right=("attempt", "duration"), wide="name")
     now = source.server().get("now")
     for item in page.items:
+        cells = {
+            "task": item["id"],
+            "name": item["name"],
+            "type": item["task_type"],
+            "attempt": item["attempt"] + 1,
+            "worker": item["worker"],
+            "started": moment(item["started"], now),
+            "duration": duration(item["duration_s"]),
+        }
         rows.add_row(
-            cell(item["id"]),
-            cell(item["name"]),
-            cell(item["task_type"]),
-            state_cell(item["state"]),
-            cell(item["attempt"] + 1),
-            cell(item["worker"]),
-            cell(moment(item["started"], now)),
-            cell(duration(item["duration_s"])),
+            *(state_cell(item["state"]) if name == "state" else cell(cells[name]) for name in columns)
         )
-    out = console()
     out.print(rows)
     if with_errors:
         _show_errors(source, page.items, out)

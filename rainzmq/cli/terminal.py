@@ -43,18 +43,19 @@ _PIPE_WIDTH = 100_000
 _DAY_S = 86_400
 
 
-def clean(text: Any, *, keep_lines: bool = False) -> str:
-    """A text with everything escaped that is not printable: control characters, marks that turn the
+def clean(value: Any, *, keep_lines: bool = False) -> str:
+    """A value as text with everything escaped that is not printable: control characters, marks that turn the
     direction, half surrogates. With `keep_lines` line ends and tabs stay.
     """
-    text = str(text)
+    text = str(value)
     if keep_lines:
         text = text.replace("\r\n", "\n")
     if text.isprintable():
         return text
     kept = "\n\t" if keep_lines else ""
     return "".join(
-        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode() for char in text
+        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode()
+        for char in text
     )
 
 

@@ -31,6 +31,9 @@ _RATE_S = 10.0
 """The rate of finished tasks is a mean over so long."""
 
 _BAR = 20
+_BESIDE_BAR = 75
+"""Lengths of a bar at most, and of what is beside it."""
+
 _QUIT_KEYS = "qQ\x03\x04"
 _OTHER_LINES = 11
 """Lines of the view that are neither sessions, groups nor workers."""
@@ -59,7 +62,7 @@ def top(
         return 0
     out = console()
     if not out.is_terminal or not source.is_live:
-        out.print(_view(look, "", None))
+        out.print(_view(look, "", out.width, None))
         return 0
     _watch(source, look, out, interval)
     return 0
@@ -99,7 +102,8 @@ def _watch(source: Source, look: dict[str, Any], out: Console, interval_s: float
         while True:
             rate.add(look)
             said = problem or "q ends"
-            live.update(_view(look, f"{rate.text()}  {said}".strip(), out.height), refresh=True)
+            shown = _view(look, f"{rate.text()}  {said}".strip(), out.width, out.height)
+            live.update(shown, refresh=True)
             try:
                 if _key_within(interval_s):
                     return
@@ -181,8 +185,8 @@ class _Rate:
 # What is shown.
 
 
-def _view(look: dict[str, Any], status: str, height: int | None) -> RenderableType:
-    """All of it. `height`: lines there are, None for any number."""
+def _view(look: dict[str, Any], status: str, width: int, height: int | None) -> RenderableType:
+    """All of it. `width`, `height`: of the terminal; `height` None: any number of lines."""
     from rich.console import Group
 
     from rainzmq.cli.terminal import cell
@@ -200,11 +204,12 @@ def _view(look: dict[str, Any], status: str, height: int | None) -> RenderableTy
         workers, hidden = workers[:room], len(workers) - room
     else:
         hidden = 0
-    parts += [cell(""), session_table(sessions, look["server"].get("now"))]
+    parts += [cell(""), session_table(sessions, look["server"].get("now"), width)]
     if groups:
         title = f"tasks of session {look['groups_of']}"
-        parts += [cell(""), _group_table(_limited(groups), title)]
-    parts += [cell(""), worker_table(workers, with_gone=any(item["state"] != "live" for item in workers))]
+        parts += [cell(""), _group_table(_limited(groups), title, width)]
+    with_gone = any(item["state"] != "live" for item in workers)
+    parts += [cell(""), worker_table(workers, width, with_gone=with_gone)]
     if hidden > 0:
         parts.append(cell(f"and {hidden} more", "dim"))
     return Group(*parts)
@@ -246,19 +251,18 @@ def _limited(groups: list[Item]) -> list[Item]:
     return [*(item for item in groups if item["name"] in names), others]
 
 
-def _group_table(groups: list[Item], title: str) -> Table:
+def _group_table(groups: list[Item], title: str, width: int) -> Table:
     from rainzmq.cli.terminal import cell, duration, table
 
-    rows = table(
-        title, "", "done", "total", "running", "ready", "waiting", "failed", "mean",
-        right=("done", "total", "running", "ready", "waiting", "failed", "mean"), wide=title,
-    )  # fmt: skip
+    numbers = ("done", "total", "running", "ready", "waiting", "failed", "mean")
+    rows = table(title, "", *numbers, right=numbers, wide=title)
+    length = min(_BAR, max(4, width - _BESIDE_BAR))
     for item in groups:
         counts = item["counts"]
-        full = round(_BAR * item["done"] / max(1, item["total"]))
+        full = round(length * item["done"] / max(1, item["total"]))
         rows.add_row(
             cell(item["name"]),
-            cell("█" * full + "░" * (_BAR - full), "green"),
+            cell("█" * full + "░" * (length - full), "green"),
             cell(item["done"]),
             cell(item["total"]),
             cell(counts["running"]),

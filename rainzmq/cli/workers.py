@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,11 @@ from rainzmq.cli.source import Item, open_source, source_options
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+_NUMBERS = ("cpus", "running", "queued", "finished", "cpu", "memory", "store")
+
+_WIDE = 100
+"""Columns of a terminal that has room for everything."""
 
 
 @click.command(short_help="List workers.")
@@ -29,34 +34,44 @@ def workers(
     if as_json:
         print_json(items)
     elif items:
-        console().print(worker_table(items, with_gone=with_gone or not source.is_live))
+        out = console()
+        out.print(worker_table(items, out.width, with_gone=with_gone or not source.is_live))
     else:
         note("no worker")
     return 0
 
 
-def worker_table(items: list[Item], *, with_gone: bool = False) -> Table:
-    """Workers, a line each; `with_gone` says of each whether it is there."""
-    from rainzmq.cli.terminal import cell, size, state_cell, table
+def worker_table(items: list[Item], width: int, *, with_gone: bool = False) -> Table:
+    """Workers, a line each; `with_gone` says of each whether it is there. `width`: of the terminal."""
+    from rainzmq.cli.terminal import cell, state_cell, table
 
-    columns = ["worker", "host", "cpus", "running", "queued", "finished", "cpu", "memory", "store"]
+    columns = ["worker", "host", *_NUMBERS]
     if with_gone:
         columns += ["state", "why"]
-    rows = table(*columns, right=("cpus", "running", "queued", "finished", "cpu", "memory", "store"))
+    if width < _WIDE:
+        columns = [name for name in columns if name not in ("host", "store")]
+    rows = table(*columns, right=_NUMBERS, wide="why" if with_gone else "worker")
     for item in items:
-        load, used, whole = item["cpu_percent"], item["memory_used_bytes"], item["memory_total_bytes"]
-        cells = [
-            cell(item["worker_id"]),
-            cell(item["hostname"]),
-            cell(item["cpus"]),
-            cell(item["running"]),
-            cell(item["assigned"]),
-            cell(item["finished"]),
-            cell("" if load is None else f"{load:.0f} %"),
-            cell("" if used is None else f"{size(used)} / {size(whole)}"),
-            cell(size(item["store_bytes"])),
-        ]
-        if with_gone:
-            cells += [state_cell(item["state"]), cell(item["why"])]
-        rows.add_row(*cells)
+        cells = _cells(item)
+        rows.add_row(
+            *(state_cell(item["state"]) if name == "state" else cell(cells[name]) for name in columns)
+        )
     return rows
+
+
+def _cells(item: Item) -> dict[str, Any]:
+    from rainzmq.cli.terminal import size
+
+    load, used, whole = item["cpu_percent"], item["memory_used_bytes"], item["memory_total_bytes"]
+    return {
+        "worker": item["worker_id"],
+        "host": item["hostname"],
+        "cpus": item["cpus"],
+        "running": item["running"],
+        "queued": item["assigned"],
+        "finished": item["finished"],
+        "cpu": "" if load is None else f"{load:.0f} %",
+        "memory": "" if used is None else f"{size(used)} / {size(whole)}",
+        "store": size(item["store_bytes"]),
+        "why": item["why"],
+    }

@@ -7,7 +7,7 @@ security policy can forbid it.
 
 from __future__ import annotations
 
-import asyncio
+import json
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +18,8 @@ from bokeh.application.handlers.function import FunctionHandler
 from bokeh.document import Document
 from bokeh.server.tornado import BokehTornado
 from bokeh.server.views.doc_handler import DocHandler
-from bokeh.server.views.root_handler import RootHandler
 from bokeh.server.views.ws import WSHandler
+from markupsafe import Markup
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.web import Application as TornadoApplication
@@ -38,3 +38,177 @@ from rainzmq.dashboard.query import Query
 from rainzmq.dashboard.site import Site
 from rainzmq.dashboard.view import View
 from rainzmq.monitoring.hub import Hub
+from rainzmq.rest.guard import Guard, guarded
+
+PAGES: tuple[type[Page], ...] = (
+    OverviewPage,
+    StreamPage,
+    GraphPage,
+    TasksPage,
+    TaskPage,
+    WorkersPage,
+    DataPage,
+    SessionsPage,
+)
+"""All pages; the first is shown for `/`."""
+
+THEME_COOKIE = "rainzmq_theme"
+
+SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+"""Scripts come from this server only, and none stands in a page. Styles do: Bokeh makes them as it goes."""
+
+_ASSETS = Path(__file__).with_name("assets")
+_VIEW = "view"
+
+
+class PageHandler(DocHandler):
+    """A page: opens a Bokeh session and sends the text of the page."""
+
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        """Called by tornado."""
+        session = await self.get_session()
+        view: View = session.document.template_variables[_VIEW]
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Content-Security-Policy", SECURITY_POLICY)
+        self.set_header("Cache-Control", "no-store")
+        bokeh = self.application.prefix + "/static/js/bokeh.min.js"
+        self.finish(render(view, session.token, bokeh, self.static_hash_url))
+
+    def static_hash_url(self, name: str) -> str:
+        """URL of an asset; another one when its content changes."""
+        version = StaticFileHandler.get_version({"static_path": str(_ASSETS)}, name)
+        return f"/assets/{name}?v={version}"
+
+
+class SocketHandler(WSHandler):
+    """The websocket of a page. Only pages of this very host and port may open it."""
+
+    def check_origin(self, origin: str) -> bool:
+        """The guard has looked at the origin too; Bokeh's own list, which the environment can widen, is not
+        asked.
+        """
+        return origin.lower() == f"http://{self.request.host.lower()}"
+
+
+class _Routes(TornadoApplication):
+    """Stands between Bokeh's application and tornado's: puts our handlers in the place of Bokeh's."""
+
+    def __init__(self, handlers: list[Any], **settings: Any) -> None:
+        wanted = []
+        for route in handlers:
+            kind = route[1]
+            if kind is DocHandler:
+                wanted.append((route[0], PageHandler, *route[2:]))
+            elif kind is WSHandler:
+                wanted.append((route[0], SocketHandler, *route[2:]))
+            elif kind.__name__ not in ("AutoloadJsHandler", "MetadataHandler", "RootHandler", "IcoHandler"):
+                wanted.append(route)
+        super().__init__(wanted, **settings)
+
+
+class DashboardApplication(BokehTornado, _Routes):
+    """All pages of a hub."""
+
+
+def make_application(hub: Hub, guard: Guard, more: Sequence[Any] = ()) -> BokehTornado:
+    """The application that serves a hub's pages.
+
+    Args:
+        hub: what is shown.
+        guard: lets requests in or not, websockets and static files too.
+        more: further routes, as tornado has them: those of REST.
+    """
+    site = Site(hub)
+    pages = {f"/{page.path}": Application(FunctionHandler(_opener(site, page))) for page in PAGES}
+    routes: list[Any] = [
+        *more,
+        (r"/", RedirectHandler, {"url": f"/{PAGES[0].path}", "permanent": False}),
+        (r"/favicon\.ico", RedirectHandler, {"url": "/assets/icon.svg", "permanent": False}),
+        (r"/assets/(.*)", StaticFileHandler, {"path": str(_ASSETS)}),
+    ]
+    made: BokehTornado = guarded(DashboardApplication)(
+        guard,
+        pages,
+        extra_patterns=routes,
+        use_index=False,
+        # Nothing of a request but its query and the theme gets into the token that the page holds.
+        include_headers=[],
+        include_cookies=[THEME_COOKIE],
+        session_token_expiration=24 * 3600,
+        check_unused_sessions_milliseconds=5000,
+        websocket_compression_level=1,
+        websocket_max_message_size_bytes=1 << 20,
+    )
+    return made
+
+
+def serve(application: BokehTornado, sockets: Sequence[socket.socket], loop: IOLoop | None = None) -> HTTPServer:
+    """Serve an application on bound, listening sockets; `loop`: the one that runs, None for the current."""
+    loop = loop or IOLoop.current()
+    application.initialize(loop)
+    server = HTTPServer(application, max_body_size=1 << 20, max_buffer_size=4 << 20)
+    server.add_sockets(list(sockets))
+    application.start()
+    return server
+
+
+def _opener(site: Site, page: type[Page]) -> Any:
+    def open_page(document: Document) -> None:
+        request = document.session_context.request
+        arguments: dict[str, list[bytes]] = request.arguments
+        query = Query({key: values[-1].decode("utf-8", "replace") for key, values in arguments.items() if values})
+        theme = request.cookies.get(THEME_COOKIE, "light")
+        document.template_variables[_VIEW] = View(site, page, document, query, theme)
+
+    return open_page
+
+
+def render(view: View, token: str, bokeh: str, asset: Any) -> str:
+    """HTML of a whole page. `bokeh`: URL of Bokeh's script; `asset(name)`: that of a file of ours."""
+    model, hub = view.site.hub.model, view.site.hub
+    places = {figure.id: f"figure-{name}" for name, figure in view.figures.items()}
+    item = {"token": token, "roots": places, "root_ids": list(places)}
+
+    def fragment(name: str) -> Markup:
+        return Markup('data-fragment="{}">{}').format(name, Markup(view.fragments[name].html))
+
+    def figure(name: str) -> Markup:
+        label = view.figures[name].name
+        return Markup('<div class="plot" id="figure-{}" role="figure" aria-label="{}"></div>').format(name, label)
+
+    replay = None
+    if hub.is_replay:
+        first, now = model.first_time(), model.now
+        length = max(0.001, now - first)
+        place = (view.control_time() or now) - first
+        replay = {"first": first, "now": now, "length": length, "step": length / 1000, "place": place}
+    return view.site.templates.get_template(view.page.template).render(
+        page=view.page,
+        theme=view.theme,
+        fragment=fragment,
+        figure=figure,
+        replay=replay,
+        bokeh=bokeh,
+        asset=asset,
+        document=_script_json({"item": item}),
+    )
+
+
+def _script_json(value: Any) -> Markup:
+    """JSON that can stand in a script element."""
+    text = json.dumps(value)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)

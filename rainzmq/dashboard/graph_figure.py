@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from bokeh.core.properties import value
 from bokeh.models import ColumnDataSource, HoverTool, Range1d, TapTool
 from bokeh.plotting import figure
 
@@ -84,7 +85,7 @@ class GraphFigure:
             x="x",
             y="y",
             text="label",
-            text_font=FONT,
+            text_font=value(FONT),
             text_font_size="12px",
             text_align="left",
             text_baseline="middle",
@@ -93,9 +94,9 @@ class GraphFigure:
         )
         self._texts.nonselection_glyph = self._texts.selection_glyph = None
         told = [("", "@full"), ("tasks", "@share"), ("state", "@told")]
-        plot.add_tools(HoverTool(renderers=[self._boxes], tooltips=told))
+        plot.add_tools(HoverTool(renderers=[self._boxes], tooltips=told, visible=False))
         if self._link is not None:
-            plot.add_tools(TapTool(renderers=[self._boxes]))
+            plot.add_tools(TapTool(renderers=[self._boxes], visible=False))
         return plot
 
     def draw(self, shown: Graph) -> None:
@@ -113,7 +114,7 @@ class GraphFigure:
             {
                 "left": x,
                 "right": right,
-                "x": x,
+                "x": x if shown.is_folded else x + 0.05 * (right - x),
                 "y": y if not shown.is_folded else y - 0.12,
                 "height": np.full(len(x), 0.78 if shown.is_folded else thin),
                 "color": color,

@@ -9,9 +9,11 @@ import numpy as np
 from bokeh.models import (
     Axis,
     ColumnDataSource,
+    DatetimeTicker,
     DatetimeTickFormatter,
     Grid,
     Legend,
+    NoOverlap,
     PlainText,
     Plot,
     Title,
@@ -72,6 +74,8 @@ def base_figure(height: int, label: str, **options: Any) -> figure:
 def time_axis(plot: figure) -> None:
     """Let the x axis show the time of day."""
     plot.xaxis.formatter = DatetimeTickFormatter(**_SCALES)
+    plot.xaxis.ticker = DatetimeTicker(desired_num_ticks=6)
+    plot.xaxis.major_label_policy = NoOverlap(min_distance=12)
 
 
 def paint(plot: Plot, theme: Theme) -> None:

@@ -107,11 +107,11 @@ class StreamFigure:
         main.nonselection_glyph = main.selection_glyph = None
         told = [("task", "@label"), ("", "@note"), ("from", "@begin"), ("ran", "@took"), ("on", "@where")]
         plot.add_tools(
-            HoverTool(renderers=[main], tooltips=told),
-            HoverTool(renderers=[strips], tooltips=[("", "@label"), ("on", "@where")]),
+            HoverTool(renderers=[main], tooltips=told, visible=False),
+            HoverTool(renderers=[strips], tooltips=[("", "@label"), ("on", "@where")], visible=False),
         )
         if self._link is not None:
-            plot.add_tools(TapTool(renderers=[main]))
+            plot.add_tools(TapTool(renderers=[main], visible=False))
         time_axis(plot)
         plot.ygrid.visible = False
         plot.yaxis.ticker = self._ticker

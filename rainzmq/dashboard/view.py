@@ -25,6 +25,9 @@ _REST = 4.0
 """A document rests for so many times as long as its last update took."""
 
 
+_DEBOUNCE_MS = 150
+
+
 class Fragment(DataModel):
     """HTML of a part of the page; `name` is the part's."""
 
@@ -44,15 +47,18 @@ class View:
     Attributes:
         page: what it shows.
         control, fragments: the models that the page's script knows.
+        figures: by name.
+        theme: that of the figures.
     """
 
     def __init__(self, site: Site, make: Callable[[], Page], document: Document, query: Query, theme: str) -> None:
         self.site, self._document = site, document
         self.page = make()
-        self._query, self._theme = query, THEMES.get(theme, LIGHT)
-        self.control = Control(name="control", query=query.with_(), theme=self._theme.name)
+        self._query, self.theme = query, THEMES.get(theme, LIGHT)
+        self.control = Control(name="control", query=query.with_(), theme=self.theme.name)
         self.fragments: dict[str, Fragment] = {}
         self._drawn: Any = None
+        self._wants_update = False
         self._rests_until = float("-inf")
         self.figures: dict[str, Model] = {}
         self._start()
@@ -64,11 +70,10 @@ class View:
         self._show(ask)
         document = self._document
         document.title = f"{self.page.title} – rainzmq"
-        document.add_root(self.control)
-        for fragment in self.fragments.values():
-            document.add_root(fragment)
-        for figure in self.figures.values():
-            document.add_root(figure)
+        # Bokeh's script puts the first roots where the page has places for figures.
+        with document.models.freeze():
+            for model in (*self.figures.values(), self.control, *self.fragments.values()):
+                document.add_root(model)
         self.control.on_change("query", self._on_query)
         self.control.on_change("theme", self._on_theme)
         document.add_periodic_callback(self.tick, round(UPDATE_S * 1000))
@@ -83,15 +88,25 @@ class View:
         self._show(self._ask())
         self._rests_until = self.site.now() + _REST * (self.site.now() - begun)
 
+    def control_time(self) -> float | None:
+        """The time that the query asks for, s since the epoch."""
+        return self._query.time()
+
     def _again(self) -> None:
-        """The page itself wants an update, since what it shows was zoomed."""
-        self._document.add_next_tick_callback(self._update)
+        """The page itself wants an update soon, since it was zoomed; more wishes until then are one."""
+        if not self._wants_update:
+            self._wants_update = True
+            self._document.add_timeout_callback(self._now, _DEBOUNCE_MS)
+
+    def _now(self) -> None:
+        self._wants_update = False
+        self._update()
 
     def _state(self) -> Any:
         return self.site.version()
 
     def _ask(self) -> Ask:
-        return Ask(self.site, self._query, self._theme, self.page.path)
+        return Ask(self.site, self._query, self.theme, self.page.path)
 
     def _show(self, ask: Ask) -> None:
         self._drawn = self._state()
@@ -108,8 +123,8 @@ class View:
         self._update()
 
     def _on_theme(self, _name: str, _old: str, new: str) -> None:
-        self._theme = THEMES.get(new, LIGHT)
-        self.page.recolor(self._theme)
+        self.theme = THEMES.get(new, LIGHT)
+        self.page.recolor(self.theme)
         self._update()
 
 

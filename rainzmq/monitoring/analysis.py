@@ -23,7 +23,7 @@ from rainzmq.monitoring.session import CANCELLED, SessionLog
 
 PARTS = ("client", "inputs", "resources", "transfer", "run", "lost", "store")
 """What time goes into: nothing was submitted, waiting for inputs, waiting for a worker and its cpus, bringing
-inputs to the worker, running, attempts that came to nothing, and keeping the results until they are committed.
+inputs to the worker, running, attempts that came to nothing, keeping the results until they are committed.
 """
 
 CLIENT, INPUTS, RESOURCES, TRANSFER, RUN, LOST, STORE = range(7)

@@ -140,7 +140,7 @@ class GroupTable:
             least, most = float(self.least[node]), float(self.most[node])
         return GroupView(
             tree.paths[node],
-            tree.depths[node],
+            int(tree.depths[node]),
             tree.is_leaf(node),
             int(self.own[node]),
             sum(row),

@@ -16,6 +16,7 @@ from typing import Any
 
 from rainzmq import __version__
 from rainzmq.common.limits import SERVER_LOST_AFTER_S
+from rainzmq.monitoring.sequence import Sequence
 from rainzmq.protocol.codec import Header, decode, encode
 from rainzmq.protocol.messages import client as m
 from rainzmq.protocol.messages import events as e
@@ -59,8 +60,8 @@ class EventLink:
         self._interval_s = 1.0
         self._last_heard = loop.now()
         self._watching = False
-        self._request = self._watch = 0
-        self._number: int | None = None
+        self._request = 0
+        self._sequence = Sequence()
 
     def start(self) -> None:
         """Say hello and listen."""
@@ -77,10 +78,9 @@ class EventLink:
     def watch_again(self) -> None:
         """Ask for a snapshot: something was missed."""
         if self._watching:
-            self._number = None
             self._request += 1
-            self._watch = self._request
-            self._send(e.Watch(self._watch))
+            self._sequence.asked(self._request)
+            self._send(e.Watch(self._request))
 
     def cancel_session(self, session_id: int, reason: str) -> None:
         """Ask the server to end a session. What comes of it is in the events."""
@@ -119,26 +119,16 @@ class EventLink:
                 _log.warning("bad message of the server: %s", error)
                 continue
             if type(message) in _EVENTS:
-                if self._is_next(message):
+                if self._sequence.takes(message):
                     events.append(message)
                     kept.append(frame)
             else:
                 self._on_message(header, message)
+        if self._sequence.missed:
+            _log.info("events were missed; a snapshot is asked for")
+            self.watch_again()
         if events:
             self._on_events(self._header, events, kept)
-
-    def _is_next(self, event: Any) -> bool:
-        """Whether an event can be taken in; otherwise some were missed, and a snapshot is asked for."""
-        if isinstance(event, e.SnapshotBegin) and event.request == self._watch:
-            self._number = event.number
-        if self._number is None:
-            return False
-        if event.number > self._number + 1:
-            _log.info("events %d to %d were missed", self._number + 1, event.number - 1)
-            self.watch_again()
-            return False
-        self._number = max(self._number, event.number)
-        return True
 
     def _on_message(self, header: Header, message: Any) -> None:
         if isinstance(message, m.ClientWelcome):

@@ -318,6 +318,10 @@ class Model:
         attempts = np.array(event.attempts, dtype=np.int64)
         for session, ids, mine in self._by_session(event.uids):
             session.rerun(ids.tolist(), attempts[mine].tolist(), event.time)
+        for session, ids, _ in self._by_session(event.lost):
+            session.lost(ids)
+        for session, ids, _ in self._by_session(event.there):
+            session.not_removed(ids)
 
     def _on_failed(self, event: e.TaskFailed) -> None:
         session = self.sessions.get(session_of(event.failure.task))

@@ -93,6 +93,9 @@ FIELDS: dict[str, Mapping[str, str]] = {
 }
 """What rows of each type have beside `number`, `time`, `type`, `session_id`, `id` and `worker`."""
 
+PLACE_BITS = 20
+"""Low bits of a cursor that say which row of its event it is."""
+
 KINDS: tuple[str, ...] = tuple(FIELDS)
 """All types of row."""
 
@@ -120,6 +123,11 @@ def matches(row: Row, wanted: EventFilter) -> bool:
         and (wanted.since is None or row["time"] >= wanted.since)
         and (wanted.until is None or row["time"] < wanted.until)
     )
+
+
+def cursor_of(number: int, place: int) -> int:
+    """The cursor of a row: the `place`-th (from 0) of event `number`. Grows in the order of rows."""
+    return number << PLACE_BITS | place
 
 
 def uid_of(row: Row) -> int | None:

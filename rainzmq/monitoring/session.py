@@ -270,6 +270,17 @@ class SessionLog:
         rows = self.objects.rows(ids)
         self.objects["removed"][rows[rows >= 0]] = time
 
+    def lost(self, ids: IntArray) -> None:
+        """Objects are to be made again."""
+        rows = self.objects.rows(ids)
+        rows = rows[rows >= 0]
+        self.objects["finished"][rows] = self.objects["removed"][rows] = np.nan
+
+    def not_removed(self, ids: IntArray) -> None:
+        """Objects are there, whatever was said before."""
+        rows = self.objects.rows(ids)
+        self.objects["removed"][rows[rows >= 0]] = np.nan
+
     def states_of(self, event: e.TaskStates, codes: IntArray) -> None:
         """Part of a snapshot."""
         ids = np.array(event.uids, dtype=np.int64) & 0xFFFFFFFF
@@ -294,6 +305,10 @@ class SessionLog:
         ended = np.full(len(ids), event.time)
         ended[known] = np.where(done, end, event.time)
         self._outputs_finished(event, slice(None), ids, ended)
+        counts = np.array(event.output_counts, dtype=np.int64)
+        outputs = np.repeat(ids + 1, counts) + ranges(np.zeros(len(counts), dtype=np.int64), counts)
+        self.not_removed(outputs)
+        self.lost(outputs[np.array(event.sizes, dtype=np.int64) < 0])
         if event.removed:
             self.removed(np.array(event.removed, dtype=np.int64) & 0xFFFFFFFF, event.time)
 

@@ -4,7 +4,7 @@ attempts -> lanes (worker, cpu) -> bars: those wider than a pixel as they are, t
 
 A lane holds intervals that do not overlap, so at most as many of them are wider than a pixel as there are
 pixels. The others are gathered by the pixel they begin in; neighbours in which the same name took most of
-the time become one bar. When that is still too much, a pixel is taken twice as wide.
+the time become one bar. When that is still too much, pixels are taken wider.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ MOST_BARS = 4000
 
 PIXELS = 1200
 """Width that spans are cut into at first."""
+
+_DENSE = 8_000_000
+"""Cells that are counted in an array with a place for each; of more only those that occur are sorted."""
 
 _MOST_SEARCHED = 5000
 """Attempts of unknown cpu whose lane is searched for; those beyond are dealt out in turn."""
@@ -94,7 +97,8 @@ def bars(
     pixel = max(span[1] - span[0], 1e-6) / PIXELS
     made = _merge(ran, lane, pixel)
     while len(made) > most:
-        pixel *= 2
+        # Bars are at best as many fewer as pixels are wider: this does not go too far.
+        pixel *= max(1.5, len(made) / most)
         made = _merge(ran, lane, pixel)
     return rows, made
 
@@ -169,18 +173,16 @@ def _gather(ran: Attempts, lane: IntArray, small: IntArray, pixel: float) -> Bar
     cells = int(place_in.max()) + 2
     cell = lane[small] * cells + place_in
     duration = ran.end[small] - ran.start[small]
-    # Name that took most of the time of each cell.
-    key = cell * len(ran.names) + ran.name[small]
-    pairs, pair_of = np.unique(key, return_inverse=True)
-    taken = np.bincount(pair_of, weights=duration + 1e-12, minlength=len(pairs))
-    pair_cell, pair_name = pairs // len(ran.names), pairs % len(ran.names)
-    order = np.lexsort((taken, pair_cell))
-    last = np.append(pair_cell[order][1:] != pair_cell[order][:-1], True)
-    cell_ids, dominant = pair_cell[order][last], pair_name[order][last]
+    cell_ids, dominant = _dominant(cell, ran.name[small], duration, len(ran.names))
     # Neighbours of one name become one run.
     runs = np.append(False, (np.diff(cell_ids) == 1) & (dominant[1:] == dominant[:-1]))
     run_of_cell = np.cumsum(~runs) - 1
-    run = run_of_cell[np.searchsorted(cell_ids, cell)]
+    if cell_ids[-1] < _DENSE:
+        run_of = np.zeros(int(cell_ids[-1]) + 1, dtype=np.int64)
+        run_of[cell_ids] = run_of_cell
+        run = run_of[cell]
+    else:
+        run = run_of_cell[np.searchsorted(cell_ids, cell)]
     total = int(run_of_cell[-1]) + 1
     left, right = np.full(total, np.inf), np.full(total, -np.inf)
     np.minimum.at(left, run, ran.start[small])
@@ -205,6 +207,26 @@ def _gather(ran: Attempts, lane: IntArray, small: IntArray, pixel: float) -> Bar
         np.bincount(run, weights=duration, minlength=total),
         ran.names,
     )
+
+
+def _dominant(
+    cell: IntArray, name: IntArray, duration: FloatArray, names: int
+) -> tuple[IntArray, IntArray]:
+    """(cells that have something, in order; the name that took most of the time of each)."""
+    present, name = np.unique(name, return_inverse=True) if names > 64 else (np.arange(names), name)
+    width = len(present)
+    key, weight = cell * width + name, duration + 1e-12
+    if (int(cell.max()) + 1) * width <= _DENSE:
+        taken = np.bincount(key, weight)
+        pairs = np.flatnonzero(taken)
+        taken = taken[pairs]
+    else:
+        pairs, pair_of = np.unique(key, return_inverse=True)
+        taken = np.bincount(pair_of, weight, len(pairs))
+    pair_cell, pair_name = pairs // width, pairs % width
+    order = np.lexsort((taken, pair_cell))
+    last = np.append(pair_cell[order][1:] != pair_cell[order][:-1], True)
+    return pair_cell[order][last], present[pair_name[order][last]]
 
 
 def _join(one: Bars, other: Bars) -> Bars:

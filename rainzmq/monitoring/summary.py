@@ -122,13 +122,8 @@ def _cpus(model: Model, ran: Attempts) -> FloatArray:
         mine = np.flatnonzero(ran.session == session.session_id)
         if not len(mine):
             continue
-        bodies, which = np.unique(session.tasks["body"][ran.row[mine]], return_inverse=True)
-        first = {int(body): int(ran.row[mine][place]) for place, body in zip(*_firsts(which), strict=True)}
-        of_body = [cpus_of(session, first[number]) for number in range(len(bodies))]
+        rows = ran.row[mine]
+        _, first, which = np.unique(session.tasks["body"][rows], return_index=True, return_inverse=True)
+        of_body = [cpus_of(session, row) for row in rows[first].tolist()]
         cpus[mine] = np.array(of_body, dtype=np.float64)[which]
     return cpus
-
-
-def _firsts(which: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> tuple[list[int], list[int]]:
-    numbers, places = np.unique(which, return_index=True)
-    return places.tolist(), numbers.tolist()

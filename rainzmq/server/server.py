@@ -52,6 +52,7 @@ from rainzmq.server.core.events import (
     Tick,
     TurnEnded,
     Uploaded,
+    WatcherMissed,
 )
 from rainzmq.server.core.state import CoreOptions
 from rainzmq.server.peers import FrameReader
@@ -81,6 +82,9 @@ SAMPLE_INTERVAL_S = 1.0
 
 WATCHER_QUEUE_BYTES = 16 << 20
 """A watcher for which more is waiting misses events until it has caught up."""
+
+SLOW_WATCHER_S = 0.5
+"""How often it is looked whether it has caught up."""
 
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -144,6 +148,7 @@ class Server:
         self._reader = FrameReader(self._cluster_id, self._epoch, self._refuse, self._deny, self._cut_off)
         self._web: WebProcess | None = None
         self._flushing: Timer | None = None
+        self._slow_watchers: set[bytes] = set()
         self._process = psutil.Process()
         self._check = os.environ.get(CHECK_VARIABLE) == "1"
         self._collector = Collector()
@@ -308,11 +313,22 @@ class Server:
         header = Header(cluster_id=self._cluster_id, server_epoch=self._epoch)
         frames = [encode(message, header) for message in effect.messages]
         for peer in effect.peers:
-            # It notices the gap by the numbers, and asks for a snapshot.
-            if self._control.queued_bytes(peer) < WATCHER_QUEUE_BYTES:
+            if self._control.queued_bytes(peer) > WATCHER_QUEUE_BYTES:
+                if peer not in self._slow_watchers:
+                    self._slow_watchers.add(peer)
+                    self.loop.call_later(SLOW_WATCHER_S, partial(self._on_slow_watcher, peer))
+            elif peer not in self._slow_watchers:
                 self._engine.state.counters.messages_sent += 1
                 if not self._control.send(peer, frames):
                     self.loop.call_soon(partial(self._handle, PeerGone(peer, "its connection is gone")))
+
+    def _on_slow_watcher(self, peer: bytes) -> None:
+        """It has missed events; once it has taken what waits for it, it gets a snapshot."""
+        if peer in self._engine.state.clients and self._control.queued_bytes(peer):
+            self.loop.call_later(SLOW_WATCHER_S, partial(self._on_slow_watcher, peer))
+        else:
+            self._slow_watchers.discard(peer)
+            self._handle(WatcherMissed(peer))
 
     @staticmethod
     def _with_epoch(header: Header, message: object) -> Header:

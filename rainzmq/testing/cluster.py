@@ -27,6 +27,7 @@ from rainzmq.server.core.events import (
     ClientSaid,
     PeerGone,
     Send,
+    SendEvents,
     Tick,
     WorkerJoined,
     WorkerSaid,
@@ -290,7 +291,12 @@ class SimulatedCluster:
             for effect in self.server.handle(item, self.now):
                 if isinstance(effect, Send):
                     self._deliver(effect)
+                elif isinstance(effect, SendEvents):
+                    self.watched(effect)
             invariants.check(self.server.state)
+
+    def watched(self, effect: SendEvents) -> None:
+        """Events for those who watch, who are not part of this; for subclasses that watch."""
 
     def _deliver(self, send: Send) -> None:
         if send.peer == CLIENT:

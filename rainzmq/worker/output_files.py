@@ -34,6 +34,10 @@ class OutputFiles:
             self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
         return self._files[0], self._files[1]
 
+    def descriptors(self) -> list[int]:
+        """Those of the files that are open."""
+        return list(self._files)
+
     def mark(self) -> None:
         """What is written from here on belongs to the next task."""
         self._marks = self._sizes()

@@ -29,10 +29,12 @@ from rainzmq.common.tails import read_tail
 from rainzmq.common.trees import TreeCancelled, remove_tree, tree_size
 from rainzmq.store import ObjectStore
 from rainzmq.store.streams import write_all
+from rainzmq.transport.loop import Timer
 from rainzmq.worker.core.jobs import CRASHED, FAILED, Job, Outcome, Printed, Produced
 from rainzmq.worker.faults import Attempt, TaskFault, describe
 from rainzmq.worker.processes import Process, ProcessLoop, end, kill_tree, spawn
 from rainzmq.worker.sandbox import ProgramPlan, Sandbox, plan_of
+from rainzmq.worker.trimmer import Trimmer
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +48,9 @@ class ProgramLoop(ProcessLoop, Protocol):
 
     def call_soon(self, callback: Callable[[], None], /) -> None:
         """Call `callback` in this turn of the loop."""
+
+    def call_later(self, delay_s: float, callback: Callable[[], None], /) -> Timer:
+        """Call `callback` once after a while."""
 
 
 class _Run:
@@ -93,6 +98,7 @@ class ProgramRunner:
         self._numbers = count(1)
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
+        self._trimmer = Trimmer(loop, self._output_files)
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def start(self, job: Job) -> None:
@@ -130,6 +136,7 @@ class ProgramRunner:
         end([run.process for run in self._runs.values() if run.process is not None])
         if self._pool is not None:
             self._pool.shutdown()
+        self._trimmer.close()
         for run in self._runs.values():
             run.files.close()
         remove_tree(self._scratch)
@@ -174,6 +181,16 @@ class ProgramRunner:
                 )
             except (OSError, ValueError) as error:
                 raise TaskFault(_why_not_started(args[0], run.sandbox.path, error)) from None
+            self._trimmer.wake()
+
+    def _output_files(self) -> list[int]:
+        """Descriptors of what running programs write to, without those that become outputs."""
+        files = []
+        for run in self._runs.values():
+            if run.process is not None:
+                files += [run.stdout] if run.plan.stdout is None else []
+                files.append(run.stderr)
+        return [file.fileno() for file in files if file is not None]
 
     def _open_stdin(self, run: _Run, index: int) -> IO[bytes]:
         item = run.job.inputs[index]

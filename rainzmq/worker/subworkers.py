@@ -39,6 +39,7 @@ from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, Job, Outcome, P
 from rainzmq.worker.output_files import OutputFiles
 from rainzmq.worker.subworker_jobs import to_outcome, to_task
 from rainzmq.worker.subworker_link import Callbacks, SubworkerLink
+from rainzmq.worker.trimmer import Trimmer
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class SubworkerPool:
         self._late_timer: Timer | None = None
         self._spare_timer: Timer | None = None
         self._remover = ThreadPoolExecutor(1, "rainzmq-remove")
+        self._trimmer = Trimmer(loop, self._output_files)
         self._callbacks = Callbacks(
             self._on_hello, self._on_messages, self._on_broken, self._on_exit, self._rest_s
         )
@@ -156,6 +158,7 @@ class SubworkerPool:
             if timer is not None:
                 timer.cancel()
         self._remover.shutdown(cancel_futures=True)
+        self._trimmer.close()
 
     # Effects of the core.
 
@@ -216,8 +219,15 @@ class SubworkerPool:
                 size += len(task.config) + sum(len(item.data or b"") for item in task.inputs)
             if batch:
                 link.run(self._new_bodies(link, batch), batch, tasks)
+        if links:
+            self._trimmer.wake()
         if self._late_timer is None:
             self._look_for_late_ones()
+
+    def _output_files(self) -> list[int]:
+        """Descriptors of what running jobs write to."""
+        busy = [number for number, subworker in self._core.subworkers.items() if subworker.queue]
+        return [file for number in busy for file in self._links[number].output.descriptors()]
 
     def _look_for_late_ones(self) -> None:
         delay_s = self._core.late_in(self._loop.now())

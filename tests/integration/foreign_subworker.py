@@ -2,8 +2,8 @@
 
 It knows these methods: `concat` (joins its inputs), `repeat` (config: msgpack `[count]`), `tree` (a
 directory), `info` (what it was told, as JSON text), `fail`, `pass` (its input, without a copy), `steal` (a
-path that is not its own), `garbage`, `crash`, `sleep`, `stray`. `--hello=...` makes it misbehave at its
-start.
+path that is not its own), `garbage`, `crash`, `sleep`, `say` (config: two texts
+for stdout and stderr), `stray`. `--hello=...` makes it misbehave at its start.
 """
 
 import json
@@ -177,8 +177,7 @@ def say(task):
 
 METHODS = {
     "concat": concat, "repeat": repeat, "tree": tree, "info": info, "fail": fail, "pass": pass_on,
-    "steal": steal, "crash": crash, "sleep": sleep,
-    "say": say,
+    "steal": steal, "crash": crash, "sleep": sleep, "say": say,
 }  # fmt: skip
 
 

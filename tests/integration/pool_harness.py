@@ -103,7 +103,9 @@ class Harness:
     def call(
         self, function: Callable[..., Any], *args: Any, cpus: tuple[int, ...] = (0,), attempt: int = 0
     ) -> Job:
-        """A job that calls a Python function with one output, encoded as JSON."""
+        """A job that calls a Python function with one output, encoded as JSON. Arguments that are
+        `ObjectMeta` are inputs.
+        """
         uid = self._take_ids(2)
         if function not in self._functions:
             key = len(self._functions) + 1
@@ -111,7 +113,13 @@ class Harness:
             body = TaskBody(key, "python/call", 1, None, config, [], [blob_output(encode="json")])
             self._functions[function] = (body, key)
         body, _ = self._functions[function]
-        return Job(uid, attempt, SESSION, body, encode_arguments(args, {})[0], [], cpus)
+        inputs = [value for value in args if isinstance(value, ObjectMeta)]
+
+        def refer(value: Any) -> int | None:
+            return inputs.index(value) if isinstance(value, ObjectMeta) else None
+
+        config = encode_arguments(args, {}, refer)[0]
+        return Job(uid, attempt, SESSION, body, config, inputs, cpus)
 
     def start(self, *jobs: Job) -> None:
         """Start jobs in one turn."""

@@ -225,6 +225,10 @@ class Progress:
     running: Annotated[int, "running tasks of the session"]
     total: Annotated[int, "submitted tasks of the session"]
     reasons: Annotated[list[str], "why tasks that could run do not, for people; empty while some run"]
+    groups: Annotated[
+        list[tuple[str, int, int]],
+        "(what stands before the first `/` of names, finished, total), at most 65; `` has all others",
+    ]
 
 
 @message("server_info", CONVERSATION, *_CLIENT)

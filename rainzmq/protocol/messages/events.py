@@ -241,6 +241,8 @@ class TasksRerun:
     time: Time
     uids: Annotated[list[int], "the tasks"]
     attempts: Annotated[list[int], "the next attempt of each"]
+    lost: Annotated[list[int], "their outputs that are unfinished again"]
+    there: Annotated[list[int], "their inputs that are there, though they may have been removed before"]
 
 
 @message("ev_failed", CONVERSATION, _SERVER)

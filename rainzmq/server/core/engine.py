@@ -29,6 +29,7 @@ from rainzmq.server.core.events import (
     Tick,
     TurnEnded,
     Uploaded,
+    WatcherMissed,
     WorkerJoined,
     WorkerSaid,
 )
@@ -82,6 +83,8 @@ class Engine:
             on_tick(state)
         elif isinstance(event, Flush):
             watchers.flush(state)
+        elif isinstance(event, WatcherMissed):
+            watchers.missed(state, event.peer)
         elif isinstance(event, Sampled):
             counters = {name: getattr(state.counters, name) for name in Counters.__dataclass_fields__}
             sizes = (event.cpu_s, event.memory_bytes, len(state.clients))

@@ -84,6 +84,13 @@ class Flush:
 
 
 @dataclass(slots=True)
+class WatcherMissed:
+    """Somebody who watches was not sent some of the events, because it took them too slowly."""
+
+    peer: bytes
+
+
+@dataclass(slots=True)
 class Sampled:
     """How the server's process does: cpu time since its start in s, resident memory in bytes."""
 
@@ -106,6 +113,7 @@ Event = (
     | RelayMissed
     | Tick
     | Flush
+    | WatcherMissed
     | Sampled
     | TurnEnded
 )

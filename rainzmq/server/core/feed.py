@@ -33,7 +33,7 @@ class Feed:
         number: number of the last event.
         pending: events not handed out.
         removed: objects removed in this turn.
-        watchers: connections that get events.
+        watchers: connections that get events, with the number of their last request.
         snapshots: what is left of the snapshots of those that asked for one.
         reasons: what was last said of why a session waits.
     """
@@ -42,7 +42,7 @@ class Feed:
     number: int = 0
     pending: list[Any] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
-    watchers: dict[bytes, None] = field(default_factory=dict)
+    watchers: dict[bytes, int] = field(default_factory=dict)
     snapshots: dict[bytes, Iterator[list[Any]]] = field(default_factory=dict)
     reasons: dict[int, list[str]] = field(default_factory=dict)
     reasons_at: float = 0.0

@@ -45,6 +45,10 @@ def _check_session(state: ServerState, session: SessionRecord) -> None:
             assert task.worker.peer in state.workers, f"{name} is on a lost worker"
     assert session.unfinished == unfinished, f"{session.unfinished} unfinished, {unfinished} counted"
     assert session.running == running, f"{session.running} running, {running} counted"
+    if session.state == states.OPEN:
+        totals = [sum(column) for column in zip(*[row[1:] for row in session.groups.rows()], strict=True)]
+        counted = [session.task_count - unfinished, session.task_count] if session.task_count else []
+        assert totals == counted, f"groups count {totals}, not {counted}"
     for uid, item in session.objects.items():
         name = f"object {id_of(uid)}"
         live = sum(task.state != states.FINISHED for task in item.consumers)

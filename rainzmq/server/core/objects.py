@@ -100,6 +100,7 @@ def recover(state: ServerState, session: SessionRecord, item: ObjectRecord) -> l
         _unfinished_again(state, lost)
         if producer.state == states.FINISHED and producer.uid not in rerun:
             session.unfinished += 1
+            session.group_of(producer)[1] -= 1
             producer.worker = None
             producer.attempt += 1
             state.counters.tasks_rerun += 1

@@ -175,7 +175,14 @@ def _on_progress(
     reasons = [] if session.running else why_nothing_runs(state, session)
     state.tell(
         client.peer,
-        m.Progress(message.request, total - session.unfinished, session.running, total, reasons),
+        m.Progress(
+            message.request,
+            total - session.unfinished,
+            session.running,
+            total,
+            reasons,
+            session.groups.rows(),
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from rainzmq.common.ids import id_of
 from rainzmq.protocol.messages.shared import Endpoint, Failure, ObjectMeta, TaskBody
 from rainzmq.protocol.messages.worker import WorkerHello
 from rainzmq.server.core import states
+from rainzmq.server.core.groups import NameGroups
 from rainzmq.server.core.history import History
 from rainzmq.server.core.table import Table
 
@@ -25,12 +26,14 @@ class Body:
         kind: what stands before the `/` of the task type: which runner it needs.
         request: (cpus, kind): tasks of one request share a ready heap.
         mean_s: running mean of the duration of its tasks in seconds, None before the first.
+        group: counts that its tasks without a name of their own are in, as `NameGroups` has them.
     """
 
-    __slots__ = ("declared", "kind", "mean_s", "request")
+    __slots__ = ("declared", "group", "kind", "mean_s", "request")
 
-    def __init__(self, declared: TaskBody) -> None:
+    def __init__(self, declared: TaskBody, group: list[int]) -> None:
         self.declared = declared
+        self.group = group
         self.kind = declared.task_type.partition("/")[0]
         self.request = (declared.cpus, self.kind)
         self.mean_s: float | None = None
@@ -291,6 +294,7 @@ class SessionRecord:
 
     Attributes:
         opened: when it was opened, on the engine's clock.
+        groups: how many tasks there are and are finished, by the first part of their names.
         unfinished: number of tasks that are neither finished nor cancelled.
         running: number of tasks in state running.
         tasks, objects: those that are not past.
@@ -320,6 +324,7 @@ class SessionRecord:
     info_users: dict[int, bytes] = field(default_factory=dict)
     debugs: dict[int, str] = field(default_factory=dict)
     content_types: dict[int, str] = field(default_factory=dict)
+    groups: NameGroups = field(default_factory=NameGroups)
     unfinished: int = 0
     running: int = 0
     submit_open: bool = False
@@ -345,6 +350,11 @@ class SessionRecord:
     def task_name(self, task: TaskRecord) -> str | None:
         """The task's own name, or its body's."""
         return self.names.get(task.uid, task.body.declared.name)
+
+    def group_of(self, task: TaskRecord) -> list[int]:
+        """[total, finished] of the group that a task counts in, to be changed in place."""
+        name = self.names.get(task.uid) if self.names else None
+        return task.body.group if name is None else self.groups.of(name)
 
     def meta(self, item: ObjectRecord) -> ObjectMeta:
         """What another process must know of an object."""

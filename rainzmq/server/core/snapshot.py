@@ -136,7 +136,7 @@ class _Part:
         self._durations.append(task.duration_us if done else -1)
         self._output_counts.append(len(task.outputs))
         for item in task.outputs:
-            self._sizes.append(item.size)
+            self._sizes.append(-1 if item.state == states.UNFINISHED else item.size)
             if item.state == states.REMOVED:
                 self._removed.append(item.uid)
             if item.keep:

@@ -29,7 +29,7 @@ def on_submit(state: ServerState, session: SessionRecord, submit: Submit) -> Non
                 raise BadSubmit(f"body {body.key} has cpus {body.cpus} and type {body.task_type!r}")
             if len(body.config) > CONFIG_LIMIT_BYTES:
                 raise BadSubmit(f"body {body.key} has {len(body.config)} bytes of configuration")
-            session.bodies[body.key] = Body(body)
+            session.bodies[body.key] = Body(body, session.groups.of(body.name or body.task_type))
         consts = _add_constants(state, session, submit)
         tasks = _add_tasks(session, submit)
         for local_id in submit.keep:
@@ -49,6 +49,7 @@ def on_submit(state: ServerState, session: SessionRecord, submit: Submit) -> Non
                     level = consumer.blevel + 1
         task.blevel = level
     for task in tasks:
+        session.group_of(task)[0] += 1
         task_ready_or_waiting(state, task)
     if submit.last:
         session.submit_open = False

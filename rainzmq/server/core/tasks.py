@@ -99,6 +99,7 @@ def task_finished(
     task.body.measured(duration_us / 1e6)
     worker.progress_at = state.now
     session.unfinished -= 1
+    session.group_of(task)[1] += 1
     state.counters.tasks_finished += 1
     for item, size in zip(task.outputs, sizes, strict=True):
         if item.state == states.REMOVED:
@@ -254,7 +255,15 @@ def object_lost(state: ServerState, session: SessionRecord, item: ObjectRecord) 
     """The last replica of an object is gone: make it again from its lineage if anybody needs it."""
     producers = recover(state, session, item)
     if producers:
-        uids = [producer.uid for producer in producers]
-        state.feed.add(state.now, TasksRerun, uids, [producer.attempt for producer in producers])
+        outputs = {output.uid: output for producer in producers for output in producer.outputs}
+        inputs = {source.uid: source for producer in producers for source in producer.inputs}
+        state.feed.add(
+            state.now,
+            TasksRerun,
+            [producer.uid for producer in producers],
+            [producer.attempt for producer in producers],
+            [uid for uid, output in outputs.items() if output.state == states.UNFINISHED],
+            [uid for uid, source in inputs.items() if source.state == states.FINISHED],
+        )
     for producer in producers:
         task_ready_or_waiting(state, producer)

@@ -20,8 +20,15 @@ REASONS_INTERVAL_S = 1.0
 def watch(state: ServerState, peer: bytes, request: int) -> None:
     """Somebody wants all events from now on, and a snapshot first."""
     feed = state.feed
-    feed.watchers[peer] = None
+    feed.watchers[peer] = request
     feed.snapshots[peer] = snapshot_parts(state, request)
+
+
+def missed(state: ServerState, peer: bytes) -> None:
+    """A watcher has not been sent some events: it gets a snapshot."""
+    request = state.feed.watchers.get(peer)
+    if request is not None:
+        watch(state, peer, request)
 
 
 def flush(state: ServerState) -> None:

@@ -174,7 +174,7 @@ def test_thread_that_takes_in_an_answer_wakes_the_one_that_waits_for_it(wire: Wi
     time.sleep(0.02)
     wire.answer(
         lambda m: (
-            [ServerInfo(waiting.number, False, [], {}), Progress(m.request, 0, 0, 0, [])]
+            [ServerInfo(waiting.number, False, [], {}), Progress(m.request, 0, 0, 0, [], [])]
             if isinstance(m, AskProgress)
             else None
         )

@@ -27,7 +27,7 @@ def finished_of(wire: Wire, finished: int, total: int) -> None:
 
     def answer(message: Any) -> Any:
         if isinstance(message, AskProgress):
-            return Progress(message.request, finished, 0, total, [])
+            return Progress(message.request, finished, 0, total, [], [])
         return News(message.request, False, [], []) if isinstance(message, Wait) else None
 
     wire.answer(answer)

@@ -525,7 +525,7 @@ def test_long_wait_tells_why_once(wire: Wire, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(rainzmq.client.news, "QUIET_S", 0.01)
     made = task()
     wire.session.submit()
-    slow(wire, 4, Progress(0, 0, 0, 1, ["no worker has 8 cpus"]))
+    slow(wire, 4, Progress(0, 0, 0, 1, ["no worker has 8 cpus"], []))
     with pytest.warns(RainWarning, match="Session 1 waits: no worker has 8 cpus") as caught:
         made.wait()
     assert len(caught) == 1
@@ -536,7 +536,7 @@ def test_long_wait_with_progress_is_silent(wire: Wire, monkeypatch: pytest.Monke
     monkeypatch.setattr(rainzmq.client.news, "QUIET_S", 0.01)
     made = task()
     wire.session.submit()
-    slow(wire, 4, *[Progress(0, count, 1, 9, ["for a moment"]) for count in range(1, 9)])
+    slow(wire, 4, *[Progress(0, count, 1, 9, ["for a moment"], []) for count in range(1, 9)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made.wait()
@@ -545,7 +545,7 @@ def test_long_wait_with_progress_is_silent(wire: Wire, monkeypatch: pytest.Monke
 def test_progress_is_shown(wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
     task()
     wire.session.submit()
-    slow(wire, 2, Progress(0, 1, 1, 2, []), Progress(0, 2, 0, 2, []))
+    slow(wire, 2, Progress(0, 1, 1, 2, [], []), Progress(0, 2, 0, 2, [], []))
     started = time.monotonic()
     wire.session.wait_all(progress=True)
     assert "2/2" in capsys.readouterr().err

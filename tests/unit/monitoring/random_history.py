@@ -1,4 +1,4 @@
-"""Histories of one session made at random, with all that can go wrong: for tests of what is computed of them."""
+"""Histories of one session made at random, with all that can go wrong."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ class RandomHistory:
             inputs += mine
         constants = [(2_000_000, None, False, None, 10)]
         body = TaskBody(1, "python/run", rng.randint(1, 2), "step/one", b"", [], [_OUT])
-        self._add(
-            e.TasksSubmitted, 1, [body], ids, [1] * len(ids), counts, inputs, [], [], [], constants, []
-        )
+        self._add(e.TasksSubmitted, 1, [body], ids, [1] * len(ids), counts, inputs, [], [], [], constants, [])
         self._tasks += ids
 
     def _run(self, share: float) -> None:

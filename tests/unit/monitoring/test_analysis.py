@@ -50,7 +50,9 @@ class Run:
     def start(self, at: float, task: int, worker: int = 1, attempt: int = 0) -> None:
         self.add(e.TasksStarted, at, worker, [make_uid(1, task)], [attempt])
 
-    def finish(self, at: float, task: int, begin: float, end: float, worker: int = 1, attempt: int = 0) -> None:
+    def finish(
+        self, at: float, task: int, begin: float, end: float, worker: int = 1, attempt: int = 0
+    ) -> None:
         ran = ([attempt], [1e6 + begin], [round((end - begin) * 1e6)], [0], [1], [10])
         self.add(e.TasksFinished, at, worker, [make_uid(1, task)], *ran, [], [], [])
 

@@ -56,6 +56,23 @@ def test_a_small_blob_is_in_memory(store: ObjectStore) -> None:
     assert not list(store.objects_dir.iterdir())
 
 
+def test_the_store_knows_how_much_it_holds(store: ObjectStore, tree: Path) -> None:
+    assert (store.used_bytes, store.object_count) == (0, 0)
+    store.put(A, b"abc")
+    store.put(B, BIG)
+    store.alias(A + 1, B)
+    assert (store.used_bytes, store.object_count) == (3 + len(BIG), 3), "a shared content counts once"
+    store.put(A, b"replaced")
+    store.remove(B)
+    assert (store.used_bytes, store.object_count) == (8 + len(BIG), 2)
+    store.remove(A + 1)
+    store.adopt(B, str(tree), True)
+    assert (store.used_bytes, store.object_count) == (8 + 8, 2)
+    store.remove_session(1)
+    store.remove_session(2)
+    assert (store.used_bytes, store.object_count) == (0, 0)
+
+
 def test_a_large_blob_is_a_read_only_file(store: ObjectStore) -> None:
     assert store.put(A, BIG) == len(BIG)
     path = store.path(A)

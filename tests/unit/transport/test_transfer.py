@@ -20,6 +20,7 @@ from rainzmq.transport.exchange import (
     MAX_UNCONFIRMED_BYTES,
     PIECES_PER_PUMP,
     SENDER_IDLE_S,
+    Arrival,
     Exchange,
     PeerLostError,
 )
@@ -220,6 +221,36 @@ def test_fetch_of_what_is_here_already_asks_nobody(network: Network) -> None:
     network.run()
     assert a.results == {UID: None}
     assert network.log == []
+
+
+def test_arrival_tells_the_holder_the_time_and_the_bytes(network: Network) -> None:
+    network.now = 10.0
+    b = network.nodes["b"]
+    network.add("empty")
+    told: list[Any] = []
+
+    def slowly(source: str, target: str, message: Any, piece: bytes) -> list[tuple[Any, bytes]]:
+        network.now += 0.25 if isinstance(message, End) else 0.0
+        return [(message, piece)]
+
+    network.filter = slowly
+    b.exchange.fetch(UID, False, ["empty", "a"], told.append, arrived=told.append)
+    network.run()
+    assert told == [Arrival("a", 0.25, len(CONTENT))], "and `done` is not called"
+
+
+def test_fetch_of_what_is_here_already_has_no_arrival(network: Network) -> None:
+    told: list[Any] = []
+    network.nodes["a"].exchange.fetch(UID, False, ["b"], told.append, arrived=told.append)
+    network.run()
+    assert told == [None]
+
+
+def test_fetch_that_fails_has_no_arrival(network: Network) -> None:
+    told: list[Any] = []
+    network.nodes["b"].exchange.fetch(UID + 1, False, ["a"], told.append, arrived=told.append)
+    network.run()
+    assert told == ["a: it is not here"]
 
 
 def test_second_fetch_of_the_same_object_joins_the_first(network: Network) -> None:

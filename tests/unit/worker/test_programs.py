@@ -17,10 +17,11 @@ import msgpack
 import pytest
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.tails import TAIL_BYTES
 from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate, TaskBody
 from rainzmq.store import ObjectStore
 from rainzmq.transport.loop import Loop
-from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, FINISHED, Job, Outcome
+from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, FINISHED, Job, Outcome, Printed
 from rainzmq.worker.programs import ProgramRunner
 
 BIG = b"line\n" * 30_000
@@ -444,3 +445,33 @@ def test_as_another_user_than_root(tmp_path: Path) -> None:
     args = [sys.executable, "-B", "-c", AS_NOBODY, here, str(place)]
     result = subprocess.run(args, capture_output=True, text=True)
     assert result.stdout == "fine\n", result.stderr
+
+
+def test_what_a_program_wrote_is_told(bench: Bench) -> None:
+    outcome = bench.sh("echo out; echo err >&2")
+    assert (outcome.kind, outcome.printed) == (FINISHED, Printed("out\n", "err\n", 4, 4))
+
+
+def test_a_program_that_wrote_nothing_has_nothing_told(bench: Bench) -> None:
+    assert bench.sh("true").printed is None
+
+
+def test_what_a_program_wrote_is_told_when_it_failed_or_was_killed(bench: Bench) -> None:
+    outcome = bench.sh("echo out; exit 1")
+    assert (outcome.kind, outcome.printed) == (FAILED, Printed("out\n", "", 4, 0))
+    outcome = bench.sh("echo err >&2; kill -9 $$")
+    assert (outcome.kind, outcome.printed) == (CRASHED, Printed("", "err\n", 0, 4))
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_standard_output_that_is_an_output_is_not_told_as_well(bench: Bench, size: int) -> None:
+    outcome = bench.sh(f"head -c {size} /dev/zero; echo err >&2", outputs=(None,))
+    assert (outcome.kind, outcome.printed) == (FINISHED, Printed("", "err\n", 0, 4))
+    assert bench.sh(f"head -c {size} /dev/zero", outputs=(None,)).printed is None
+
+
+def test_of_long_output_the_end_is_told_and_all_of_it_counted(bench: Bench) -> None:
+    outcome = bench.sh("head -c 3000000 /dev/zero | tr '\\0' x; printf '\\377end'")
+    assert outcome.printed is not None
+    assert outcome.printed.stdout_bytes == 3_000_004
+    assert (len(outcome.printed.stdout), outcome.printed.stdout[-5:]) == (TAIL_BYTES, "x\ufffdend")

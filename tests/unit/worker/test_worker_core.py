@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.limits import CONTROL_FRAME_LIMIT_BYTES
+from rainzmq.protocol.codec import Header, encode
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import Endpoint, ObjectMeta, TaskBody
 from rainzmq.testing.server_core import body
 from rainzmq.worker.core import events as e
 from rainzmq.worker.core import jobs, states
 from rainzmq.worker.core.engine import WorkerEngine
-from rainzmq.worker.core.jobs import Job, Outcome, Produced
+from rainzmq.worker.core.jobs import Job, Outcome, Printed, Produced
 from rainzmq.worker.core.starts import UNMET_LIMIT
 
 PEER = Endpoint("peer", 1, b"P" * 40)
@@ -406,6 +408,63 @@ def test_a_cancelled_fetch_is_confirmed_unless_the_object_is_here():
     assert worker.told(m.CancelFetch([7, 8, 9])) == [e.RemoveObjects([7])]
     assert worker.turn()[1].unfetched == [7]
     assert 8 in worker.engine.replicas
+
+
+def test_where_an_object_came_from_is_told_with_it():
+    worker = Worker()
+    worker.told(assign({T[1]: [7, 8]}, objects={7: None, 8: None}))
+    worker.engine.handle(e.ObjectArrived(7, ("peer:1", 5.0, 1200, 99)))
+    worker.engine.handle(e.ObjectArrived(8))
+    _, report = worker.turn()
+    assert report.fetched == [7, 8]
+    assert report.moves == [(7, "peer:1", 5.0, 1200, 99)], "what was here already has not moved"
+
+
+@pytest.mark.parametrize("kind", [jobs.FINISHED, jobs.FAILED, jobs.CRASHED])
+def test_what_a_task_wrote_is_told_however_it_ended(kind: str):
+    worker = Worker()
+    worker.told(assign({T[1]: []}))
+    (job,), _ = worker.turn()
+    worker.ends(job, kind, printed=Printed("out", "", 3, 0))
+    assert worker.turn()[1].printed == [(T[1], 0, "out", "", 3, 0)]
+
+
+def test_what_a_task_wrote_that_nobody_wants_any_more_is_not_told():
+    worker = Worker()
+    worker.told(assign({T[1]: []}))
+    (job,), _ = worker.turn()
+    worker.told(m.EndSessions([1]))
+    worker.ends(job, printed=Printed("out", "", 3, 0))
+    assert worker.turn()[1].printed == []
+
+
+@pytest.mark.parametrize("kind", [jobs.FINISHED, jobs.FAILED, jobs.CRASHED])
+def test_reports_of_much_output_fit_a_frame_and_hold_the_end_of_a_task_with_its_output(kind: str):
+    worker = Worker(cpus=99)
+    uids = [make_uid(1, 10 * number) for number in range(1, 100)]
+    worker.told(assign({uid: [] for uid in uids}))
+    started, _ = worker.turn()
+    for job in started:
+        more = {} if kind == jobs.FINISHED else {"error": "x" * 1000}
+        worker.ends(job, kind, printed=Printed("\N{GRINNING FACE}" * 4096, "\ufffd" * 4096, 1, 1), **more)
+    (effect,) = worker.engine.handle(e.TurnEnded())
+    assert len(effect.messages) > 1
+    for report in effect.messages:
+        assert len(encode(report, Header())) < CONTROL_FRAME_LIMIT_BYTES
+        ended = report.finished or [row[0] for row in report.failed or report.crashed]
+        assert ended == [row[0] for row in report.printed]
+
+
+def test_jobs_behind_others_are_reported_with_the_cpus_they_share():
+    worker = Worker(cpus=4, pipeline=lambda *key: 3)
+    wide = body(cpus=2)
+    worker.told(assign({T[n]: [] for n in range(1, 5)}, bodies=[wide]))
+    started, _ = worker.turn()
+    assert [job.cpus for job in started] == [(0, 1), (2, 3), (0, 1), (2, 3)]
+    for job in started:
+        worker.ends(job)
+    report = worker.turn()[1]
+    assert (report.finished, report.cpus) == (T[1:5], [0, 2, 0, 2])
 
 
 def test_removed_objects_are_confirmed_and_a_late_arrival_is_deleted():

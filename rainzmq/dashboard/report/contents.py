@@ -1,0 +1,272 @@
+"""What stands in a report, computed; the template only says how it looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rainzmq.monitoring import views
+from rainzmq.monitoring.analysis import CLIENT, PART_TITLES, PARTS, TaskTimes, task_times, totals
+from rainzmq.monitoring.critical import CriticalPath, critical_path
+from rainzmq.monitoring.hub import Hub
+from rainzmq.monitoring.model import Model
+from rainzmq.monitoring.session import STATES, Printed, SessionLog
+from rainzmq.monitoring.summary import (
+    OUTCOMES_IN_VAIN,
+    WorkerUse,
+    in_vain,
+    moved_bytes,
+    run_span,
+    worker_use,
+)
+from rainzmq.monitoring.views import parse_id
+
+MOST_DETAILED = 8
+"""Sessions that get a chapter of their own; those that took longest."""
+
+MOST_GRAPHS = 4
+"""Chapters with a drawing of the graph."""
+
+MOST_ROWS = 200
+"""Lines of a table of sessions or workers."""
+
+_MOST_STEPS = 60
+_MOST_GROUPS = 20
+_MOST_SLOW = 10
+_MOST_ATTEMPTS = 50
+_MOST_MOVES = 20
+_MOST_NAMES = 10
+
+
+@dataclass(slots=True)
+class Part:
+    """One part of a bar. `key`: as in `PARTS`; `share`: of the whole, 0 to 1."""
+
+    key: str
+    title: str
+    seconds: float
+    share: float
+
+
+@dataclass(slots=True)
+class Step:
+    """A task of the critical path. `begin_s`: since the first submit; `parts`: of the step itself."""
+
+    begin_s: float
+    seconds: float
+    task: str
+    name: str
+    worker: str | None
+    parts: list[Part]
+
+
+@dataclass(slots=True)
+class Failed:
+    """A failure, with what its task printed."""
+
+    session: views.SessionView
+    failure: Any
+    printed: Printed | None
+
+
+@dataclass(slots=True)
+class InVain:
+    """An attempt that came to nothing."""
+
+    task: str
+    name: str
+    attempt: int
+    worker: str | None
+    outcome: str
+    time: float
+    note: str
+
+
+@dataclass(slots=True)
+class Chapter:
+    """A session in detail.
+
+    Attributes:
+        view: the session.
+        wall_s: from its first submit to its last commit.
+        wall, work: how the wall time and the task-seconds of all tasks split.
+        steps, step_count: the longest steps of the critical path in order of time, and how many there are.
+        path_groups: (name, steps, s) of the names that took most of the critical path.
+        groups, group_count: leaf groups with most time, and how many groups there are.
+        slowest: tasks that ran longest.
+        attempts_in_vain: by outcome.
+        moved_bytes: of its objects.
+        graph: index of its drawing, None without one.
+    """
+
+    view: views.SessionView
+    wall_s: float
+    wall: list[Part]
+    work: list[Part]
+    steps: list[Step]
+    step_count: int
+    path_groups: list[tuple[str, int, float]]
+    groups: list[views.GroupView]
+    group_count: int
+    run_s: float
+    slowest: list[views.TaskView]
+    attempts_in_vain: dict[str, int]
+    moved_bytes: int
+    graph: int | None = None
+
+
+@dataclass(slots=True)
+class Contents:
+    """Everything in a report.
+
+    Attributes:
+        begin, end: first submit and last commit, s since the epoch.
+        utilisation: share of the cpus that were there that tasks had, 0 to 1; None without any.
+    """
+
+    server: views.ServerView
+    begin: float
+    end: float
+    sessions: list[views.SessionView]
+    counts: views.StateCounts
+    chapters: list[Chapter]
+    workers: list[WorkerUse]
+    utilisation: float | None
+    failures: list[Failed]
+    attempts: list[InVain]
+    attempt_count: int
+    moves: list[views.MoveView]
+    move_pairs: int
+    moved_bytes: int
+
+
+def contents(hub: Hub) -> Contents:
+    """Everything to be told of a run."""
+    model = hub.model
+    sessions = list(model.sessions.values())
+    seen = [views.session_view(session) for session in sessions]
+    begin, end = run_span(model)
+    used = worker_use(model)
+    room = sum(worker.there_s * worker.cpus for worker in used)
+    attempts = [attempt for session in sessions for attempt in _attempts(model, session)]
+    pairs = views.moves(model)
+    counts = views.StateCounts(*(sum(view.counts[state] for view in seen) for state in STATES))
+    return Contents(
+        server=views.server_view(hub),
+        begin=begin,
+        end=end,
+        sessions=seen,
+        counts=counts,
+        chapters=_chapters(model, sessions, seen),
+        workers=used,
+        utilisation=min(1.0, sum(worker.busy_cpu_s for worker in used) / room) if room > 0 else None,
+        failures=[
+            Failed(view, view.failure, _printed(session, view))
+            for session, view in zip(sessions, seen, strict=True)
+            if view.failure is not None
+        ],
+        attempts=attempts[:_MOST_ATTEMPTS],
+        attempt_count=len(attempts),
+        moves=pairs[:_MOST_MOVES],
+        move_pairs=len(pairs),
+        moved_bytes=moved_bytes(model),
+    )
+
+
+def _chapters(model: Model, sessions: list[SessionLog], seen: list[views.SessionView]) -> list[Chapter]:
+    made = []
+    for session, view in zip(sessions, seen, strict=True):
+        if len(session.tasks):
+            times = task_times(model, session)
+            path = critical_path(model, session, times)
+            made.append((path.last - path.first, session, view, times, path))
+    longest = sorted(made, key=lambda item: (-item[0], item[2].session_id))[:MOST_DETAILED]
+    chapters = [
+        _chapter(model, session, view, times, path)
+        for _, session, view, times, path in sorted(longest, key=lambda item: item[2].session_id)
+    ]
+    for place, chapter in enumerate(sorted(chapters, key=lambda item: -item.wall_s)[:MOST_GRAPHS]):
+        chapter.graph = place
+    return chapters
+
+
+def _chapter(
+    model: Model, session: SessionLog, view: views.SessionView, times: TaskTimes, path: CriticalPath
+) -> Chapter:
+    groups = [group for group in views.groups(session) if group.own and group.done]
+    run = np.where(times.committed, times.end - times.start, 0.0)
+    slowest = np.argsort(-run, kind="stable")[:_MOST_SLOW]
+    steps = np.sort(np.argsort(-(path.end - path.begin), kind="stable")[:_MOST_STEPS])
+    return Chapter(
+        view=view,
+        wall_s=path.last - path.first,
+        wall=_split(path.wall_split()),
+        work=_split(totals(times)),
+        steps=[_step(model, session, path, int(place)) for place in steps],
+        step_count=len(path.rows),
+        path_groups=_path_groups(session, path),
+        groups=sorted(groups, key=lambda group: -group.sum_s)[:_MOST_GROUPS],
+        group_count=len(groups),
+        run_s=float(sum(group.sum_s for group in groups)),
+        slowest=views.task_views(session, slowest[run[slowest] > 0], model),
+        attempts_in_vain=in_vain(session),
+        moved_bytes=moved_bytes(model, session),
+    )
+
+
+def _split(seconds: dict[str, float]) -> list[Part]:
+    whole = sum(seconds.values())
+    titles = dict(zip(PARTS, PART_TITLES, strict=True))
+    return [
+        Part(name, titles[name], value, value / whole if whole > 0 else 0.0)
+        for name, value in seconds.items()
+    ]
+
+
+def _step(model: Model, session: SessionLog, path: CriticalPath, place: int) -> Step:
+    row = int(path.rows[place])
+    seconds = dict(zip(PARTS, path.parts[place].tolist(), strict=True))
+    return Step(
+        float(path.begin[place] - path.first),
+        float(path.end[place] - path.begin[place]),
+        f"{session.session_id}/{int(session.tasks['ids'][row])}",
+        session.task_name(row),
+        model.worker_id(int(session.tasks["worker"][row])),
+        [part for part in _split(seconds) if part.seconds > 0],
+    )
+
+
+def _path_groups(session: SessionLog, path: CriticalPath) -> list[tuple[str, int, float]]:
+    """Names by the time that the critical path spends on them, the client's left out."""
+    if not len(path.rows):
+        return []
+    names = session.tasks["name"][path.rows]
+    length = path.end - path.begin - path.parts[:, CLIENT]
+    sums = np.bincount(names, length)
+    counts = np.bincount(names)
+    largest = np.argsort(-sums, kind="stable")[:_MOST_NAMES]
+    return [(session.names[name], int(counts[name]), float(sums[name])) for name in largest if counts[name]]
+
+
+def _printed(session: SessionLog, view: views.SessionView) -> Printed | None:
+    if view.failure is None or view.failure.task is None:
+        return None
+    return session.printed.get(parse_id(view.failure.task).id)
+
+
+def _attempts(model: Model, session: SessionLog) -> list[InVain]:
+    return [
+        InVain(
+            f"{session.session_id}/{int(session.tasks['ids'][past.row])}",
+            session.task_name(past.row),
+            past.attempt,
+            model.worker_id(past.worker),
+            "outputs lost" if past.outcome == "finished" else past.outcome,
+            past.until,
+            past.note,
+        )
+        for past in session.past
+        if past.outcome in OUTCOMES_IN_VAIN
+    ]
