@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rainzmq.client.datalink import ContentLost
 from rainzmq.client.dataobj import DataObject
+from rainzmq.client.meters import Meters
 from rainzmq.client.site import warn
 from rainzmq.client.task import Task
 from rainzmq.common.data_instance import DataInstance
@@ -220,49 +220,33 @@ def _follow(session: Session, connection: Connection, pending: Pending, progress
     if not progress:
         replies = pending.wait(QUIET_S)
         return _watch(session, connection, pending, None) if replies is None else replies
-    from tqdm.auto import tqdm
-
-    begin: Progress = _progress(session, connection)
-    # What was finished before must not count for the rate.
-    with closing(
-        tqdm(unit="task", desc=session.name, leave=True, initial=begin.finished, total=begin.total)
-    ) as meter:
-        return _watch(session, connection, pending, meter)
-
-
-def _show_interval(meter: Any) -> float:
-    """A file that takes the place of a terminal gets a line for each time; a notebook's widget does not."""
-    return _SHOW_INTERVAL_S if sys.stderr.isatty() or hasattr(meter, "container") else QUIET_S
+    with Meters(session.name, _progress(session, connection)) as meters:
+        return _watch(session, connection, pending, meters)
 
 
 def _progress(session: Session, connection: Connection) -> Any:
     return connection.ask(lambda number: AskProgress(number, session.session_id), session.session_id)
 
 
-def _watch(session: Session, connection: Connection, pending: Pending, meter: Any) -> list[Any]:
-    interval = QUIET_S if meter is None else _show_interval(meter)
+def _watch(
+    session: Session, connection: Connection, pending: Pending, meters: Meters | None
+) -> list[Any]:
+    interval = _SHOW_INTERVAL_S if meters is not None and meters.can_change else QUIET_S
     told: set[str] = set()
     finished, quiet_s = -1, 0.0
     while True:
         progress: Progress = _progress(session, connection)
-        if meter is not None:
-            _show(meter, progress)
+        if meters is not None:
+            meters.show(progress)
         quiet_s = quiet_s + interval if progress.finished == finished else 0.0
         finished = progress.finished
-        if quiet_s >= QUIET_S or (meter is None and progress.finished == 0):
+        if quiet_s >= QUIET_S or (meters is None and progress.finished == 0):
             for reason in progress.reasons:
                 if reason not in told:
                     told.add(reason)
                     warn(f"Session {session.session_id} waits: {reason}")
         replies = pending.wait(interval)
         if replies is not None:
-            if meter is not None:
-                _show(meter, _progress(session, connection))
+            if meters is not None:
+                meters.show(_progress(session, connection))
             return replies
-
-
-def _show(meter: Any, progress: Progress) -> None:
-    meter.total = progress.total
-    meter.n = progress.finished
-    # Those that wait in line at a worker count as well, so this may be more than there are cpus.
-    meter.set_postfix_str(f"{progress.running} at workers")

@@ -39,6 +39,7 @@ from rainzmq.dashboard.site import Site
 from rainzmq.dashboard.view import View
 from rainzmq.monitoring.hub import Hub
 from rainzmq.rest.guard import Guard, guarded
+from rainzmq.rest.handlers import UnknownHandler, routes
 
 PAGES: tuple[type[Page], ...] = (
     OverviewPage,
@@ -105,8 +106,8 @@ class SocketHandler(WSHandler):
 class _Routes(TornadoApplication):
     """Stands between Bokeh's application and tornado's: puts our handlers in the place of Bokeh's."""
 
-    def __init__(self, handlers: list[Any], **settings: Any) -> None:
-        wanted = []
+    def __init__(self, handlers: list[Any], rest: Sequence[Any] = (), **settings: Any) -> None:
+        wanted = list(rest)
         for route in handlers:
             kind = route[1]
             if kind is DocHandler:
@@ -122,18 +123,18 @@ class DashboardApplication(BokehTornado, _Routes):
     """All pages of a hub."""
 
 
-def make_application(hub: Hub, guard: Guard, more: Sequence[Any] = ()) -> BokehTornado:
-    """The application that serves a hub's pages.
+def make_application(hub: Hub, guard: Guard) -> BokehTornado:
+    """The application that serves a hub's pages, and REST under `/api/v1` and `/metrics`.
+
+    The hub must be fed on the thread of the application's loop.
 
     Args:
         hub: what is shown.
         guard: lets requests in or not, websockets and static files too.
-        more: further routes, as tornado has them: those of REST.
     """
     site = Site(hub)
     pages = {f"/{page.path}": Application(FunctionHandler(_opener(site, page))) for page in PAGES}
-    routes: list[Any] = [
-        *more,
+    pages_and_files: list[Any] = [
         (r"/", RedirectHandler, {"url": f"/{PAGES[0].path}", "permanent": False}),
         (r"/favicon\.ico", RedirectHandler, {"url": "/assets/icon.svg", "permanent": False}),
         (r"/assets/(.*)", StaticFileHandler, {"path": str(_ASSETS)}),
@@ -141,7 +142,10 @@ def make_application(hub: Hub, guard: Guard, more: Sequence[Any] = ()) -> BokehT
     made: BokehTornado = guarded(DashboardApplication)(
         guard,
         pages,
-        extra_patterns=routes,
+        extra_patterns=pages_and_files,
+        rest=routes(hub),
+        default_handler_class=UnknownHandler,
+        default_handler_args={"hub": hub},
         use_index=False,
         # Nothing of a request but its query and the theme gets into the token that the page holds.
         include_headers=[],

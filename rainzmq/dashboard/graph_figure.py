@@ -27,7 +27,10 @@ from rainzmq.monitoring.session import (
 _MOST_ROWS = 36
 """Nodes above each other; a layer of more stands in several columns."""
 
-_LETTERS = 22
+_LETTERS = 26
+_BOX = 275
+"""Least width of a column, px; the page scrolls within the figure when there is less room."""
+
 _ORDER = (FINISHED, RUNNING, ASSIGNED, READY, FAILED, CANCELLED)
 """States in a group's bar from the left; the rest of it waits."""
 
@@ -74,7 +77,7 @@ class GraphFigure:
             cx1="c1",
             cy1="y1",
             line_width="width",
-            line_alpha=0.55,
+            line_alpha=0.4,
             source=self._edges,
         )
         box = {"left": "left", "right": "right", "y": "y", "height": "height"}
@@ -104,7 +107,7 @@ class GraphFigure:
         self._graph = shown
         theme = self._theme
         x, y, columns, rows = _places(shown)
-        widths, labelled = 0.62, columns <= 9
+        widths, labelled = 0.68, columns <= 12
         thin = 0.3 if shown.is_folded else 0.72
         right = x + (widths if labelled else 0.5)
         states = [_main_state(node) for node in shown.nodes]
@@ -132,6 +135,7 @@ class GraphFigure:
         put(self._edges, _curves(shown, x, right, y))
         pan_range(self.plot.x_range, -0.15, max(1.0, float(columns) - 0.2))
         pan_range(self.plot.y_range, rows - 0.3, -0.7)
+        self.plot.min_width = columns * (_BOX if labelled else 40)
         self.plot.height = int(min(1100, max(260, 60 + rows * (46 if shown.is_folded else 26))))
         self._shade()
 
@@ -186,7 +190,7 @@ def _curves(shown: Graph, x: Any, right: Any, y: Any) -> dict[str, Any]:
     count = np.array([edge[2] for edge in shown.edges], dtype=np.float64)
     begin, over = right[source], x[target]
     bend = np.maximum(0.25, np.abs(over - begin) / 2)
-    width = 1 + np.log10(np.maximum(1.0, count))
+    width = 1 + 0.4 * np.log10(np.maximum(1.0, count))
     c0, c1 = begin + bend, over - bend
     return {"x0": begin, "y0": y[source], "x1": over, "y1": y[target], "c0": c0, "c1": c1, "width": width}
 
@@ -224,11 +228,12 @@ def _main_state(node: Node) -> int:
 
 
 def _short(node: Node, folded: bool) -> str:
-    name = node.name if len(node.name) <= _LETTERS else node.name[: _LETTERS - 1] + "…"
-    if not folded:
-        return name
-    sign = "" if node.is_leaf else "+ "
-    return f"{sign}{name}  {node.counts[FINISHED]:,}/{node.count:,}"
+    """A label that fits: of a long name the end, which tells it from those beside it."""
+    before = "" if node.is_leaf else "+ "
+    after = f"  {node.counts[FINISHED]:,}/{node.count:,}" if folded else ""
+    room = max(6, _LETTERS - len(before) - len(after))
+    name = node.name if len(node.name) <= room else "…" + node.name[1 - room :]
+    return before + name + after
 
 
 def _told(node: Node) -> str:

@@ -13,7 +13,7 @@ from rainzmq.dashboard.stream_figure import StreamData, StreamFigure, stream_dat
 SPANS = (("60", "last minute"), ("600", "last 10 minutes"), ("3600", "last hour"), ("all", "all"))
 """Spans to choose from: seconds before the time that is shown."""
 
-_MOST_NAMES = 40
+_MOST_NAMES = 20
 
 
 class StreamPage(Page):
@@ -39,7 +39,8 @@ class StreamPage(Page):
             self._span_asked, self._zoomed = ask.query.get("span"), None
         data = self._data(ask)
         names = data.names()
-        values = {"names": names[:_MOST_NAMES], "more": max(0, len(names) - _MOST_NAMES)}
+        whole = sum(busy for _, busy, _ in names)
+        values = {"names": names[:_MOST_NAMES], "whole": whole, "more": max(0, len(names) - _MOST_NAMES)}
         empty = not ask.model.workers
         return {
             "spans": ask.render(self.parts, "spans", spans=SPANS, chosen=_chosen(ask)),

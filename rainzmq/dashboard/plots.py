@@ -68,6 +68,7 @@ def base_figure(height: int, label: str, **options: Any) -> figure:
     )
     plot.toolbar.logo = None
     plot.min_border_right = 12
+    plot.border_line_color = None
     return plot
 
 

@@ -36,6 +36,10 @@ class Columns:
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._arrays[name][: self._length]
 
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self._arrays)
+
     def append(self, count: int, **values: Any) -> slice:
         """Add `count` rows, each column from a sequence of so many values or one for all; where they are.
 

@@ -19,8 +19,8 @@ from rainzmq.monitoring.session import ABSENT, STATES, SessionLog
 MOST_TASKS = 300
 """A graph of more tasks than this is folded by name."""
 
-MOST_GROUPS = 60
-"""Groups are opened by themselves as long as no more than this many nodes come of it."""
+MOST_GROUPS = 24
+"""Names are folded after as many of their parts as give no more nodes than this."""
 
 _SWEEPS = 4
 
@@ -131,29 +131,19 @@ def _groups(
 
 def _fold(names: Collection[str], opened: Collection[str]) -> dict[str, str]:
     """The node of each name: the name itself, or the prefix (with its `/`) that it is folded into."""
-    key_of = {}
-    closed: dict[str, list[str]] = {}
-    for name in names:
-        closed.setdefault(_prefix(name, 0), []).append(name)
-    tried: set[str] = set()
+    keys = {name: _prefix(name, 0) for name in names}
     while True:
-        may = [key for key, members in closed.items() if len(members) > 1 and key not in tried]
-        may.sort(key=lambda key: len(closed[key]))
-        for key in may:
-            parts: dict[str, list[str]] = {}
-            for name in closed[key]:
-                parts.setdefault(_prefix(name, len(key)), []).append(name)
-            if key in opened or len(closed) - 1 + len(parts) <= MOST_GROUPS:
-                tried.add(key)
-                del closed[key]
-                closed.update(parts)
-                break
-        else:
+        deeper = {name: _prefix(name, len(key)) for name, key in keys.items()}
+        if deeper == keys or len(set(deeper.values())) > MOST_GROUPS:
             break
-    for key, members in closed.items():
-        for name in members:
-            key_of[name] = name if len(members) == 1 else key
-    return key_of
+        keys = deeper
+    for name in names:
+        while keys[name] in opened and keys[name] != name:
+            keys[name] = _prefix(name, len(keys[name]))
+    sizes: dict[str, int] = {}
+    for key in keys.values():
+        sizes[key] = sizes.get(key, 0) + 1
+    return {name: name if sizes[key] == 1 else key for name, key in keys.items()}
 
 
 def _prefix(name: str, start: int) -> str:

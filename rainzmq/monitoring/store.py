@@ -231,11 +231,25 @@ def open_replay(path: Path | str) -> Hub:
     except BaseException:
         connection.close()
         raise
+    complete = complete or _shortened(path)
     if complete is not None:
         hub.notes.append(complete)
     if not hub.model.started:
         hub.notes.append("this event log is empty: nothing had been written to it")
     return hub
+
+
+def _shortened(path: Path) -> str | None:
+    """What is missing of a file that has fewer pages than it says in its header, for people; None: nothing."""
+    wal = Path(f"{path}-wal")
+    if wal.exists() and wal.stat().st_size:
+        return None  # pages may stand there
+    with open(path, "rb") as file:
+        header = file.read(100)
+    page_bytes = int.from_bytes(header[16:18], "big")
+    wanted = (65536 if page_bytes == 1 else page_bytes) * int.from_bytes(header[28:32], "big")
+    size = path.stat().st_size
+    return f"this event log is cut short: {size} of {wanted} bytes are there" if size < wanted else None
 
 
 def read_into(hub: Hub, connection: sqlite3.Connection) -> str | None:

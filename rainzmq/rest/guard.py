@@ -17,6 +17,7 @@ import hmac
 import html
 import json
 import logging
+import re
 from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import unquote_plus
@@ -51,12 +52,12 @@ class Guard:
         hosts: values of the Host header that are let in, such as "127.0.0.1:7222".
 
     Raises:
-        ValueError: the token is empty.
+        ValueError: the token is empty, or has characters that can not stand in a cookie.
     """
 
     def __init__(self, token: str, hosts: frozenset[str]) -> None:
-        if not token:
-            raise ValueError("a guard needs a token")
+        if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", token):
+            raise ValueError("a token is made of letters, digits and ._~+/=-")
         self._token = token.encode()
         self._hosts = frozenset(host.lower() for host in hosts)
         self._origins = frozenset(f"http://{host}" for host in self._hosts)
@@ -181,6 +182,13 @@ class RefusalHandler(tornado.web.RequestHandler):
 
     def prepare(self) -> None:
         """Called by tornado before the body is read."""
+        self._answer()
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Called by tornado for methods that it does not know: they are refused all the same."""
+        self._answer()
+
+    def _answer(self) -> None:
         refusal = self.refusal
         self.set_status(refusal.status)
         self.set_header("Cache-Control", "no-store")
@@ -188,7 +196,9 @@ class RefusalHandler(tornado.web.RequestHandler):
             self.set_header(name, value)
         if self.request.method not in SAFE_METHODS:
             self.set_header("Connection", "close")
-        if _wants_html(self.request):
+        if refusal.status == 303:
+            self.finish()
+        elif _wants_html(self.request):
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
             self.finish(_page(refusal))

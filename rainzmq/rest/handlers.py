@@ -1,7 +1,7 @@
 """Serves the table of resources: one handler for all of them, strict about what it is asked.
 
-The order of the checks: method, path (404), what is accepted (406), query (400), body (413, 415, 400); then it
-is answered. What goes wrong is told as a problem, whatever it is.
+The order of the checks: method, path (404), what is accepted (406), query (400), body (413, 415, 400); then
+it is answered. What goes wrong is told as a problem, whatever it is.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def metrics(hub: Hub) -> str:
     moved = moves(hub.model)
     family("moved_bytes_total", "counter", "bytes moved to workers", _one(sum(item.bytes for item in moved)))
     family("moved_objects_total", "counter", "objects moved to workers", _one(sum(i.count for i in moved)))
-    family("events", "counter", "number of the last event", _one(hub.model.number))
+    family("events_total", "counter", "number of the last event", _one(hub.model.number))
     family("server_connected", "gauge", "1 when the server is there, else 0", _one(int(hub.is_connected)))
     family("server_start_time_seconds", "gauge", "when the server started", _one(server.started))
     family("server_cpu_seconds_total", "counter", "cpu time the server has used", _one(server.cpu_s))

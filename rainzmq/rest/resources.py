@@ -1,8 +1,8 @@
 """What there is to ask for, as one table: it serves the interface (`handlers.py`) and describes it
 (`openapi.py`).
 
-Each answer is a function of an `Ask` and returns a record that JSON is made of; it raises a Problem when there
-is nothing to answer.
+Each answer is a function of an `Ask` and returns a record that JSON is made of; it raises a Problem when
+there is nothing to answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from rainzmq import __version__
 from rainzmq.common.errors import RainException
 from rainzmq.monitoring.hub import EventFilter, Hub
-from rainzmq.monitoring.session import SessionLog
+from rainzmq.monitoring.session import ABSENT, SessionLog
+from rainzmq.monitoring.standing import object_codes
 from rainzmq.monitoring.views import (
     group_table,
     moves,
@@ -189,6 +190,8 @@ def _object(ask: Ask) -> Any:
     if row < 0:
         is_task = session.tasks.row(ask["id"]) >= 0
         raise Problem(404, f"there is no data object {number}" + (": it is a task" if is_task else ""))
+    if object_codes(session, [row], ask.time)[0] == ABSENT:
+        raise Problem(404, f"data object {number} was not declared yet at that time")
     return object_view(ask.hub.model, session, row, ask.time)
 
 
