@@ -89,6 +89,12 @@ class Client:
         """Whether it is connected, as far as is known."""
         return not self._closed and self._connection.connected
 
+    @property
+    def dashboard_link(self) -> str | None:
+        """The address of the server's dashboard with the token that opens it, a secret; None when the server
+        has none."""
+        return None if self._access.http is None else self._access.http.link
+
     def __enter__(self) -> Client:
         return self
 
@@ -202,6 +208,12 @@ class Client:
 
     def __reduce__(self) -> Any:
         raise RainException("A Client can not be pickled; a task can not use the client's connection")
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from rainzmq.client.notebook import client_html
+
+        return client_html(self)
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "closed"

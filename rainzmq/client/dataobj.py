@@ -163,6 +163,12 @@ class DataObject:
             f"{self.describe()} can not be pickled; pass it as an argument of a remote function"
         )
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from rainzmq.client.notebook import object_html
+
+        return object_html(self)
+
     def __repr__(self) -> str:
         state = "unsubmitted" if self.state is None else self.state.value
         label = "" if self.label is None else f" {self.label!r}"

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _RENDER_TIMEOUT_S = 20
 
+_MOST_DRAWN = 500
+"""Tasks of a graph that a notebook draws; more take long, and show nothing."""
+
 
 class Graph:
     """Tasks (boxes) and data objects (ellipses; directories are folders, kept ones have a double line)."""
@@ -51,9 +54,9 @@ class Graph:
             file.write(self.make_dot(name))
 
     def _repr_svg_(self) -> str | None:
-        """For notebooks: the drawing, None where Graphviz is not installed or fails."""
+        """For notebooks: the drawing; None where Graphviz is not installed or fails, or for a large graph."""
         dot = shutil.which("dot")
-        if dot is None:
+        if dot is None or len(self._tasks) > _MOST_DRAWN:
             return None
         try:
             done = subprocess.run(
@@ -68,7 +71,11 @@ class Graph:
         return done.stdout.decode()
 
     def _repr_html_(self) -> str | None:
-        """For notebooks where Graphviz is not installed: the DOT text."""
+        """For notebooks where Graphviz is not installed: the DOT text. For a large graph what is in it."""
+        if len(self._tasks) > _MOST_DRAWN:
+            from rainzmq.client.notebook import graph_html
+
+            return graph_html(self._tasks, len(self._constants))
         if shutil.which("dot") is not None:
             return None
         return f"<pre>{html.escape(self.make_dot('rainzmq'))}</pre>"

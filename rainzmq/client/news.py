@@ -228,9 +228,7 @@ def _progress(session: Session, connection: Connection) -> Any:
     return connection.ask(lambda number: AskProgress(number, session.session_id), session.session_id)
 
 
-def _watch(
-    session: Session, connection: Connection, pending: Pending, meters: Meters | None
-) -> list[Any]:
+def _watch(session: Session, connection: Connection, pending: Pending, meters: Meters | None) -> list[Any]:
     interval = _SHOW_INTERVAL_S if meters is not None and meters.can_change else QUIET_S
     told: set[str] = set()
     finished, quiet_s = -1, 0.0

@@ -443,6 +443,12 @@ class Session:
     def __reduce__(self) -> Any:
         raise RainException("A Session can not be pickled; a task can not use the client's session")
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from rainzmq.client.notebook import session_html
+
+        return session_html(self)
+
     def __repr__(self) -> str:
         state = "closed" if self._closed else "failed" if self._failure is not None else "open"
         return f"<Session {self.session_id} {self.name!r} {state}, {self.task_count} unsubmitted tasks>"

@@ -242,6 +242,12 @@ class Task:
             f"{self.describe()} can not be pickled; pass its outputs as arguments of a remote function"
         )
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from rainzmq.client.notebook import task_html
+
+        return task_html(self)
+
     def __repr__(self) -> str:
         state = "unsubmitted" if self.state is None else self.state.value
         name = "" if self._name is None else f" {self._name!r}"

@@ -85,7 +85,7 @@ class PageHandler(DocHandler):
         self.set_header("Content-Security-Policy", SECURITY_POLICY)
         self.set_header("Cache-Control", "no-store")
         bokeh = self.application.prefix + "/static/js/bokeh.min.js"
-        self.finish(render(view, session.token, bokeh, self.static_hash_url))
+        self.write(render(view, session.token, bokeh, self.static_hash_url))
 
     def static_hash_url(self, name: str) -> str:
         """URL of an asset; another one when its content changes."""
@@ -158,7 +158,9 @@ def make_application(hub: Hub, guard: Guard) -> BokehTornado:
     return made
 
 
-def serve(application: BokehTornado, sockets: Sequence[socket.socket], loop: IOLoop | None = None) -> HTTPServer:
+def serve(
+    application: BokehTornado, sockets: Sequence[socket.socket], loop: IOLoop | None = None
+) -> HTTPServer:
     """Serve an application on bound, listening sockets; `loop`: the one that runs, None for the current."""
     loop = loop or IOLoop.current()
     application.initialize(loop)
@@ -170,9 +172,11 @@ def serve(application: BokehTornado, sockets: Sequence[socket.socket], loop: IOL
 
 def _opener(site: Site, page: type[Page]) -> Any:
     def open_page(document: Document) -> None:
-        request = document.session_context.request
+        request: Any = document.session_context.request  # type: ignore[union-attr]
         arguments: dict[str, list[bytes]] = request.arguments
-        query = Query({key: values[-1].decode("utf-8", "replace") for key, values in arguments.items() if values})
+        query = Query(
+            {key: values[-1].decode("utf-8", "replace") for key, values in arguments.items() if values}
+        )
         theme = request.cookies.get(THEME_COOKIE, "light")
         document.template_variables[_VIEW] = View(site, page, document, query, theme)
 
@@ -190,7 +194,9 @@ def render(view: View, token: str, bokeh: str, asset: Any) -> str:
 
     def figure(name: str) -> Markup:
         label = view.figures[name].name
-        return Markup('<div class="plot" id="figure-{}" role="figure" aria-label="{}"></div>').format(name, label)
+        return Markup('<div class="plot" id="figure-{}" role="figure" aria-label="{}"></div>').format(
+            name, label
+        )
 
     replay = None
     if hub.is_replay:

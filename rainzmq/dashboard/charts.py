@@ -20,11 +20,11 @@ class Throughput:
     def __init__(self, theme: Theme) -> None:
         keys = ("left", "right", "done", "top", "when")
         self._source = ColumnDataSource(data={key: [] for key in keys})
-        self._x, self._y = Range1d(0, 1), Range1d(0, 1)
+        self._x, self._y = Range1d(start=0, end=1), Range1d(start=0, end=1)
         self.plot = base_figure(190, "Throughput", x_range=self._x, y_range=self._y, tools="")
         self.plot.yaxis.axis_label = "tasks per second"
         self.plot.xgrid.visible = False
-        box = {"left": "left", "right": "right", "line_color": None, "source": self._source}
+        box: dict[str, Any] = {"left": "left", "right": "right", "line_color": None, "source": self._source}
         self._done = self.plot.quad(top="done", bottom=0, **box)
         self._failed = self.plot.quad(top="top", bottom="done", **box)
         told = [("at", "@when"), ("finished", "@done{0.[00]} per s")]
@@ -59,8 +59,10 @@ class Load:
     def __init__(self, theme: Theme) -> None:
         keys = ("x", "cpu", "low", "high", "memory", "when")
         self._source = ColumnDataSource(data={key: [] for key in keys})
-        self._x = Range1d(0, 1)
-        self.plot = base_figure(190, "Cpu and memory of the workers", x_range=self._x, y_range=(0, 103), tools="")
+        self._x = Range1d(start=0, end=1)
+        self.plot = base_figure(
+            190, "Cpu and memory of the workers", x_range=self._x, y_range=(0, 103), tools=""
+        )
         self.plot.yaxis.formatter = NumeralTickFormatter(format="0")
         self.plot.yaxis.axis_label = "%"
         self.plot.xgrid.visible = False
@@ -105,8 +107,8 @@ class Heat:
     def __init__(self, theme: Theme, title: str, unit: str) -> None:
         keys = ("left", "right", "y", "alpha", "value", "name", "when")
         self._source = ColumnDataSource(data={key: [] for key in keys})
-        self._x, self._ticker = Range1d(0, 1), FixedTicker(ticks=[])
-        self.plot = base_figure(200, title, x_range=self._x, y_range=Range1d(1, 0), tools="")
+        self._x, self._ticker = Range1d(start=0, end=1), FixedTicker(ticks=[])
+        self.plot = base_figure(200, title, x_range=self._x, y_range=Range1d(start=1, end=0), tools="")
         self.plot.grid.visible = False
         self.plot.yaxis.ticker = self._ticker
         self._cells = self.plot.hbar(
@@ -143,7 +145,9 @@ class Heat:
         pan_range(self.plot.y_range, max(1, len(names)), 0)
         self.plot.height = 60 + max(2, len(names)) * int(max(6, min(28, 700 / max(1, len(names)))))
         ticks = [at + 0.5 for at in range(len(names))]
-        overrides = {tick: plain(name) for tick, name in zip(ticks, names, strict=True)}
+        overrides: dict[float | str, Any] = {
+            tick: plain(name) for tick, name in zip(ticks, names, strict=True)
+        }
         if self._ticker.ticks != ticks:
             self._ticker.ticks = ticks
             self.plot.yaxis.major_label_overrides = overrides

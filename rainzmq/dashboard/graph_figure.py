@@ -60,8 +60,8 @@ class GraphFigure:
         plot = base_figure(
             300,
             "Graph",
-            x_range=Range1d(-0.6, 1),
-            y_range=Range1d(1, 0),
+            x_range=Range1d(start=-0.6, end=1),
+            y_range=Range1d(start=1, end=0),
             tools="pan,wheel_zoom,reset",
             toolbar_location="above",
         )
@@ -80,7 +80,7 @@ class GraphFigure:
             line_alpha=0.4,
             source=self._edges,
         )
-        box = {"left": "left", "right": "right", "y": "y", "height": "height"}
+        box: dict[str, Any] = {"left": "left", "right": "right", "y": "y", "height": "height"}
         self._boxes = plot.hbar(**box, line_color="line", line_width=1.5, source=self.nodes)
         self._boxes.nonselection_glyph = self._boxes.selection_glyph = None
         plot.hbar(**box, fill_color="color", fill_alpha=0.9, line_color=None, source=self._parts)
@@ -118,7 +118,7 @@ class GraphFigure:
                 "left": x,
                 "right": right,
                 "x": x if shown.is_folded else x + 0.05 * (right - x),
-                "y": y if not shown.is_folded else y - 0.12,
+                "y": y if not shown.is_folded else y - 0.09,
                 "height": np.full(len(x), 0.78 if shown.is_folded else thin),
                 "color": color,
                 "line": color,
@@ -134,9 +134,9 @@ class GraphFigure:
         put(self._parts, _bars(shown, x, right, y, theme))
         put(self._edges, _curves(shown, x, right, y))
         pan_range(self.plot.x_range, -0.15, max(1.0, float(columns) - 0.2))
-        pan_range(self.plot.y_range, rows - 0.3, -0.7)
+        pan_range(self.plot.y_range, max(2, rows) - 0.4, -0.6)
         self.plot.min_width = columns * (_BOX if labelled else 40)
-        self.plot.height = int(min(1100, max(260, 60 + rows * (46 if shown.is_folded else 26))))
+        self.plot.height = min(1600, 70 + max(2, rows) * (62 if shown.is_folded else 26))
         self._shade()
 
     def recolor(self, theme: Theme) -> None:
@@ -208,7 +208,7 @@ def _bars(shown: Graph, x: Any, right: Any, y: Any, theme: Theme) -> dict[str, A
         for state in _ORDER:
             part = width * node.counts[state] / max(1, node.count)
             if part > 0:
-                rows.append((at, at + part, float(y[index]) + 0.2, 0.14, theme.states[STATES[state]]))
+                rows.append((at, at + part, float(y[index]) + 0.33, 0.12, theme.states[STATES[state]]))
                 at += part
     columns = list(zip(*rows, strict=True)) or [()] * 5
     names = ("left", "right", "y", "height")
@@ -230,8 +230,8 @@ def _main_state(node: Node) -> int:
 def _short(node: Node, folded: bool) -> str:
     """A label that fits: of a long name the end, which tells it from those beside it."""
     before = "" if node.is_leaf else "+ "
-    after = f"  {node.counts[FINISHED]:,}/{node.count:,}" if folded else ""
-    room = max(6, _LETTERS - len(before) - len(after))
+    after = f"\n{node.counts[FINISHED]:,}/{node.count:,}" if folded else ""
+    room = _LETTERS - len(before)
     name = node.name if len(node.name) <= room else "…" + node.name[1 - room :]
     return before + name + after
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 from rainzmq.dashboard.page import Ask
-from rainzmq.monitoring.session import STATES
+from rainzmq.monitoring.session import STATES, SessionLog
 from rainzmq.monitoring.views import GroupView, StateCounts, groups
 
-SORTS = {
+SORTS: dict[str, Callable[[GroupView], Any]] = {
     "name": lambda group: group.name,
     "total": lambda group: group.total,
     "done": lambda group: group.done,
@@ -25,13 +26,14 @@ def groups_of(ask: Ask) -> list[GroupView]:
     """Groups of the chosen sessions, depth first; those of one name count together."""
 
     def make() -> list[GroupView]:
-        lists = [
-            ask.site.once(("groups", ask.time, session.session_id), lambda s=session: groups(s, ask.time))
-            for session in ask.sessions
-        ]
+        lists = [_groups(ask, session) for session in ask.sessions]
         return lists[0] if len(lists) == 1 else merged(lists)
 
     return ask.once("merged groups", make)
+
+
+def _groups(ask: Ask, session: SessionLog) -> list[GroupView]:
+    return ask.site.once(("groups", ask.time, session.session_id), lambda: groups(session, ask.time))
 
 
 def merged(lists: Iterable[list[GroupView]]) -> list[GroupView]:
@@ -100,8 +102,10 @@ def tree(groups_: list[GroupView], sort: str, is_open: frozenset[str], most: int
     return found
 
 
-def _sorted(groups_: list[GroupView], members: list[int], key: object, sort: str) -> list[int]:
+def _sorted(
+    groups_: list[GroupView], members: list[int], key: Callable[[GroupView], Any] | None, sort: str
+) -> list[int]:
     """Last first, as a stack wants them."""
-    if not callable(key):
+    if key is None:
         return members[::-1]
     return sorted(members, key=lambda index: key(groups_[index]), reverse=not sort.startswith("-"))

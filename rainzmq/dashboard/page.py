@@ -11,7 +11,14 @@ from rainzmq.dashboard.palette import Theme
 from rainzmq.dashboard.query import Query
 from rainzmq.dashboard.site import Site
 from rainzmq.monitoring.session import SessionLog
-from rainzmq.monitoring.views import SessionView, StateCounts, WorkerView, server_view, session_view, worker_views
+from rainzmq.monitoring.views import (
+    SessionView,
+    StateCounts,
+    WorkerView,
+    server_view,
+    session_view,
+    worker_views,
+)
 
 _Value = TypeVar("_Value")
 
@@ -42,7 +49,9 @@ class Ask:
         self.site, self.query, self.theme, self.path = site, query, theme, path
         self.hub, self.model = site.hub, site.hub.model
         wanted = query.time() if self.hub.is_replay else None
-        self.time = None if wanted is None or wanted >= self.model.now else max(wanted, self.model.first_time())
+        self.time = (
+            None if wanted is None or wanted >= self.model.now else max(wanted, self.model.first_time())
+        )
         self.until = self.model.now if self.time is None else self.time
         self.session_id = query.number("session")
         if self.session_id not in self.model.sessions:

@@ -49,9 +49,7 @@ class DataPage(Page):
         objects, start, total = object_page(ask)
         after = start + PER_PAGE if start + PER_PAGE < total else None
         return {
-            "totals": ask.render(
-                self.parts, "totals", totals=totals(ask), moved=moved, states=OBJECT_STATES
-            ),
+            "totals": ask.render(self.parts, "totals", totals=totals(ask), moved=moved, states=OBJECT_STATES),
             "moves": ask.render(self.parts, "moves", matrix=matrix(moved)),
             "filters": ask.render(self.parts, "filters", states=OBJECT_STATES),
             "objects": ask.render(
@@ -125,7 +123,9 @@ def object_page(ask: Ask) -> tuple[list[ObjectView], int, int]:
 
 def _largest(session: SessionLog, time: float | None, state: str) -> IntArray:
     codes = object_codes(session, slice(None), time)
-    chosen = codes == list[str](OBJECT_STATES).index(state) if state in set(OBJECT_STATES) else codes != ABSENT
+    chosen = (
+        codes == list[str](OBJECT_STATES).index(state) if state in set(OBJECT_STATES) else codes != ABSENT
+    )
     rows = np.flatnonzero(chosen)
     made = codes[rows] != 0
     size = np.where(made, session.objects["size"][rows], -1)

@@ -87,5 +87,3 @@ def shown_graph(ask: Ask, session: SessionLog) -> Graph:
     return ask.once(
         "graph", lambda: graph(session, ask.time, opened, folded), session.session_id, folded, opened
     )
-
-

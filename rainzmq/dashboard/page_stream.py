@@ -67,7 +67,7 @@ class StreamPage(Page):
     def _on_zoom(self, _name: str, _old: Any, _new: Any) -> None:
         if self._is_drawing:
             return
-        axis = self._figure.range
+        axis: Any = self._figure.range
         low, high = float(axis.start), float(axis.end)
         is_reset = abs(low - axis.reset_start) + abs(high - axis.reset_end) < 1
         self._zoomed = None if is_reset else (from_wall(low), from_wall(high))

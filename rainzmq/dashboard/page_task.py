@@ -34,9 +34,7 @@ def find_detail(ask: Ask, text: str) -> TaskDetail | None:
     if found is None:
         return None
     session, row = found
-    return ask.site.once(
-        ("task", ask.time, text), lambda: task_detail(ask.model, session, row, ask.time)
-    )
+    return ask.site.once(("task", ask.time, text), lambda: task_detail(ask.model, session, row, ask.time))
 
 
 def _json(value: object) -> str:

@@ -80,9 +80,7 @@ def task_page(ask: Ask) -> TaskPage:
     worker, slow = query.get("worker"), query.get("order") == "slow"
 
     def make() -> list[tuple[SessionLog, IntArray]]:
-        return [
-            (session, _rows(ask, session, name, find, state, worker, slow)) for session in ask.sessions
-        ]
+        return [(session, _rows(ask, session, name, find, state, worker, slow)) for session in ask.sessions]
 
     found = ask.once("tasks", make, name, find, state, worker, slow)
     total = sum(len(rows) for _, rows in found)

@@ -1,7 +1,7 @@
 """Colours: of names, of states, and of all else in a light and a dark theme. See also `assets/dashboard.css`.
 
 Each name has the same place in the palette everywhere and always. The colours differ in lightness as well as
-in hue, for those who do not tell hues apart, and have a contrast of at least 3 to the background of their theme.
+in hue, for those who do not tell hues apart, and have a contrast of at least 3 to the panels of their theme.
 """
 
 from __future__ import annotations

@@ -12,19 +12,18 @@ from bokeh.models import (
     DatetimeTicker,
     DatetimeTickFormatter,
     Grid,
-    Legend,
     NoOverlap,
     PlainText,
     Plot,
-    Title,
 )
+from bokeh.models.annotations import Legend, Title
 from bokeh.plotting import figure
 
 from rainzmq.dashboard.palette import Theme
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 
-_SCALES = {
+_SCALES: dict[str, Any] = {
     "microseconds": "%H:%M:%S.%f",
     "milliseconds": "%H:%M:%S.%3N",
     "seconds": "%H:%M:%S",

@@ -85,6 +85,8 @@ class WebProcess:
         self._http = access.http
         self._options = options
         self._sockets = [socket.socket(fileno=descriptor) for descriptor in options.sockets]
+        for item in self._sockets:
+            item.setblocking(False)
         self._wake_reading, self._wake_writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._io_loop: IOLoop | None = None
         self._ended = False
@@ -155,6 +157,8 @@ def run_web(options: WebProcessOptions) -> int:
         RainException: the server can not be reached.
     """
     os.nice(NICENESS)
+    for name in ("bokeh", "tornado"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     WebProcess(options).run()
     logging.shutdown()
     # Not through the interpreter's end: tearing down pages and their threads takes longer than all the rest.

@@ -17,6 +17,9 @@ from rainzmq.monitoring.session import STATES
 UPDATE_S = 0.5
 """Pages change at most so often, s."""
 
+NOTHING = "\N{EN DASH}"
+"""Stands where there is no value."""
+
 _KEPT = 200
 """Computed values that are kept."""
 
@@ -41,7 +44,7 @@ class Site:
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     def version(self) -> Hashable:
-        """Of what is shown: stays for `UPDATE_S` whatever happens, so that documents share what they compute."""
+        """Of what is shown: stays for `UPDATE_S` whatever happens, so that documents share the work."""
         if self.now() - self._seen_at >= UPDATE_S * 0.9:
             hub = self.hub
             seen = (hub.model.version, hub.is_connected, len(hub.notes))
@@ -74,12 +77,12 @@ def _templates() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     made.filters.update(
-        size=lambda value: "–" if value is None else format_size(int(value)),
-        seconds=lambda value: "–" if value is None else format_duration(value),
-        count=lambda value: "–" if value is None else f"{value:,}",
+        size=lambda value: NOTHING if value is None else format_size(int(value)),
+        seconds=lambda value: NOTHING if value is None else format_duration(value),
+        count=lambda value: NOTHING if value is None else f"{value:,}",
         clock=clock_text,
         moment=moment_text,
-        percent=lambda value: "–" if value is None else f"{value:.0f} %",
+        percent=lambda value: NOTHING if value is None else f"{value:.0f} %",
         color=name_index,
     )
     made.globals.update(STATES=STATES)
@@ -89,11 +92,11 @@ def _templates() -> jinja2.Environment:
 def clock_text(value: float | None) -> str:
     """A time of day, `14:05:22.3`."""
     if value is None:
-        return "–"
+        return NOTHING
     tenths = int(value * 10 + 0.5)
     return clock.strftime("%H:%M:%S", clock.localtime(tenths // 10)) + f".{tenths % 10}"
 
 
 def moment_text(value: float | None) -> str:
     """A day and time, `2026-11-27 14:05:22`."""
-    return "–" if value is None else clock.strftime("%Y-%m-%d %H:%M:%S", clock.localtime(value))
+    return NOTHING if value is None else clock.strftime("%Y-%m-%d %H:%M:%S", clock.localtime(value))

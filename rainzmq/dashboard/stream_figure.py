@@ -82,7 +82,7 @@ class StreamFigure:
         self._theme, self._link = theme, link
         self.bars = ColumnDataSource(data={key: [] for key in _BAR_KEYS + _WORDS}, name="bars")
         self._strips = ColumnDataSource(data={key: [] for key in _STRIP_KEYS})
-        self.range = Range1d(0, 1, name="stream-range")
+        self.range = Range1d(start=0, end=1, name="stream-range")
         self._ticker = FixedTicker(ticks=[])
         self.plot = self._figure()
         self._data: StreamData | None = None
@@ -94,14 +94,14 @@ class StreamFigure:
             200,
             "Task stream",
             x_range=self.range,
-            y_range=Range1d(1, 0),
+            y_range=Range1d(start=1, end=0),
             tools="xpan,xwheel_zoom,xzoom_in,xzoom_out,reset",
             toolbar_location="above",
         )
         plot.add_tools(zoom)
         plot.toolbar.active_drag = zoom
-        box = {"y": "y", "left": "left", "right": "right", "height": "height"}
-        look = {"fill_color": "color", "fill_alpha": "alpha"}
+        box: dict[str, Any] = {"y": "y", "left": "left", "right": "right", "height": "height"}
+        look: dict[str, Any] = {"fill_color": "color", "fill_alpha": "alpha"}
         strips = plot.hbar(**box, **look, line_color=None, source=self._strips)
         main = plot.hbar(**box, **look, line_color="line", line_width="width", source=self.bars)
         main.nonselection_glyph = main.selection_glyph = None
@@ -196,9 +196,9 @@ class StreamFigure:
             )
         first, second = parts
         return {
-            key: first[key] + second[key]  # type: ignore[operator]
+            key: first[key] + second[key]
             if isinstance(first[key], list)
-            else np.concatenate([first[key], second[key]])  # type: ignore[arg-type]
+            else np.concatenate([first[key], second[key]])
             for key in _STRIP_KEYS
         }
 

@@ -1,10 +1,10 @@
 """One open document: a page in one browser tab, and how it is kept up to date.
 
-browser: query of the URL, theme --`Control`--> View --Page.fragments--> `Fragment.html` --> morphed into the page
-                                                  \\--Page.draw--> sources of Bokeh figures
+query of the URL, theme --Control--> View --Page.fragments--> Fragment.html --> morphed into the page
+                                      \\--Page.draw--> sources of Bokeh figures
 
-The text of a page is HTML, rendered here and escaped by jinja2; only parts that differ are sent. The script of
-the page changes only what differs in them, so that focus, selection and scrolling stay.
+The text of a page is HTML, rendered here and escaped by jinja2; only parts that differ are sent. The script
+of the page changes only what differs in them, so that focus, selection and scrolling stay.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class View:
         theme: that of the figures.
     """
 
-    def __init__(self, site: Site, make: Callable[[], Page], document: Document, query: Query, theme: str) -> None:
+    def __init__(
+        self, site: Site, make: Callable[[], Page], document: Document, query: Query, theme: str
+    ) -> None:
         self.site, self._document = site, document
         self.page = make()
         self._query, self.theme = query, THEMES.get(theme, LIGHT)
@@ -69,7 +71,7 @@ class View:
         self.figures = dict(self.page.figures)
         self._show(ask)
         document = self._document
-        document.title = f"{self.page.title} – rainzmq"
+        document.title = f"{self.page.title} \N{EN DASH} rainzmq"
         # Bokeh's script puts the first roots where the page has places for figures.
         with document.models.freeze():
             for model in (*self.figures.values(), self.control, *self.fragments.values()):
@@ -115,7 +117,7 @@ class View:
             if fragment is None:
                 self.fragments[name] = Fragment(name=f"fragment:{name}", html=str(html))
             elif fragment.html != html:
-                fragment.html = str(html)
+                fragment.update(html=str(html))
         self.page.draw(ask)
 
     def _on_query(self, _name: str, _old: str, new: str) -> None:
@@ -126,6 +128,3 @@ class View:
         self.theme = THEMES.get(new, LIGHT)
         self.page.recolor(self.theme)
         self._update()
-
-
-

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,23 @@ LOST = 7
 
 OUTCOMES = {RUNNING: "running", FINISHED: "finished", FAILED: "failed", CANCELLED: "cancelled", LOST: "lost"}
 """What an attempt came to, for people."""
+
+
+_KINDS: dict[str, type] = {
+    "session": np.int64,
+    "row": np.int64,
+    "task": np.int64,
+    "name": np.int64,
+    "worker": np.int64,
+    "cpu": np.int64,
+    "assigned": np.float64,
+    "start": np.float64,
+    "end": np.float64,
+    "outcome": np.int64,
+}
+"""Columns of `Attempts`."""
+
+_Columns = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -48,8 +66,8 @@ class Attempts:
 
     def pick(self, which: IntArray | NDArray[np.bool_]) -> Attempts:
         """Some rows of all columns."""
-        columns = [getattr(self, column.name) for column in fields(self)[:-1]]
-        return Attempts(*(column[which] for column in columns), self.names)
+        columns: dict[str, Any] = {name: getattr(self, name)[which] for name in _KINDS}
+        return Attempts(**columns, names=self.names)
 
 
 def attempts(
@@ -57,7 +75,7 @@ def attempts(
 ) -> Attempts:
     """What had begun before `until`, as it was then. `span`: only what overlaps it (s since the epoch)."""
     names: dict[str, int] = {}
-    parts: list[list[NDArray[np.float64]]] = []
+    parts: list[_Columns] = []
     low, high = span or (-np.inf, np.inf)
     for session in sessions:
         own = [names.setdefault(name, len(names)) for name in session.names]
@@ -66,16 +84,14 @@ def attempts(
         past = _past(session, numbers, until, low, high)
         if past is not None:
             parts.append(past)
-    columns = (
-        [np.concatenate([part[i] for part in parts]) for i in range(10)] if parts else [np.empty(0)] * 10
-    )
-    whole = [column.astype(np.int64) for column in columns[:6]]
-    return Attempts(*whole, *columns[6:9], columns[9].astype(np.int64), list(names))
+    columns: _Columns = {
+        name: np.concatenate([np.empty(0, dtype=kind), *(part[name] for part in parts)]).astype(kind)
+        for name, kind in _KINDS.items()
+    }
+    return Attempts(**columns, names=list(names))
 
 
-def _last(
-    session: SessionLog, numbers: IntArray, until: float, low: float, high: float
-) -> list[NDArray[np.float64]]:
+def _last(session: SessionLog, numbers: IntArray, until: float, low: float, high: float) -> _Columns:
     """Columns of the last attempts of all tasks."""
     tasks = session.tasks
     start, end = tasks["started"], tasks["ended"]
@@ -85,23 +101,21 @@ def _last(
     runs = ~(end <= until)
     end = np.where(runs, until, end)
     outcome = np.where(runs, RUNNING, state)
-    return [
-        np.full(len(rows), session.session_id),
-        rows,
-        tasks["ids"][rows],
-        numbers[tasks["name"][rows]] if len(rows) else rows,
-        tasks["worker"][rows],
-        tasks["cpu"][rows],
-        tasks["assigned"][rows],
-        start,
-        end,
-        outcome,
-    ]
+    return {
+        "session": np.full(len(rows), session.session_id),
+        "row": rows,
+        "task": tasks["ids"][rows],
+        "name": numbers[tasks["name"][rows]],
+        "worker": tasks["worker"][rows],
+        "cpu": tasks["cpu"][rows],
+        "assigned": tasks["assigned"][rows],
+        "start": start,
+        "end": end,
+        "outcome": outcome,
+    }
 
 
-def _past(
-    session: SessionLog, numbers: IntArray, until: float, low: float, high: float
-) -> list[NDArray[np.float64]] | None:
+def _past(session: SessionLog, numbers: IntArray, until: float, low: float, high: float) -> _Columns | None:
     """Columns of the attempts that had a successor; None without one."""
     wanted = [
         past
@@ -113,15 +127,15 @@ def _past(
     rows = np.array([past.row for past in wanted], dtype=np.int64)
     ended = np.array([past.ended for past in wanted])
     done = np.array([past.outcome == "finished" for past in wanted])
-    return [
-        np.full(len(rows), session.session_id),
-        rows,
-        session.tasks["ids"][rows],
-        numbers[session.tasks["name"][rows]],
-        np.array([past.worker for past in wanted]),
-        np.array([past.cpu for past in wanted]),
-        np.array([past.assigned for past in wanted]),
-        np.array([past.started for past in wanted]),
-        np.minimum(ended, until),
-        np.where(ended > until, RUNNING, np.where(done, FINISHED, LOST)),
-    ]
+    return {
+        "session": np.full(len(rows), session.session_id),
+        "row": rows,
+        "task": session.tasks["ids"][rows],
+        "name": numbers[session.tasks["name"][rows]],
+        "worker": np.array([past.worker for past in wanted]),
+        "cpu": np.array([past.cpu for past in wanted]),
+        "assigned": np.array([past.assigned for past in wanted]),
+        "start": np.array([past.started for past in wanted]),
+        "end": np.minimum(ended, until),
+        "outcome": np.where(ended > until, RUNNING, np.where(done, FINISHED, LOST)),
+    }

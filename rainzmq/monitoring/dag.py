@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
+from numpy.typing import NDArray
 
 from rainzmq.monitoring.columns import IntArray, ranges
-from rainzmq.monitoring.session import ABSENT, STATES, SessionLog
+from rainzmq.monitoring.session import ABSENT, STATES, SessionLog, StateArray
 
 MOST_TASKS = 300
 """A graph of more tasks than this is folded by name."""
@@ -105,7 +106,7 @@ def graph(
 
 
 def _groups(
-    session: SessionLog, states: IntArray, there: IntArray, opened: Collection[str]
+    session: SessionLog, states: StateArray, there: NDArray[np.bool_], opened: Collection[str]
 ) -> tuple[list[Node], IntArray]:
     """Folded nodes, and the node of each task (-1: not submitted yet)."""
     names = session.names

@@ -42,7 +42,9 @@ class EventFilter:
 
 
 class EventLog(Protocol):
-    """Where events are kept."""
+    """Where events are kept. `kind`: "memory" or "sqlite"."""
+
+    kind: str
 
     def add(self, events: list[Any], frames: list[bytes]) -> None:
         """Keep events, given also as they came."""

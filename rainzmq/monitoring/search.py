@@ -54,6 +54,8 @@ def search(
 class EventRing:
     """The last events, in memory."""
 
+    kind = "memory"
+
     def __init__(self, limit_bytes: int = RING_BYTES) -> None:
         self._limit_bytes = limit_bytes
         self._events: deque[tuple[Any, int]] = deque()

@@ -68,6 +68,8 @@ class EventStore:
         RainException: the database can not be made.
     """
 
+    kind = "sqlite"
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = None
@@ -199,6 +201,8 @@ class EventStore:
 
 class StoredLog:
     """The event log of a finished run, for reading only."""
+
+    kind = "sqlite"
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

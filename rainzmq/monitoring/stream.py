@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def bars(
     until: float,
     most: int = MOST_BARS,
 ) -> tuple[Lanes, Bars]:
-    """Lanes, and at most about `most` bars of what ran within `span` (s since the epoch), as seen at `until`."""
+    """Lanes, and at most `most` bars of what ran within `span` (s since the epoch), as seen at `until`."""
     rows = lanes(model, until)
     ran = attempts(sessions, until, span)
     ran = ran.pick(np.isin(ran.worker, np.array(list(rows.first), dtype=np.int64)))
@@ -204,14 +205,12 @@ def _gather(ran: Attempts, lane: IntArray, small: IntArray, pixel: float) -> Bar
         count,
         session,
         task,
-        np.bincount(run, weights=duration, minlength=total),
+        np.bincount(run, weights=duration, minlength=total).astype(np.float64),
         ran.names,
     )
 
 
-def _dominant(
-    cell: IntArray, name: IntArray, duration: FloatArray, names: int
-) -> tuple[IntArray, IntArray]:
+def _dominant(cell: IntArray, name: IntArray, duration: FloatArray, names: int) -> tuple[IntArray, IntArray]:
     """(cells that have something, in order; the name that took most of the time of each)."""
     present, name = np.unique(name, return_inverse=True) if names > 64 else (np.arange(names), name)
     width = len(present)
@@ -231,8 +230,10 @@ def _dominant(
 
 def _join(one: Bars, other: Bars) -> Bars:
     columns = ("lane", "left", "right", "name", "outcome", "count", "session", "task", "busy")
-    parts = [np.concatenate([getattr(one, column), getattr(other, column)]) for column in columns]
-    return Bars(*parts, one.names)
+    parts: dict[str, Any] = {
+        column: np.concatenate([getattr(one, column), getattr(other, column)]) for column in columns
+    }
+    return Bars(**parts, names=one.names)
 
 
 @dataclass(slots=True)
@@ -269,7 +270,7 @@ def occupancy(
         np.add.at(slope, index * size + cell + 1, sign)
     amount = (level.reshape(-1, size) + np.cumsum(slope.reshape(-1, size), axis=1))[:, :pieces]
     which, piece = np.nonzero(amount > 1e-6)
-    edges = low + np.arange(pieces + 1) * width
+    edges: FloatArray = low + np.arange(pieces + 1, dtype=np.float64) * width
     return Strip(numbers[which], edges[piece], edges[piece + 1], amount[which, piece])
 
 

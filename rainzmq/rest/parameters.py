@@ -26,6 +26,8 @@ MAX_TIME = 1e11
 
 MAX_CURSOR = (1 << 63) - 1
 _MAX_FIELDS = 50
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
+"""A number as JSON has it: as the schemas promise."""
 
 Parse = Callable[[str], Any]
 
@@ -97,7 +99,7 @@ def _number(low: int, high: int) -> Parse:
 
 
 def _time(text: str) -> float:
-    value = float(text) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,20})?", text) else math.nan
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not 0 <= value <= MAX_TIME:
         raise ValueError(text)
     return value

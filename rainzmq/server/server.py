@@ -178,6 +178,7 @@ class Server:
                 CRASH_LIMIT,
                 time.time() - self.loop.now(),
                 SAMPLE_INTERVAL_S if options.web is not None else 0.0,
+                options.web is not None,
             ),
             relay,
             data_port,

@@ -54,6 +54,7 @@ class Engine:
     def __init__(self, options: CoreOptions, relay: Endpoint, data_port: int, now: float) -> None:
         self.state = ServerState(options, now=now, started=now, relay=relay, data_port=data_port)
         self.state.feed.offset = options.epoch_offset_s
+        self.state.feed.keeping = options.keep_events
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event at time `now` (seconds, never going back) and return what is to be done, in

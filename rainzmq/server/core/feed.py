@@ -33,6 +33,7 @@ class Feed:
         number: number of the last event.
         pending: events not handed out.
         removed: objects removed in this turn.
+        keeping: nobody watches yet, but somebody is about to: all events since the start are pending.
         watchers: connections that get events, with the number of their last request.
         snapshots: what is left of the snapshots of those that asked for one.
         reasons: what was last said of why a session waits.
@@ -42,6 +43,7 @@ class Feed:
     number: int = 0
     pending: list[Any] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
+    keeping: bool = False
     watchers: dict[bytes, int] = field(default_factory=dict)
     snapshots: dict[bytes, Iterator[list[Any]]] = field(default_factory=dict)
     reasons: dict[int, list[str]] = field(default_factory=dict)
@@ -49,12 +51,12 @@ class Feed:
 
     @property
     def on(self) -> bool:
-        """Whether anybody watches."""
-        return bool(self.watchers)
+        """Whether events are noted."""
+        return bool(self.watchers) or self.keeping
 
     def add(self, now: float, kind: type, *values: Any) -> None:
         """Note an event; `values` are its fields after number and time."""
-        if self.watchers:
+        if self.watchers or self.keeping:
             self.number += 1
             self.pending.append(kind(self.number, now + self.offset, *values))
 
@@ -62,10 +64,15 @@ class Feed:
         """A watcher is gone."""
         self.watchers.pop(peer, None)
         self.snapshots.pop(peer, None)
-        if not self.watchers:
-            self.pending.clear()
-            self.removed.clear()
-            self.reasons.clear()
+        if not self.on:
+            self.drop()
+
+    def drop(self) -> None:
+        """Forget what nobody will be told."""
+        self.keeping = False
+        self.pending.clear()
+        self.removed.clear()
+        self.reasons.clear()
 
 
 def turn_ended(state: ServerState) -> None:

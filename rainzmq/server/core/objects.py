@@ -42,7 +42,7 @@ def unread_object(state: ServerState, session: SessionRecord, item: ObjectRecord
         session.unread.append(item)
         return
     item.to(states.REMOVED)
-    if state.feed.watchers:
+    if state.feed.on:
         state.feed.removed.append(item.uid)
     for worker in (*item.holders, *item.expected):
         worker.objects.discard(item.uid)

@@ -25,7 +25,8 @@ from rainzmq.server.core.trash import Trash
 class CoreOptions:
     """What the engine is told at its start. Times in seconds; `random_id` gives a fresh 62-bit number per
     call; `epoch_offset_s` added to the engine's clock is s since the epoch; `sample_interval_s` is how often
-    workers say how busy they are, 0 for never.
+    workers say how busy they are, 0 for never; `keep_events`: somebody is about to watch, and shall hear
+    everything from the start.
     """
 
     random_id: Callable[[], int]
@@ -36,6 +37,7 @@ class CoreOptions:
     crash_limit: int
     epoch_offset_s: float = 0.0
     sample_interval_s: float = 1.0
+    keep_events: bool = False
 
 
 @dataclass(slots=True)

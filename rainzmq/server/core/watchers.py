@@ -16,12 +16,23 @@ from rainzmq.server.core.state import ServerState
 REASONS_INTERVAL_S = 1.0
 """How often it is looked at why nothing runs, seconds."""
 
+KEEP_S = 30.0
+KEEP_EVENTS = 20_000
+"""How long, and how many, events are kept for who is about to watch from the start."""
+
 
 def watch(state: ServerState, peer: bytes, request: int) -> None:
     """Somebody wants all events from now on, and a snapshot first."""
     feed = state.feed
     feed.watchers[peer] = request
-    feed.snapshots[peer] = snapshot_parts(state, request)
+    if feed.keeping:
+        # All that happened since the start is still there: that says more than a snapshot.
+        feed.keeping = False
+        started = state.started + feed.offset
+        begin = e.SnapshotBegin(0, started, request, state.options.software, started)
+        state.effects.append(SendEvents([peer], [begin, e.SnapshotEnd(0, started, request)]))
+    else:
+        feed.snapshots[peer] = snapshot_parts(state, request)
 
 
 def missed(state: ServerState, peer: bytes) -> None:
@@ -35,6 +46,8 @@ def flush(state: ServerState) -> None:
     """Hand out all events, and a part of each snapshot that is not complete."""
     feed = state.feed
     if not feed.watchers:
+        if feed.keeping and (state.now - state.started > KEEP_S or len(feed.pending) > KEEP_EVENTS):
+            feed.drop()
         return
     if state.now - feed.reasons_at >= REASONS_INTERVAL_S:
         feed.reasons_at = state.now

@@ -35,7 +35,8 @@ def last_lines(text: str) -> list[str]:
 
 
 def test_groups_have_a_line_each():
-    with redirect_stderr(Terminal()) as terminal, Meters("night run", progress(("load", 1, 4), ("train", 0, 2))) as meters:
+    begin = progress(("load", 1, 4), ("train", 0, 2))
+    with redirect_stderr(Terminal()) as terminal, Meters("night run", begin) as meters:
         meters.show(progress(("load", 4, 4), ("train", 1, 2)))
 
     assert last_lines(terminal.getvalue()) == ["night run 5/6", "load 4/4", "train 1/2"]

@@ -25,8 +25,8 @@ WATCHER = b"watcher"
 class WatchedServer(ServerUnderTest):
     """A server with somebody who watches."""
 
-    def __init__(self) -> None:
-        super().__init__(epoch_offset_s=1000.0)
+    def __init__(self, **options: object) -> None:
+        super().__init__(epoch_offset_s=1000.0, **options)
 
     def watch(self, peer: bytes = WATCHER, request: int = 7) -> None:
         """Somebody begins to watch."""
@@ -330,6 +330,32 @@ def test_a_snapshot_comes_in_parts_with_events_in_between(watched):
     assert [uid for part in parts for uid in part.uids] == [make_uid(1, 1 + 2 * item) for item in range(5000)]
     assert len(parts) > 1
     assert kinds(rest)[-1] is e.SnapshotEnd
+
+
+def test_who_is_expected_from_the_start_hears_everything():
+    server = WatchedServer(keep_events=True)
+    server.worker(b"w")
+    session = server.session()
+    server.submit(session, {1: []})
+    assert server.event(Flush()) == []
+    server.watch()
+    effects = server.effects
+    (first,) = [effect for effect in effects if isinstance(effect, SendEvents)]
+    assert kinds(first.messages) == [e.SnapshotBegin, e.SnapshotEnd]
+    told = server.told()
+    assert [event.number for event in told] == list(range(1, len(told) + 1))
+    assert kinds(told) == [e.WorkerCame, e.SessionCame, e.TasksSubmitted, e.TasksAssigned]
+
+
+def test_events_are_not_kept_for_ever_for_who_does_not_come():
+    server = WatchedServer(keep_events=True)
+    server.session()
+    server.now = 31.0
+    server.event(Flush())
+    server.session()
+    assert server.engine.state.feed.pending == []
+    server.watch()
+    assert kinds(server.snapshot()).count(e.SessionCame) == 2
 
 
 def test_the_end_of_the_server_ends_all_sessions(watched):
