@@ -79,7 +79,7 @@ class PageHandler(DocHandler):
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Called by tornado."""
-        session = await self.get_session()
+        session: Any = await self.get_session()  # type: ignore[misc]
         view: View = session.document.template_variables[_VIEW]
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Security-Policy", SECURITY_POLICY)

@@ -7,16 +7,13 @@ from typing import Any
 
 import numpy as np
 from bokeh.models import (
-    Axis,
     ColumnDataSource,
     DatetimeTicker,
     DatetimeTickFormatter,
-    Grid,
     NoOverlap,
     PlainText,
     Plot,
 )
-from bokeh.models.annotations import Legend, Title
 from bokeh.plotting import figure
 
 from rainzmq.dashboard.palette import Theme
@@ -83,7 +80,8 @@ def paint(plot: Plot, theme: Theme) -> None:
     plot.background_fill_color = theme.panel
     plot.border_fill_color = theme.panel
     plot.outline_line_color = None
-    for axis in plot.select(Axis):
+    # `select` would look at all that belongs to the figure, which takes long.
+    for axis in [*plot.left, *plot.below]:
         axis.update(
             axis_line_color=theme.line,
             major_tick_line_color=theme.line,
@@ -96,19 +94,8 @@ def paint(plot: Plot, theme: Theme) -> None:
             axis_label_text_font_size="12px",
             axis_label_text_font_style="normal",
         )
-    for grid in plot.select(Grid):
+    for grid in plot.center:
         grid.update(grid_line_color=theme.line, grid_line_alpha=0.7)
-    for legend in plot.select(Legend):
-        legend.update(
-            background_fill_color=theme.panel,
-            background_fill_alpha=0.85,
-            border_line_color=None,
-            label_text_color=theme.text,
-            label_text_font=FONT,
-            label_text_font_size="12px",
-        )
-    for title in plot.select(Title):
-        title.update(text_color=theme.text, text_font=FONT)
 
 
 def put(source: ColumnDataSource, data: dict[str, Any]) -> None:

@@ -36,6 +36,9 @@ _log = logging.getLogger(__name__)
 NICENESS = 10
 """How much the web process steps back behind others."""
 
+SNAPSHOT_S = 5.0
+"""How long who looks first waits at most until it is known how things are."""
+
 DATABASE = "events.db"
 """Name of the event log in the server's directory of logs."""
 
@@ -99,6 +102,7 @@ class WebProcess:
         self._source = format_address(access.address, access.port)
         self._hub: Hub | None = None
         self._is_connected = False
+        self._on_complete: Callable[[], object] | None = None
         self._recorder = Recorder(access, store, self._on_state, options.lifeline_fd, self._end)
 
     def run(self) -> None:
@@ -106,6 +110,8 @@ class WebProcess:
         for number in _END_SIGNALS:
             signal.signal(number, lambda *_: self._end())
         self._recorder.start()
+        # Not before: what has happened so far waits for the recorder.
+        os.nice(NICENESS)
         waiting: list[Any] = [*self._sockets, self._wake_reading]
         ready = select.select(waiting, [], [])[0]
         if self._wake_reading not in ready and not self._ended:
@@ -125,10 +131,23 @@ class WebProcess:
         for event in self._recorder.listen(self._show_later):
             hub.model.apply(event)
         guard = Guard(self._http.token, allowed_hosts(self._http, self._options.allowed_hosts))
-        serve(make_application(hub, guard), self._sockets, loop)
+        application = make_application(hub, guard)
+        self._on_complete = lambda: serve(application, self._sockets, loop)
+        self._serve_when_complete()
+        loop.call_later(SNAPSHOT_S, self._serve_now)
         loop.add_handler(self._wake_reading, lambda *_: loop.stop(), loop.READ)
         if not self._ended:
             loop.start()
+
+    def _serve_when_complete(self) -> None:
+        """Nobody shall be answered before all is known."""
+        if self._hub is not None and self._hub.model.is_complete():
+            self._serve_now()
+
+    def _serve_now(self) -> None:
+        on_complete, self._on_complete = self._on_complete, None
+        if on_complete is not None:
+            on_complete()
 
     def _show_later(self, events: list[Any]) -> None:
         assert self._io_loop is not None, "somebody looks"
@@ -137,6 +156,7 @@ class WebProcess:
     def _show(self, events: list[Any]) -> None:
         assert self._hub is not None, "somebody looks"
         self._hub.show(events)
+        self._serve_when_complete()
         problem = self._store.problem if isinstance(self._store, EventStore) else None
         self._hub.notes[:] = [] if problem is None else [problem]
 
@@ -156,7 +176,6 @@ def run_web(options: WebProcessOptions) -> int:
     Raises:
         RainException: the server can not be reached.
     """
-    os.nice(NICENESS)
     for name in ("bokeh", "tornado"):
         logging.getLogger(name).setLevel(logging.WARNING)
     WebProcess(options).run()

@@ -182,6 +182,10 @@ class Model:
         self.version += 1
         self._handlers[type(event)](event)
 
+    def is_complete(self) -> bool:
+        """Whether it has been told how things are: it has had a whole snapshot."""
+        return bool(self.started) and self._named is None
+
     def worker_named(self, worker_id: str) -> WorkerLog | None:
         """The last worker of that `worker_id`."""
         for worker in reversed(self.workers.values()):

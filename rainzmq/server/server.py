@@ -83,6 +83,9 @@ SAMPLE_INTERVAL_S = 1.0
 WATCHER_QUEUE_BYTES = 16 << 20
 """A watcher for which more is waiting misses events until it has caught up."""
 
+LAST_WATCHER_S = 0.7
+"""How long a server that ends waits for a web process that has just been started."""
+
 SLOW_WATCHER_S = 0.5
 """How often it is looked whether it has caught up."""
 
@@ -211,12 +214,14 @@ class Server:
 
     def close(self) -> None:
         """Tell every peer, then close all sockets and remove the access file."""
-        if self.access.path is not None:
-            remove_access(self.access)
         engine = getattr(self, "_engine", None)
         if engine is not None:
             engine.end()
+            self._wait_for_watcher()
             self._handle(Flush())
+        if self.access.path is not None:
+            remove_access(self.access)
+        if engine is not None:
             for peer in engine.state.clients:
                 self._send(peer, [ClientBye("the server was stopped")])
             for peer in engine.state.workers:
@@ -228,6 +233,15 @@ class Server:
         self._auth.close()
         self._context.term()
         self.loop.close()
+
+    def _wait_for_watcher(self) -> None:
+        """A run may be over before the web process, which starts slowly, has come for the events of it."""
+        state = self._engine.state
+        if self._web is None or not state.feed.keeping or not state.counters.tasks_submitted:
+            return
+        self.loop.at_turn_end(lambda: state.feed.keeping or self.loop.stop())
+        self.loop.call_later(LAST_WATCHER_S, self.loop.stop)
+        self.loop.run()
 
     def _on_frames(self, peer: bytes, role: str, frames: list[bytes]) -> None:
         self._engine.state.counters.messages_received += 1

@@ -56,7 +56,7 @@ def test_cluster_runs_tasks_and_leaves_only_logs(home: Path) -> None:
             assert _join(client, "a", "b") == "ab"
         address = cluster.address
         assert address.startswith("127.0.0.1:")
-        assert cluster.dashboard_url is None
+        assert cluster.dashboard_url.startswith("http://127.0.0.1:")
 
     left = [path for path in home.rglob("*") if path.is_file()]
     assert all(path.is_relative_to(home / "logs") for path in left), left

@@ -69,7 +69,7 @@ function connectFragments(doc) {
       show(place, model.html);
       if (place.id === "clock") clockShown();
     });
-    if (place.dataset.digest !== model.html) show(place, model.html);
+    show(place, model.html);
   }
 }
 

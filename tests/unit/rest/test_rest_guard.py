@@ -92,7 +92,9 @@ def test_a_page_visit_puts_the_token_into_a_cookie_and_leads_to_the_url_without_
     assert served.ask("/api/v1/tasks", token=None, Cookie=parts[0]).status == 200
 
 
-@pytest.mark.parametrize("path", ["//evil.example/", "/\\evil.example/", "@evil.example/", "http://evil.example/"])
+@pytest.mark.parametrize(
+    "path", ["//evil.example/", "/\\evil.example/", "@evil.example/", "http://evil.example/"]
+)
 def test_the_redirect_stays_on_this_server(served, path):
     answer = served.ask(f"{path}?token={TOKEN}", token=None, Accept="text/html")
     location = answer.headers.get("Location", served.url + "/")

@@ -284,7 +284,13 @@ def test_another_method_is_refused_with_those_that_are_allowed(served, method):
 
 
 def test_head_is_get_without_a_body(served):
-    for path in ("/api/v1/", "/api/v1/tasks?limit=2", "/api/v1/tasks/1/1", "/metrics", "/api/v1/openapi.json"):
+    for path in (
+        "/api/v1/",
+        "/api/v1/tasks?limit=2",
+        "/api/v1/tasks/1/1",
+        "/metrics",
+        "/api/v1/openapi.json",
+    ):
         whole, head = served.ask(path), served.ask(path, "HEAD")
         assert head.status == whole.status == 200
         assert head.body == b""
