@@ -152,6 +152,16 @@ def _ours() -> list[Workload]:
                      timeout_s=1_800.0 if count == 100 else 300.0)
             for count in (24, 100) for name, piece, title in (("1k", 1024, "1 KiB"), ("1m", MIB, "1 MiB"))
         ],
+        *[
+            Workload(name, "dashboard", "dashboard", title, "% longer", False, OURS, bar,
+                     {"count": 10_000, "pairs": 9, "pages": pages})
+            for name, title, pages, bar in (
+                ("dashboard-on", "10,000 no-ops with a dashboard that nobody looks at", 0, 5),
+                ("dashboard-seen", "10,000 no-ops while a page asks for news twice a second", 1, 5),
+            )
+        ],
+        Workload("event-log", "event-log", "event_log", "size of the event log, per million events of tasks",
+                 "MB", False, OURS, 300, {"count": 250_000}),
         Workload("startup-command", "startup", "startup_command", "`rainzmq local -- ...`, one task, the end",
                  "s", False, OURS),
     ]  # fmt: skip

@@ -11,24 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.drivers import functions
 from benchmarks.drivers.harness import Meter, main
-from benchmarks.drivers.rainzmq_server import ServerWorkloads
+from benchmarks.drivers.rainzmq_watched import WatchedWorkloads
 from benchmarks.processes import Roles
 
 if TYPE_CHECKING:
     from rainzmq.client import Session
 
 
-class RainzmqDriver(ServerWorkloads):
+class RainzmqDriver(WatchedWorkloads):
     """A server and as many workers with one cpu each; a session for each workload."""
 
     roles: Roles = (
         ("server", "-m rainzmq server"),
+        ("web", "-m rainzmq web"),
         ("worker", "-m rainzmq worker"),
         ("subworker", "rainzmq.subworker"),
         ("fake worker", "fake_worker"),
         ("pinger", "drivers.pinger"),
     )
-    unstarted: tuple[str, ...] = ("startup", "startup_command", "transfer", *ServerWorkloads.unstarted)
+    unstarted: tuple[str, ...] = ("startup", "startup_command", "transfer", *WatchedWorkloads.unstarted)
 
     def start(self) -> None:
         """The cluster, a client, a session, and the remote functions."""

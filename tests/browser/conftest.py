@@ -21,7 +21,9 @@ def browser() -> Iterator[Browser]:
     """Chromium, as it is installed on this computer."""
     found = next((path for path in map(shutil.which, _NAMES) if path), None)
     if found is None:
-        pytest.fail(f"the browser tests need one of {', '.join(_NAMES)} in PATH (Debian: apt install chromium)")
+        pytest.fail(
+            f"the browser tests need one of {', '.join(_NAMES)} in PATH (Debian: apt install chromium)"
+        )
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield made

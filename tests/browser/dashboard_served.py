@@ -29,6 +29,7 @@ class Served:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
+        self.tabs: list[Tab] = []
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dashboard", daemon=True)
         self._thread.start()
@@ -55,6 +56,9 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
     def close(self) -> None:
+        """Close its tabs, then the server: a tab would complain about a server that is gone."""
+        for tab in self.tabs:
+            tab.context.close()
         self.loop.add_callback(self.stopped.set)
         self._thread.join(20)
         assert not self._thread.is_alive()
@@ -85,6 +89,7 @@ class Tab:
 
     def __init__(self, server: Served, context: BrowserContext) -> None:
         self.server, self.context = server, context
+        server.tabs.append(self)
         self.page = context.new_page()
         self.complaints: list[str] = []
         self.page.on("console", self._on_console)

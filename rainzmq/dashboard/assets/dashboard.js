@@ -104,6 +104,16 @@ function goTo(hash) {
   }
 }
 
+// Links to other pages keep the time that the slider has now.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href]");
+  if (link === null || slider === null || link.origin !== location.origin) return;
+  const url = new URL(link.href);
+  if (shownTime() === "") url.searchParams.delete("t");
+  else url.searchParams.set("t", shownTime());
+  if (url.href !== link.href) link.href = url.href;
+}, true);
+
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-live]");
   if (link === null || control === null || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -235,7 +245,8 @@ function connectClicks(doc) {
     const source = doc.get_model_by_name(name);
     if (source === null) continue;
     source.selected.properties.indices.change.connect(() => {
-      const [index] = source.selected.indices;
+      // Of bars over each other the one that is seen is drawn last.
+      const index = source.selected.indices.at(-1);
       if (index === undefined) return;
       const href = source.data.href[index];
       if (href) follow(href);

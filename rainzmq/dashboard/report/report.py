@@ -12,6 +12,7 @@ import json
 import re
 import secrets
 import time as clock
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -81,6 +82,7 @@ def _embedded(item: Any) -> Markup:
     return Markup(text)
 
 
+@cache
 def _bokeh_script() -> str:
     """Bokeh's program, without what it would load from elsewhere."""
     (program,) = Resources(mode="inline", components=["bokeh"]).js_raw[:1]

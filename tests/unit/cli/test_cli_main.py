@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 import rainzmq
-from rainzmq.cli.main import main
+from rainzmq.cli.main import cli, main
 from rainzmq.common.errors import RainException
+from rainzmq.server.web import WebOptions
 
 
 @dataclass
@@ -70,7 +71,7 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"rainzmq {rainzmq.__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["local"], ["server"], ["worker"]])
+@pytest.mark.parametrize("command", [[], *[[name] for name in cli.commands]])
 def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
     assert "Usage: rainzmq" in capsys.readouterr().out
@@ -124,6 +125,7 @@ def test_server_gets_its_options(fake_server: _Fake, tmp_path: Path) -> None:
         "ready_file": tmp_path / "ready",
         "access_file": tmp_path / "access.json",
         "lifeline_fd": 7,
+        "web": WebOptions(),
     }
 
 
@@ -262,11 +264,26 @@ def test_unwritable_logdir_is_named(
     assert fake_server.options is None
 
 
-def test_dashboard_options_are_accepted_and_answered(
-    fake_server: _Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_server_gets_the_options_of_its_dashboard(fake_server: _Fake, tmp_path: Path) -> None:
+    options = ["--http-listen", "0", "--events", "memory", "--http-allow", "a:1", "--http-allow", "b:2"]
+
+    assert main(["server", "--logdir", str(tmp_path), *options]) == 0
+
+    assert fake_server.options is not None
+    assert fake_server.options["web"] == WebOptions("127.0.0.1", 0, "memory", ("a:1", "b:2"))
+
+
+def test_server_without_a_dashboard_gets_none(
+    fake_server: _Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["server", "--logdir", str(tmp_path), "--http-listen", "7222"]) == 0
-    assert "the dashboard is not part of this version" in capsys.readouterr().err
+    assert main(["server", "--logdir", str(tmp_path), "--no-dashboard"]) == 0
+    assert fake_server.options is not None
+    assert fake_server.options["web"] is None
+
+    monkeypatch.setattr("rainzmq.server.web.missing_packages", lambda: ["bokeh"])
+    assert main(["server", "--logdir", str(tmp_path)]) == 0
+    assert fake_server.options["web"] is None
+    assert "bokeh is not installed; pip install 'rainzmq[dashboard]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

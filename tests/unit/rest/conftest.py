@@ -3,20 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from rest_served import ListLog, Served
-
-from rainzmq.monitoring.hub import Hub
-from rainzmq.testing.events import demo_history, demo_hub
-
-ROWS = 5
-
-
-def demo(end: bool = True) -> Hub:
-    """The made-up history, with its events in a log."""
-    hub, log = demo_hub(ROWS, end), ListLog()
-    log.add(demo_history(ROWS, end), [])
-    hub.log = log
-    return hub
+from rest_served import Served, demo
 
 
 @pytest.fixture(scope="module")

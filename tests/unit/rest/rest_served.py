@@ -18,6 +18,7 @@ from rainzmq.monitoring.hub import EventFilter, Hub, Row
 from rainzmq.monitoring.rows import WorkerNames, cursor_of, matches, rows_of
 from rainzmq.rest.application import make_application
 from rainzmq.rest.guard import Guard
+from rainzmq.testing.events import demo_history, demo_hub
 
 TOKEN = "s3cret-token"
 
@@ -49,6 +50,17 @@ class ListLog:
 
     def close(self) -> None:
         pass
+
+
+ROWS = 5
+
+
+def demo(end: bool = True) -> Hub:
+    """The made-up history, with its events in a log."""
+    hub, log = demo_hub(ROWS, end), ListLog()
+    log.add(demo_history(ROWS, end), [])
+    hub.log = log
+    return hub
 
 
 @dataclass

@@ -11,8 +11,9 @@ import pytest
 from rest_served import ListLog, Served
 
 from rainzmq.common.ids import make_uid
-from rainzmq.monitoring.hub import EventFilter, Hub
+from rainzmq.monitoring.hub import EventFilter, EventLog, Hub
 from rainzmq.monitoring.rows import PLACE_BITS, cursor_of
+from rainzmq.monitoring.search import EventRing
 from rainzmq.protocol.codec import Header, encode
 from rainzmq.protocol.messages import events as e
 from rainzmq.rest import follow, handlers
@@ -27,7 +28,7 @@ def removed(number: int, *ids: int) -> Any:
 class Feed:
     """A hub of which events are made: one object removed by each."""
 
-    def __init__(self, log: ListLog | None = None) -> None:
+    def __init__(self, log: EventLog | None = None) -> None:
         self.hub = Hub(log=log)
 
     def add(self, *events: Any) -> None:
@@ -58,9 +59,9 @@ class Stream:
         self.connection.close()
 
 
-@pytest.fixture
-def feed():
-    return Feed(ListLog())
+@pytest.fixture(params=[ListLog, EventRing])
+def feed(request):
+    return Feed(request.param())
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import demo
-from rest_served import Served
+from rest_served import Served, demo
 
 from rainzmq.monitoring.hub import Hub
 from rainzmq.protocol.messages import events as e

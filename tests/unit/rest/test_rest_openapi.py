@@ -9,9 +9,8 @@ import hypothesis
 import jsonschema
 import pytest
 import schemathesis
-from conftest import demo
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from rest_served import TOKEN, Served
+from rest_served import TOKEN, Served, demo
 from schemathesis import GenerationMode
 
 from rainzmq.rest.handlers import ResourceHandler, routes

@@ -1,0 +1,156 @@
+"""Open documents: what is computed when, and what is sent."""
+
+from __future__ import annotations
+
+import pytest
+from bokeh.document import Document
+
+from rainzmq.dashboard.application import PAGES
+from rainzmq.dashboard.page_overview import OverviewPage
+from rainzmq.dashboard.page_stream import StreamPage
+from rainzmq.dashboard.page_tasks import TasksPage
+from rainzmq.dashboard.query import Query
+from rainzmq.dashboard.site import Site
+from rainzmq.dashboard.view import View
+from rainzmq.protocol.messages import events as e
+from rainzmq.testing.events import START, demo_hub
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self):
+        self.time = 0.0
+
+    def __call__(self):
+        return self.time
+
+
+def live_hub():
+    hub = demo_hub(3, end=False)
+    hub.is_replay, hub.is_connected = False, True
+    return hub
+
+
+def events_of(document):
+    """What the document sends from now on."""
+    sent = []
+    document.on_change(sent.append)
+    return sent
+
+
+def waits(hub, reason):
+    hub.model.apply(e.SessionWaits(0, hub.model.now, 1, [reason]))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.path for page in PAGES])
+@pytest.mark.parametrize("is_replay", [True, False])
+def test_every_page_can_be_shown_at_any_time(page, is_replay):
+    hub = demo_hub(3)
+    hub.is_replay = is_replay
+    for query in ({}, {"t": str(START + 1.0), "id": "1/1"}, {"t": "5"}, {"session": "2", "id": "x"}):
+        document = Document()
+        view = View(Site(hub), page, document, Query(query), "dark")
+        assert all(fragment.html is not None for fragment in view.fragments.values())
+        document.to_json()
+
+
+def test_nothing_is_sent_when_nothing_changed():
+    hub, clock, document = live_hub(), Clock(), Document()
+    view = View(Site(hub, clock), OverviewPage, document, Query(), "light")
+    sent = events_of(document)
+    clock.time += 1
+    view.tick()
+    assert sent == []
+
+
+def test_only_what_differs_is_sent():
+    hub, clock, document = live_hub(), Clock(), Document()
+    view = View(Site(hub, clock), OverviewPage, document, Query(), "light")
+    sent = events_of(document)
+    waits(hub, "no worker offers kind gpu")
+    clock.time += 1
+    view.tick()
+    assert [event.model.name for event in sent] == ["fragment:waiting"]
+    assert "no worker offers kind gpu" in view.fragments["waiting"].html
+
+
+def test_changes_within_half_a_second_are_shown_together():
+    hub, clock, document = live_hub(), Clock(), Document()
+    clock.time = 10.0
+    view = View(Site(hub, clock), OverviewPage, document, Query(), "light")
+    sent = events_of(document)
+    for number in range(20):
+        waits(hub, f"reason {number}")
+        clock.time += 0.05
+        view.tick()
+    assert len(sent) <= 3
+    clock.time += 0.5
+    view.tick()
+    assert "reason 19" in view.fragments["waiting"].html
+
+
+def test_what_was_computed_for_a_version_is_shared_by_documents(monkeypatch):
+    hub, clock = live_hub(), Clock()
+    site, calls = Site(hub, clock), []
+    original = type(hub.model.sessions[1]).states
+    monkeypatch.setattr(
+        type(hub.model.sessions[1]), "states", lambda self, time=None: calls.append(1) or original(self, time)
+    )
+    View(site, OverviewPage, Document(), Query(), "light")
+    first = len(calls)
+    for _ in range(3):
+        View(site, OverviewPage, Document(), Query(), "dark")
+    assert len(calls) == first
+
+
+def test_a_page_that_takes_long_rests_for_longer():
+    hub, clock, document = live_hub(), Clock(), Document()
+    view = View(Site(hub, clock), OverviewPage, document, Query(), "light")
+    show, shown = view._show, []
+
+    def slow(ask):
+        show(ask)
+        clock.time += 2.0
+        shown.append(clock.time)
+
+    view._show = slow
+    for _ in range(20):
+        waits(hub, f"reason at {clock.time}")
+        clock.time += 0.5
+        view.tick()
+    assert len(shown) == 2
+
+
+def test_the_query_chooses_what_is_shown():
+    hub, document = demo_hub(3), Document()
+    view = View(Site(hub), TasksPage, document, Query(), "light")
+    assert 'id=2%2F1"' in view.fragments["list"].html
+    view.control.query = "?session=1&state=finished"
+    assert 'id=2%2F1"' not in view.fragments["list"].html
+    view.control.query = f"?t={START}"
+    assert "No task is like that" in view.fragments["list"].html
+
+
+def test_zooming_asks_for_more_detail_and_reset_follows_again():
+    hub, document = demo_hub(20), Document()
+    view = View(Site(hub), StreamPage, document, Query(), "light")
+    bars = document.get_model_by_name("bars")
+    axis = document.get_model_by_name("stream-range")
+    everything, start, end = len(bars.data["left"]), axis.start, axis.end
+    axis.update(start=start + 1000, end=start + 1500)
+    view._now()
+    assert 0 < len(bars.data["left"]) < everything
+    assert (axis.start, axis.end) == (start + 1000, start + 1500)
+    axis.update(start=start, end=end)
+    view._now()
+    assert len(bars.data["left"]) == everything
+
+
+def test_the_session_token_holds_no_cookie_but_the_theme():
+    from rainzmq.dashboard.application import make_application
+    from rainzmq.rest.guard import Guard
+
+    made = make_application(demo_hub(1), Guard("secret", frozenset({"127.0.0.1:1"})))
+    assert made.include_headers == []
+    assert made.include_cookies == ["rainzmq_theme"]

@@ -1,0 +1,47 @@
+"""Curves over time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rainzmq.monitoring.series import edges, loads, span_of, throughput
+from rainzmq.testing.events import START, demo_hub
+
+
+@pytest.mark.parametrize("length", [0.0, 0.3, 7, 60, 301, 86_400, 10_000_000])
+def test_edges_cover_the_span_with_few_pieces(length):
+    times = edges((START, START + length))
+    assert times[0] <= START
+    assert times[-1] >= START + length
+    assert 2 <= len(times) <= 154
+    assert np.allclose(np.diff(times), times[1] - times[0])
+
+
+def test_throughput_counts_every_task_once():
+    model = demo_hub(20).model
+    times = edges((START, model.now))
+    done, failed = throughput(list(model.sessions.values()), times, model.now)
+    width = times[1] - times[0]
+    assert done.sum() * width == pytest.approx(41)
+    assert failed.sum() * width == pytest.approx(1)
+    half, _ = throughput(list(model.sessions.values()), times, START + 2)
+    ended = model.sessions[1].tasks["ended"]
+    assert half.sum() * width == pytest.approx((ended <= START + 2).sum())
+
+
+def test_loads_are_the_last_samples_and_nothing_before_or_long_after():
+    model = demo_hub(20).model
+    workers = list(model.workers.values())
+    times = np.array([START - 1, START + 1.5, model.now + 100])
+    found = loads(workers, "memory_used_bytes", times)
+    assert np.isnan(found[:, [0, 2]]).all()
+    assert found[:, 1].tolist() == [4 << 30, 4 << 30]
+    workers[0].went = START + 1
+    assert np.isnan(loads(workers, "cpu_percent", times)[0]).all()
+
+
+def test_the_span_is_the_whole_or_the_end_of_it():
+    model = demo_hub(20).model
+    assert span_of(model, model.now, None) == (START, model.now)
+    assert span_of(model, model.now, 2.0) == (model.now - 2, model.now)
