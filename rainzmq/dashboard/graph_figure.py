@@ -126,7 +126,7 @@ class GraphFigure:
                 "full": [
                     node.name if not node.is_task else f"{node.name} ({node.key})" for node in shown.nodes
                 ],
-                "told": [_told(node) for node in shown.nodes],
+                "told": [states_text(node) for node in shown.nodes],
                 "share": [f"{node.count:,}" for node in shown.nodes],
                 "href": [self._link(node) if self._link is not None else "" for node in shown.nodes],
             },
@@ -236,6 +236,7 @@ def _short(node: Node, folded: bool) -> str:
     return before + name + after
 
 
-def _told(node: Node) -> str:
+def states_text(node: Node) -> str:
+    """The states of a node's tasks, in words."""
     parts = [(node.counts[code], name) for code, name in enumerate(STATES) if node.counts[code]]
     return parts[0][1] if node.is_task else ", ".join(f"{count:,} {name}" for count, name in parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rainzmq.dashboard.graph_figure import GraphFigure
+from rainzmq.dashboard.graph_figure import GraphFigure, states_text
 from rainzmq.dashboard.page import Ask, Page
 from rainzmq.dashboard.palette import Theme
 from rainzmq.monitoring.dag import Graph, Node, graph
@@ -12,6 +12,10 @@ from rainzmq.monitoring.session import SessionLog
 
 SHOWN_TASKS = 1000
 """Of a session of more tasks each task can not be shown."""
+
+
+_MOST_ROWS = 200
+_MOST_SOURCES = 6
 
 
 class GraphPage(Page):
@@ -26,10 +30,11 @@ class GraphPage(Page):
         self.figures = {"graph": self._figure.plot}
 
     def fragments(self, ask: Ask) -> dict[str, str]:
-        """Which session it is, how it is folded, and what the colours mean."""
+        """Which session it is, how it is folded, what the colours mean; and the graph as a table."""
+        self._ask = ask
         session = chosen_session(ask)
         if session is None:
-            return {"choices": "", "summary": ask.render(self.parts, "empty")}
+            return {"choices": "", "summary": ask.render(self.parts, "empty"), "table": ""}
         shown = shown_graph(ask, session)
         opened = opened_groups(ask)
         return {
@@ -42,6 +47,9 @@ class GraphPage(Page):
                 can_show_tasks=shown.tasks <= SHOWN_TASKS,
             ),
             "summary": ask.render(self.parts, "summary", session=session, shown=shown),
+            "table": ask.render(
+                self.parts, "table", rows=self._rows(shown), more=len(shown.nodes) - _MOST_ROWS
+            ),
         }
 
     def draw(self, ask: Ask) -> None:
@@ -53,6 +61,18 @@ class GraphPage(Page):
     def recolor(self, theme: Theme) -> None:
         """Another theme."""
         self._figure.recolor(theme)
+
+    def _rows(self, shown: Graph) -> list[tuple[Node, str, str, list[str], int]]:
+        """(node, where it leads, states in words, names of some that it reads from, number of others)."""
+        sources: dict[int, list[int]] = {}
+        for source, target, _ in shown.edges:
+            sources.setdefault(target, []).append(source)
+        rows = []
+        for index, node in enumerate(shown.nodes[:_MOST_ROWS]):
+            names = [shown.nodes[at].name for at in sources.get(index, [])]
+            some, others = names[:_MOST_SOURCES], len(names) - _MOST_SOURCES
+            rows.append((node, self._link(node), states_text(node), some, others))
+        return rows
 
     def _link(self, node: Node) -> str:
         """A task leads to its page, a group of one name to its tasks, another is opened."""

@@ -17,6 +17,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,9 @@ _log = logging.getLogger(__name__)
 
 NICENESS = 10
 """How much the web process steps back behind others."""
+
+EVENTS_AT_ONCE = 1000
+"""Events of the past that are taken in at once."""
 
 SNAPSHOT_S = 5.0
 """How long who looks first waits at most until it is known how things are."""
@@ -128,8 +132,9 @@ class WebProcess:
         self._io_loop = loop = IOLoop.current()
         hub = self._hub = Hub(log=self._store, source=self._source, is_connected=self._is_connected)
         hub.canceller = self._recorder.cancel_session
-        for event in self._recorder.listen(self._show_later):
-            hub.model.apply(event)
+        past = iter(self._recorder.listen(self._show_later))
+        while events := list(islice(past, EVENTS_AT_ONCE)):
+            hub.model.apply_all(events)
         guard = Guard(self._http.token, allowed_hosts(self._http, self._options.allowed_hosts))
         application = make_application(hub, guard)
         self._on_complete = lambda: serve(application, self._sockets, loop)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class Recorder:
         """Begin to receive."""
         self._thread.start()
 
-    def listen(self, listener: OnEvents) -> list[Any]:
+    def listen(self, listener: OnEvents) -> Iterable[Any]:
         """Have all events from now on handed to `listener` (in the thread), and get those from before, as far
         as they are kept. What is not kept comes by a snapshot.
         """
@@ -121,14 +121,13 @@ class Recorder:
                 self._store.close()
             self._on_end()
 
-    def _read(self, path: Path, last_row: int) -> list[Any]:
+    def _read(self, path: Path, last_row: int) -> Iterator[Any]:
         try:
             with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-                return list(stored_events(connection, last_row))
+                yield from stored_events(connection, last_row)
         except (sqlite3.Error, ProtocolError) as error:
             _log.warning("the event log can not be read (%s); a snapshot is shown", error)
             self.loop.call_threadsafe(self._link.watch_again)
-            return []
 
     def _on_events(self, header: Header, events: list[Any], frames: list[bytes]) -> None:
         store = self._store

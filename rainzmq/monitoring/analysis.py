@@ -115,16 +115,30 @@ def _inputs_there(session: SessionLog, start: FloatArray) -> tuple[FloatArray, I
     reader = np.repeat(having, counts[having])
     producer = np.where(at >= 0, objects["producer"][at], -1)
     finished = np.where(at >= 0, objects["finished"][at], -np.inf)
-    # An object that was lost keeps the time when it was there first. Who ran after it was made again waited.
-    again = (producer >= 0) & (tasks["ended"][producer] <= start[reader])
-    again &= ~np.isnan(tasks["committed"][producer])
-    finished = np.where(again, tasks["committed"][producer], finished)
     finished = np.where(np.isnan(finished), np.inf, finished)
+    _there_before(session, producer, start[reader], finished)
     firsts = np.cumsum(counts[having]) - counts[having]
     there[having] = np.maximum.reduceat(finished, firsts)
     last = np.flatnonzero((finished == there[reader]) & (producer >= 0))[::-1]
     maker[reader[last]] = producer[last]
     return there, maker
+
+
+def _there_before(session: SessionLog, producer: IntArray, start: FloatArray, finished: FloatArray) -> None:
+    """Set right in `finished` when inputs were there that were lost after they had been read, and made again:
+    the end of the last attempt that finished before a reader's `start`.
+    """
+    made: dict[int, list[float]] = {}
+    for past in session.past:
+        if past.outcome == "finished":
+            made.setdefault(past.row, []).append(past.ended)
+    if not made:
+        return
+    again = np.isin(producer, np.array(list(made), dtype=np.int64)) & (finished > start)
+    for place in np.flatnonzero(again).tolist():
+        before = [end for end in made[int(producer[place])] if end <= start[place]]
+        if before:
+            finished[place] = max(before)
 
 
 def _lost(session: SessionLog, ready: FloatArray, assigned: FloatArray) -> FloatArray:

@@ -95,8 +95,7 @@ class Hub:
 
     def show(self, events: list[Any]) -> None:
         """Take in events that are in the log already."""
-        for event in events:
-            self.model.apply(event)
+        self.model.apply_all(events)
         for follower in list(self.followers):
             follower(events)
 

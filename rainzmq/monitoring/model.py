@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from rainzmq.common.ids import local_of, session_of
+from rainzmq.monitoring.bulk import Bulk
 from rainzmq.monitoring.columns import Columns, IntArray
 from rainzmq.monitoring.session import (
     ASSIGNED,
@@ -37,6 +38,9 @@ PAST_TASKS = 3_000_000
 
 PRINTED_BYTES = 64 << 20
 """Ends of tasks' output that are kept in memory; the oldest go first."""
+
+_UNRELATED = (e.WorkerSampled, e.ServerSampled, e.SessionWaits, e.TasksPrinted, e.ObjectsMoved, e.WorkerCame)
+"""Events that do not depend on how tasks are."""
 
 _CODES = {
     "waiting": WAITING,
@@ -152,6 +156,7 @@ class Model:
         self._printed: OrderedDict[tuple[int, int], int] = OrderedDict()
         self._printed_bytes = 0
         self._named: set[tuple[str, int]] | None = None
+        self._bulk = Bulk()
         self._handlers: dict[type, Callable[[Any], None]] = {
             e.SnapshotBegin: self._on_snapshot_begin,
             e.SnapshotEnd: self._on_snapshot_end,
@@ -163,24 +168,36 @@ class Model:
             e.SessionEnded: self._on_session_ended,
             e.SessionWaits: self._on_session_waits,
             e.TasksSubmitted: self._on_submitted,
-            e.TasksAssigned: self._on_assigned,
-            e.TasksStarted: self._on_started,
-            e.TasksFinished: self._on_finished,
             e.TasksReturned: self._on_returned,
             e.TasksRerun: self._on_rerun,
             e.TaskFailed: self._on_failed,
             e.TasksPrinted: self._on_printed,
             e.ObjectsMoved: self._on_moved,
-            e.ObjectsRemoved: self._on_removed,
             e.TaskStates: self._on_task_states,
         }
 
     def apply(self, event: Any) -> None:
         """Take in one event."""
-        self.number = event.number
-        self.now = max(self.now, event.time)
-        self.version += 1
-        self._handlers[type(event)](event)
+        self.apply_all([event])
+
+    def apply_all(self, events: list[Any]) -> None:
+        """Take in events, in order. Many at once cost much less than one by one."""
+        bulk = self._bulk
+        for event in events:
+            self.number = event.number
+            self.now = max(self.now, event.time)
+            self.version += 1
+            handler = self._handlers.get(type(event))
+            if handler is None:
+                bulk.add(event)
+                if isinstance(event, e.TasksFinished):
+                    self._note_extras(event)
+            else:
+                if bulk and type(event) not in _UNRELATED:
+                    self._take_bulk()
+                handler(event)
+        if bulk:
+            self._take_bulk()
 
     def is_complete(self) -> bool:
         """Whether it has been told how things are: it has had a whole snapshot."""
@@ -291,18 +308,24 @@ class Model:
         if session is not None:
             session.submitted(event)
 
-    def _on_assigned(self, event: e.TasksAssigned) -> None:
-        attempts = np.array(event.attempts, dtype=np.int64)
-        for session, ids, mine in self._by_session(event.uids):
-            session.assigned(ids, attempts[mine], event.worker, event.time)
+    def _take_bulk(self) -> None:
+        bulk, sessions = self._bulk, self.sessions
+        for owner, ids, attempts, workers, times in bulk.assigned():
+            if owner in sessions:
+                sessions[owner].assigned(ids, attempts, workers, times)
+        for owner, ids, times in bulk.started():
+            if owner in sessions:
+                sessions[owner].started(ids, times)
+        for owner, done in bulk.finished():
+            if owner in sessions:
+                sessions[owner].finished(done)
+        for owner, ids, times in bulk.removed():
+            if owner in sessions:
+                sessions[owner].removed(ids, times)
+        bulk.clear()
 
-    def _on_started(self, event: e.TasksStarted) -> None:
-        for session, ids, _ in self._by_session(event.uids):
-            session.started(ids, event.time)
-
-    def _on_finished(self, event: e.TasksFinished) -> None:
-        for session, _, mine in self._by_session(event.uids):
-            session.finished(event, mine)
+    def _note_extras(self, event: e.TasksFinished) -> None:
+        """What only some of the finished tasks have."""
         for uid, debug in event.debugs:
             if session_of(uid) in self.sessions:
                 self.sessions[session_of(uid)].debugs[local_of(uid)] = debug
@@ -348,22 +371,22 @@ class Model:
                 self.sessions[session_id].printed.pop(local_id, None)
 
     def _on_moved(self, event: e.ObjectsMoved) -> None:
-        for uid, source, start, duration_us, size in event.rows:
+        if not event.rows:
+            return
+        uids, sources, starts, durations_us, sizes = zip(*event.rows, strict=True)
+        numbers = {"server": 0}
+        for source in set(sources) - {"server"}:
             worker = self.worker_named(source)
-            number = 0 if source == "server" else -1 if worker is None else worker.number
-            self.moves.append(
-                1,
-                uid=uid,
-                source=number,
-                worker=event.worker,
-                start=start,
-                duration=duration_us / 1e6,
-                bytes=size,
-            )
-
-    def _on_removed(self, event: e.ObjectsRemoved) -> None:
-        for session, ids, _ in self._by_session(event.uids):
-            session.removed(ids, event.time)
+            numbers[source] = -1 if worker is None else worker.number
+        self.moves.append(
+            len(uids),
+            uid=uids,
+            source=[numbers[source] for source in sources],
+            worker=event.worker,
+            start=starts,
+            duration=np.array(durations_us) / 1e6,
+            bytes=sizes,
+        )
 
     def _on_task_states(self, event: e.TaskStates) -> None:
         codes = np.array([_CODES.get(state, WAITING) for state in event.states], dtype=np.int64)

@@ -337,6 +337,31 @@ def _task_states(event: e.TaskStates, names: WorkerNames) -> Iterator[Row]:
         yield _row(event, "task_state", uid, names.get(worker), state=state, attempt=attempt)
 
 
+EVENTS_OF: dict[str, type] = {
+    "snapshot_begin": e.SnapshotBegin,
+    "snapshot_end": e.SnapshotEnd,
+    "worker_came": e.WorkerCame,
+    "worker_went": e.WorkerWent,
+    "worker_sampled": e.WorkerSampled,
+    "server_sampled": e.ServerSampled,
+    "session_came": e.SessionCame,
+    "session_ended": e.SessionEnded,
+    "session_waits": e.SessionWaits,
+    "task_submitted": e.TasksSubmitted,
+    "constant_submitted": e.TasksSubmitted,
+    "task_assigned": e.TasksAssigned,
+    "task_started": e.TasksStarted,
+    "task_finished": e.TasksFinished,
+    "task_returned": e.TasksReturned,
+    "task_rerun": e.TasksRerun,
+    "task_failed": e.TaskFailed,
+    "task_printed": e.TasksPrinted,
+    "object_moved": e.ObjectsMoved,
+    "object_removed": e.ObjectsRemoved,
+    "task_state": e.TaskStates,
+}
+"""The event that rows of each type come from."""
+
 _MAKERS: dict[type, Callable[[Any, WorkerNames], Iterator[Row]]] = {
     e.SnapshotBegin: _snapshot_begin,
     e.SnapshotEnd: _snapshot_end,

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rainzmq.monitoring.bulk import Finished
 from rainzmq.monitoring.columns import FloatArray, IdColumns, IdList, IntArray, ranges
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import Failure, TaskBody
@@ -174,63 +174,54 @@ class SessionLog:
         )
         self._add_objects(event, ids, outputs, added.start)
 
-    def assigned(self, ids: IntArray, attempts: IntArray, worker: int, time: float) -> None:
-        """Tasks were given to a worker."""
+    def assigned(self, ids: IntArray, attempts: IntArray, workers: IntArray, times: FloatArray) -> None:
+        """Tasks were given to workers."""
         rows = self.tasks.rows(ids)
         known = rows >= 0
         rows = rows[known]
         tasks = self.tasks
         tasks["state"][rows] = ASSIGNED
         tasks["attempt"][rows] = attempts[known]
-        tasks["worker"][rows] = worker
-        tasks["assigned"][rows] = time
+        tasks["worker"][rows] = workers[known]
+        tasks["assigned"][rows] = times[known]
         tasks["started"][rows] = tasks["ended"][rows] = tasks["committed"][rows] = np.nan
 
-    def started(self, ids: IntArray, time: float) -> None:
-        """A worker began to run tasks."""
-        rows = self._known(ids)
-        rows = rows[self.tasks["state"][rows] == ASSIGNED]
-        self.tasks["state"][rows] = RUNNING
-        self.tasks["started"][rows] = time
-
-    def finished(self, event: e.TasksFinished, mine: IntArray | slice) -> None:
-        """Results were committed. `mine`: which rows of the event are of this session."""
-        ids = np.array(event.uids, dtype=np.int64)[mine] & 0xFFFFFFFF
+    def started(self, ids: IntArray, times: FloatArray) -> None:
+        """Workers began to run tasks."""
         rows = self.tasks.rows(ids)
+        known = np.flatnonzero(rows >= 0)
+        known = known[self.tasks["state"][rows[known]] == ASSIGNED]
+        self.tasks["state"][rows[known]] = RUNNING
+        self.tasks["started"][rows[known]] = times[known]
+
+    def finished(self, done: Finished) -> None:
+        """Results were committed."""
+        rows = self.tasks.rows(done.ids)
         known = rows >= 0
-        tasks = self.tasks
-        start = np.array(event.start_times, dtype=np.float64)[mine]
-        end = start + np.array(event.durations_us, dtype=np.float64)[mine] / 1e6
-        at = rows[known]
+        at, tasks = rows[known], self.tasks
         tasks["state"][at] = FINISHED
-        tasks["worker"][at] = event.worker
-        tasks["attempt"][at] = np.array(event.attempts, dtype=np.int64)[mine][known]
-        tasks["cpu"][at] = np.array(event.cpus, dtype=np.int64)[mine][known]
+        tasks["worker"][at] = done.workers[known]
+        tasks["attempt"][at] = done.attempts[known]
+        tasks["cpu"][at] = done.cpus[known]
         # Clocks of other machines may be off: nothing begins before it is assigned or ends after its commit.
-        end = np.minimum(end[known], event.time)
-        assigned = tasks["assigned"][at]
-        start = np.fmin(np.fmax(start[known], assigned), end)
-        tasks["started"][at], tasks["ended"][at] = start, end
-        tasks["committed"][at] = event.time
-        self._outputs_finished(event, mine, ids, event.time)
+        times = done.times[known]
+        end = np.minimum(done.ends[known], times)
+        start = np.fmin(np.fmax(done.starts[known], tasks["assigned"][at]), end)
+        tasks["started"][at], tasks["ended"][at], tasks["committed"][at] = start, end, times
+        self._outputs_finished(done.ids, done.counts, done.sizes, np.repeat(done.times, done.counts))
 
     def _outputs_finished(
-        self, event: e.TasksFinished | e.TaskStates, mine: IntArray | slice, ids: IntArray, time: Any
-    ) -> None:
-        counts = np.array(event.output_counts, dtype=np.int64)
-        sizes = np.array(event.sizes, dtype=np.int64)
-        starts = (np.cumsum(counts) - counts)[mine]
-        counts = counts[mine]
+        self, ids: IntArray, counts: IntArray, sizes: IntArray, times: FloatArray
+    ) -> IntArray:
+        """Outputs have sizes (those of -1 not) since a time; the ids of all of them."""
         outputs = np.repeat(ids + 1, counts) + ranges(np.zeros(len(counts), dtype=np.int64), counts)
-        sizes = sizes[ranges(starts, counts)]
         rows = self.objects.rows(outputs)
         known = (rows >= 0) & (sizes >= 0)
-        rows, sizes = rows[known], sizes[known]
-        self.objects["size"][rows] = sizes
-        times = np.repeat(time, counts)[known] if isinstance(time, np.ndarray) else time
-        self.objects["finished"][rows] = np.where(
-            np.isnan(self.objects["finished"][rows]), times, self.objects["finished"][rows]
-        )
+        at = rows[known]
+        self.objects["size"][at] = sizes[known]
+        before = self.objects["finished"][at]
+        self.objects["finished"][at] = np.where(np.isnan(before), times[known], before)
+        return outputs
 
     def returned(self, event: e.TasksReturned, ids: Iterable[int], notes: Iterable[str]) -> None:
         """Attempts ended without a result."""
@@ -265,10 +256,11 @@ class SessionLog:
         if event.failure.debug:
             self.debugs[local_id] = event.failure.debug
 
-    def removed(self, ids: IntArray, time: float) -> None:
+    def removed(self, ids: IntArray, times: FloatArray) -> None:
         """Objects are not needed any more."""
         rows = self.objects.rows(ids)
-        self.objects["removed"][rows[rows >= 0]] = time
+        known = rows >= 0
+        self.objects["removed"][rows[known]] = times[known]
 
     def lost(self, ids: IntArray) -> None:
         """Objects are to be made again."""
@@ -304,18 +296,16 @@ class SessionLog:
         tasks["started"][at[running]] = event.time
         ended = np.full(len(ids), event.time)
         ended[known] = np.where(done, end, event.time)
-        self._outputs_finished(event, slice(None), ids, ended)
-        counts = np.array(event.output_counts, dtype=np.int64)
-        outputs = np.repeat(ids + 1, counts) + ranges(np.zeros(len(counts), dtype=np.int64), counts)
+        counts, sizes = np.array(event.output_counts, dtype=np.int64), np.array(event.sizes, dtype=np.int64)
+        outputs = self._outputs_finished(ids, counts, sizes, np.repeat(ended, counts))
         self.not_removed(outputs)
-        self.lost(outputs[np.array(event.sizes, dtype=np.int64) < 0])
-        if event.removed:
-            self.removed(np.array(event.removed, dtype=np.int64) & 0xFFFFFFFF, event.time)
+        self.lost(outputs[sizes < 0])
+        gone = np.array(event.removed, dtype=np.int64) & 0xFFFFFFFF
+        self.removed(gone, np.full(len(gone), event.time))
 
     def ended_with(self, event: e.SessionEnded) -> None:
         """The session ended: what had not finished is cancelled."""
         if self.state != "open":
-            self.state = event.state if self.state == "closed" else self.state
             return
         self.state, self.failure, self.ended = event.state, event.failure, event.time
         tasks, objects = self.tasks, self.objects
@@ -402,10 +392,6 @@ class SessionLog:
         return [] if time is None and self.state != "open" else said
 
     # Helpers.
-
-    def _known(self, ids: IntArray) -> IntArray:
-        rows = self.tasks.rows(ids)
-        return rows[rows >= 0]
 
     def _to_past(self, row: int, outcome: str, time: float, note: str) -> None:
         tasks = self.tasks

@@ -31,7 +31,7 @@ from typing import Any
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import make_uid, session_of
 from rainzmq.monitoring.hub import EventFilter, Hub, Row
-from rainzmq.monitoring.rows import WorkerNames
+from rainzmq.monitoring.rows import EVENTS_OF, WorkerNames
 from rainzmq.monitoring.search import search
 from rainzmq.protocol.codec import Header, decode
 from rainzmq.protocol.messages import events as e
@@ -53,6 +53,9 @@ CREATE INDEX events_by_number ON events(number);
 CREATE INDEX events_by_session ON events(session, first_id);
 CREATE INDEX events_by_kind ON events(kind, time);
 """
+
+_CHUNK = 1000
+"""Events taken in at once."""
 
 _PAGE = 500
 """Events read at once when looking for rows."""
@@ -244,7 +247,7 @@ def open_replay(path: Path | str) -> Hub:
 
 
 def _shortened(path: Path) -> str | None:
-    """What is missing of a file that has fewer pages than it says in its header, for people; None: nothing."""
+    """What is missing of a file that has fewer pages than its header says, for people; None: nothing."""
     wal = Path(f"{path}-wal")
     if wal.exists() and wal.stat().st_size:
         return None  # pages may stand there
@@ -259,17 +262,21 @@ def _shortened(path: Path) -> str | None:
 def read_into(hub: Hub, connection: sqlite3.Connection) -> str | None:
     """Feed a hub's model with all events of a database; None, or what is missing at the end, for people."""
     last_time, count = None, 0
+    events: list[Any] = []
     try:
         for event in stored_events(connection):
-            hub.model.apply(event)
+            events.append(event)
             last_time, count = event.time, count + 1
+            if len(events) == _CHUNK:
+                hub.model.apply_all(events)
+                events.clear()
     except (sqlite3.Error, ProtocolError) as error:
         when = (
-            "the start"
-            if last_time is None
-            else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last_time))
+            "" if last_time is None else time.strftime(" up to %Y-%m-%d %H:%M:%S", time.localtime(last_time))
         )
-        return f"this event log is damaged or cut short: {count} events up to {when} could be read ({error})"
+        return f"this event log is damaged or cut short: {count} events{when} could be read ({error})"
+    finally:
+        hub.model.apply_all(events)
     return None
 
 
@@ -336,10 +343,21 @@ def _candidates(reader: sqlite3.Connection, wanted: EventFilter, after: int) -> 
     """Events with a number of at least `after` that may have rows that are wanted, and whether there are
     more.
     """
-    conditions, values = ["snapshot = 0", "number >= ?"], [after]
+    conditions = ["snapshot = 0", "number >= ?"]
+    values: list[Any] = [after]
     if wanted.session_id is not None:
         conditions.append("session IN (-1, ?)")
         values.append(wanted.session_id)
+    if wanted.kinds is not None:
+        tags = sorted({MESSAGES[EVENTS_OF[kind]].tag for kind in wanted.kinds if kind in EVENTS_OF})
+        conditions.append(f"kind IN ({','.join('?' * len(tags))})")
+        values += tags
+    if wanted.since is not None:
+        conditions.append("time >= ?")
+        values.append(wanted.since)
+    if wanted.until is not None:
+        conditions.append("time < ?")
+        values.append(wanted.until)
     if wanted.ids:
         conditions.append("last_id >= ? AND first_id <= ?")
         values += [min(wanted.ids), max(wanted.ids)]

@@ -119,7 +119,7 @@ def server_view(hub: Hub, time: float | None = None) -> ServerView:
 def _log_kind(hub: Hub) -> Literal["none", "memory", "sqlite"]:
     if hub.log is None:
         return "none"
-    return "sqlite" if getattr(hub.log, "kind", "memory") == "sqlite" else "memory"
+    return "sqlite" if hub.log.kind == "sqlite" else "memory"
 
 
 # Workers.

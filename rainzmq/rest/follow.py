@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from rainzmq.monitoring.hub import EventFilter, Hub, Row
-from rainzmq.monitoring.rows import PLACE_BITS, WorkerNames, cursor_of, matches, rows_of
+from rainzmq.monitoring.rows import EVENTS_OF, PLACE_BITS, WorkerNames, cursor_of, matches, rows_of
 from rainzmq.protocol.messages import events as e
 
 MAX_FOLLOWERS = 64
@@ -86,6 +86,8 @@ class Follower:
         self._waiting_rows = 0
         self._last = _end_of(hub.model.number)
         self._news = asyncio.Event()
+        kinds = wanted.kinds
+        self._types = None if kinds is None else {EVENTS_OF[kind] for kind in kinds}
         self._is_closed = False
         self._is_too_slow = False
 
@@ -149,6 +151,8 @@ class Follower:
     def _rows(self, event: Any) -> Iterable[Numbered]:
         if type(event) is e.SnapshotBegin and event.number < self._last >> PLACE_BITS:
             self._last = _end_of(event.number)  # another life of the server
+        if self._types is not None and type(event) not in self._types:
+            return
         names: WorkerNames = {worker.number: worker.worker_id for worker in self._hub.model.workers.values()}
         for place, row in enumerate(rows_of(event, names)):
             cursor = cursor_of(event.number, place)

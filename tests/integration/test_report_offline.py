@@ -15,12 +15,12 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs chromium")
 
-DRAWN = """() => [...document.querySelectorAll(".pair > div")].map(target => {
-    const host = target.firstElementChild;
-    const view = host && Bokeh.index.find_one_by_id
-        ? true : Boolean(host && host.shadowRoot && host.shadowRoot.querySelector("*"));
-    return [getComputedStyle(target).visibility, view, target.getBoundingClientRect().height > 50];
-})"""
+DRAWN = """() => [...document.querySelectorAll(".pair > div")].map(target => [
+    getComputedStyle(target).visibility,
+    Boolean(target.firstElementChild && target.firstElementChild.shadowRoot.querySelector("canvas, div")),
+    target.getBoundingClientRect().height > 50,
+])"""
+"""Of each place of a figure: is it visible, is there something in it, is it of a size."""
 
 
 @pytest.mark.slow

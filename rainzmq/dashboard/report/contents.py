@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,6 +174,18 @@ def contents(hub: Hub) -> Contents:
         move_pairs=len(pairs),
         moved_bytes=moved_bytes(model),
     )
+
+
+def longest_names(model: Model, most: int = 12) -> list[str]:
+    """Names of the tasks that took most of the time, all sessions together; most time first."""
+    sums: Counter[str] = Counter()
+    for session in model.sessions.values():
+        tasks = session.tasks
+        length = np.nan_to_num(tasks["ended"] - tasks["started"])
+        per_name = np.bincount(tasks["name"], np.clip(length, 0.0, None), len(session.names))
+        for number, seconds in enumerate(per_name.tolist()):
+            sums[session.names[number]] += seconds
+    return [name for name, seconds in sums.most_common(most) if seconds > 0]
 
 
 def _chapters(model: Model, sessions: list[SessionLog], seen: list[views.SessionView]) -> list[Chapter]:

@@ -24,8 +24,8 @@ from markupsafe import Markup
 
 from rainzmq.common.units import format_duration, format_size
 from rainzmq.dashboard.graph_figure import graph_figure
-from rainzmq.dashboard.palette import DARK, LIGHT, Theme
-from rainzmq.dashboard.report.contents import MOST_ROWS, Contents, contents
+from rainzmq.dashboard.palette import DARK, LIGHT, Theme, name_colors
+from rainzmq.dashboard.report.contents import MOST_ROWS, Contents, contents, longest_names
 from rainzmq.dashboard.stream_figure import stream_figure
 from rainzmq.monitoring.hub import Hub
 
@@ -46,6 +46,10 @@ def make_report(hub: Hub) -> str:
     template = _environment().get_template("report.html")
     return template.render(
         it=found,
+        legend=[
+            (name, *(name_colors([name], theme)[0] for theme in (LIGHT, DARK)))
+            for name in longest_names(hub.model)
+        ],
         items={name: _embedded(item) for name, item in figures.items()},
         bokeh=Markup(_bokeh_script()) if figures else "",
         nonce=secrets.token_urlsafe(16),

@@ -12,6 +12,7 @@ from rainzmq.dashboard.page_tasks import TasksPage
 from rainzmq.dashboard.query import Query
 from rainzmq.dashboard.site import Site
 from rainzmq.dashboard.view import View
+from rainzmq.monitoring.hub import Hub
 from rainzmq.protocol.messages import events as e
 from rainzmq.testing.events import START, demo_hub
 
@@ -53,6 +54,12 @@ def test_every_page_can_be_shown_at_any_time(page, is_replay):
         view = View(Site(hub), page, document, Query(query), "dark")
         assert all(fragment.html is not None for fragment in view.fragments.values())
         document.to_json()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.path for page in PAGES])
+def test_every_page_of_an_empty_hub_can_be_shown(page):
+    for hub in (Hub(is_connected=True), Hub(is_replay=True)):
+        View(Site(hub), page, Document(), Query(), "light")
 
 
 def test_nothing_is_sent_when_nothing_changed():

@@ -76,7 +76,9 @@ class RandomHistory:
             if rng.random() < 0.1:
                 again = rng.choice(self._done)
                 self._attempts[again] = self._attempts.get(again, 0) + 1
-                self._add(e.TasksRerun, [make_uid(1, again)], [self._attempts[again]])
+                self._add(
+                    e.TasksRerun, [make_uid(1, again)], [self._attempts[again]], [make_uid(1, again + 1)], []
+                )
                 if rng.random() < 0.8:
                     self._attempt(again)
                     self._finish(again)

@@ -181,7 +181,7 @@ def test_input_that_is_made_again_is_waited_for(run):
     run.submit(0, {1: [], 3: [1]})
     run.assign(0, 1)
     run.finish(2, 1, 0, 2)
-    run.add(e.TasksRerun, 3, [make_uid(1, 1)], [1])
+    run.add(e.TasksRerun, 3, [make_uid(1, 1)], [1], [make_uid(1, 2)], [])
     run.assign(3, 1, 2, attempt=1)
     run.finish(6, 1, 4, 6, 2, attempt=1)
     run.assign(6, 3)
@@ -197,11 +197,17 @@ def test_path_takes_the_attempt_that_was_read_and_not_a_later_one(run):
     run.assign(0, 1)
     run.finish(2, 1, 0.5, 2)
     run.assign(2, 3)
-    run.finish(5, 3, 2, 4)
-    run.add(e.TasksRerun, 6, [make_uid(1, 1)], [1])
+    run.finish(5, 3, 2.5, 4)
+    run.add(e.TasksRerun, 6, [make_uid(1, 1)], [1], [make_uid(1, 2)], [])
     run.assign(6, 1, attempt=1)
+    parts = {"inputs": 2.0, "resources": 0.5, "run": 1.5, "store": 1.0}
 
     assert run.path() == [1, 3]
+    assert run.parts(3) == parts
+    assert run.split() == {"resources": 1.0, "run": 3.0, "store": 1.0}
+
+    run.finish(9, 1, 7, 9, attempt=1)
+    assert run.parts(3) == parts
 
 
 def test_task_that_was_sent_ahead_starts_before_its_input_is_known_to_be_there(run):

@@ -193,7 +193,7 @@ def test_transfers_and_queued_tasks_are_strips_of_their_worker():
     model = demo_hub(5).model
     moved = transfers(model, (START, model.now), model.now, 100)
     assert set(moved.worker.tolist()) <= {1, 2}
-    assert (moved.amount * (moved.right - moved.left)).sum() == pytest.approx(6 * 0.04)
+    assert (moved.amount * (moved.right - moved.left)).sum() == pytest.approx(6 * 0.04, rel=1e-4)
     waited = queued(all_of(model), (START, model.now), model.now, 100)
     session = model.sessions[1]
     total = float((session.tasks["started"] - session.tasks["assigned"]).sum()) + 0.02

@@ -188,6 +188,16 @@ def test_head_follows_nothing(feed, served):
     assert feed.hub.followers == []
 
 
+def test_only_wanted_types_come(feed, served):
+    stream = Stream(served, "?follow=true&type=object_removed,session_came")
+    stream.lines()
+    came = e.SessionCame(2, START + 2, 1, "s", "c")
+    sampled = e.ServerSampled(1, START + 1, 0.1, 1, 1, {})
+    served.on_loop(lambda: feed.add(sampled, came, removed(3, 8)))
+    assert [stream.row()[1]["type"] for _ in range(2)] == ["session_came", "object_removed"]
+    stream.close()
+
+
 # Without a connection.
 
 
