@@ -10,6 +10,7 @@ raises `ProtocolError` and nothing else. Types understood: bool, int, float, str
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -298,6 +299,8 @@ def _list_codec(item: Any, where: str) -> tuple[Encode | None, Decode]:
     def decode_list(value: Any) -> Any:
         if type(value) is not list:
             raise ProtocolError(f"{where}: expected an array, got {type(value).__name__}")
+        if item is float and set(map(type, value)) == {float} and all(map(math.isfinite, value)):
+            return value
         return [decode(item) for item in value]
 
     if encode is None:
