@@ -34,7 +34,8 @@ _BOX = 275
 _ORDER = (FINISHED, RUNNING, ASSIGNED, READY, FAILED, CANCELLED)
 """States in a group's bar from the left; the rest of it waits."""
 
-_NODE_KEYS = ("left", "right", "x", "y", "height", "color", "line", "label", "full", "told", "share", "href")
+_BOXES = ("left", "right", "y", "height", "color", "line")
+_NODE_KEYS = (*_BOXES, "text_x", "text_y", "label", "full", "told", "share", "href")
 
 
 class GraphFigure:
@@ -85,8 +86,8 @@ class GraphFigure:
         self._boxes.nonselection_glyph = self._boxes.selection_glyph = None
         plot.hbar(**box, fill_color="color", fill_alpha=0.9, line_color=None, source=self._parts)
         self._texts = plot.text(
-            x="x",
-            y="y",
+            x="text_x",
+            y="text_y",
             text="label",
             text_font=value(FONT),
             text_font_size="12px",
@@ -117,8 +118,9 @@ class GraphFigure:
             {
                 "left": x,
                 "right": right,
-                "x": x if shown.is_folded else x + 0.05 * (right - x),
-                "y": y if not shown.is_folded else y - 0.09,
+                "text_x": x if shown.is_folded else x + 0.05 * (right - x),
+                "text_y": y - 0.07 if shown.is_folded else y,
+                "y": y,
                 "height": np.full(len(x), 0.78 if shown.is_folded else thin),
                 "color": color,
                 "line": color,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time as clock
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
@@ -33,11 +34,13 @@ class Site:
         hub: what is shown.
         templates: jinja2, with autoescape for everything.
         now: a monotonic clock, s.
+        views: the open documents.
     """
 
     def __init__(self, hub: Hub, now: Callable[[], float] = clock.monotonic) -> None:
         self.hub = hub
         self.now = now
+        self.views: weakref.WeakSet[Any] = weakref.WeakSet()
         self.templates = _templates()
         self._seen: Hashable = None
         self._seen_at = float("-inf")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import inspect
 import sys
 
-from rainzmq.protocol.messages import client, data, subworker, worker
+from rainzmq.protocol.messages import client, data, events, subworker, worker
 from rainzmq.protocol.schema import MESSAGES, STRUCTS, Declaration
 
 CONVERSATIONS = (
@@ -20,6 +20,7 @@ CONVERSATIONS = (
 
 def describe() -> str:
     """All messages, by conversation, then the records that stand in them."""
+    assert events.EVENTS, "declared by being imported"
     parts: list[str] = []
     for conversation, title in CONVERSATIONS:
         parts.append(f"## {title}\n")

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from rainzmq.cli.main import cli
-from rainzmq.protocol.messages import client, data, subworker, worker
+from rainzmq.protocol.messages import client, data, events, subworker, worker
 from rainzmq.protocol.schema import declared
 from rainzmq.server.core import states as server_states
 from rainzmq.worker.core import states as worker_states
@@ -27,7 +27,7 @@ def test_generated_parts_are_up_to_date():
         assert path.read_text().endswith(generated), f"{path}: run python scripts/make_docs.py"
 
 
-CONVERSATIONS = (client, data, subworker, worker)
+CONVERSATIONS = (client, data, events, subworker, worker)
 """Importing them declares their messages."""
 
 
@@ -54,6 +54,8 @@ def commands(command: click.Command, name: str) -> list[tuple[str, click.Command
     if isinstance(command, click.Group):
         for sub in command.list_commands(click.Context(command)):
             inner = command.get_command(click.Context(command), sub)
+            if inner.hidden:  # only started by other commands
+                continue
             found += commands(inner, f"{name} {sub}")
     return found
 
