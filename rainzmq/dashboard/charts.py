@@ -76,7 +76,9 @@ class Load:
         self.recolor(theme)
 
     def draw(self, times: FloatArray, cpu: NDArray[np.float64], memory: NDArray[np.float64]) -> None:
-        """`cpu`, `memory`: percent, shape (workers, times), NaN where nothing is known."""
+        """`cpu`, `memory`: percent, shape (workers, times), NaN where nothing is known. All of `times` is in
+        view.
+        """
         known = ~np.isnan(cpu)
         any_known = known.any(axis=0)
         low = np.where(any_known, np.where(known, cpu, np.inf).min(axis=0, initial=np.inf), np.nan)

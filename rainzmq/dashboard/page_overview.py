@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rainzmq.dashboard.charts import Load, Throughput
 from rainzmq.dashboard.groups import groups_of
 from rainzmq.dashboard.page import Ask, Page
@@ -59,12 +62,14 @@ class OverviewPage(Page):
         rates = ask.once("throughput", lambda: throughput(ask.sessions, times, ask.until))
         self._throughput.draw(times, *rates)
         workers = list(ask.model.workers.values())
-        seen = times[times <= ask.until + 1]
-        cpu = ask.once("cpu", lambda: loads(workers, "cpu_percent", seen))
-        used = ask.once("memory", lambda: loads(workers, "memory_used_bytes", seen))
-        whole = ask.once("memory total", lambda: loads(workers, "memory_total_bytes", seen))
-        if len(seen) > 1:
-            self._load.draw(seen, cpu, 100 * used / whole)
+        later = times > ask.until + 1
+
+        def load(column: str) -> NDArray[np.float64]:
+            found = ask.once(column, lambda: loads(workers, column, times))
+            return np.where(later, np.nan, found)
+
+        memory = 100 * load("memory_used_bytes") / load("memory_total_bytes")
+        self._load.draw(times, load("cpu_percent"), memory)
 
     def recolor(self, theme: Theme) -> None:
         """Another theme."""

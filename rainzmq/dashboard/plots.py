@@ -78,7 +78,8 @@ def time_axis(plot: figure) -> None:
 def paint(plot: Plot, theme: Theme) -> None:
     """Give a figure the colours of a theme; can be done again with another."""
     plot.background_fill_color = theme.panel
-    plot.border_fill_color = theme.panel
+    # The page is seen through it: painted, it would leave a line at its edge.
+    plot.border_fill_color = None
     plot.outline_line_color = None
     # `select` would look at all that belongs to the figure, which takes long.
     for axis in [*plot.left, *plot.below]:

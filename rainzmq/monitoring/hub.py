@@ -75,7 +75,7 @@ class Hub:
         notes: what those who look must know, such as that a database was cut short.
         is_connected: the server is there; False in a replay.
         canceller: ends a session (id, reason); None where that is not possible.
-        followers: called with the rows of new events.
+        followers: called with new events.
     """
 
     model: Model = field(default_factory=_new_model)

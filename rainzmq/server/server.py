@@ -239,7 +239,7 @@ class Server:
         state = self._engine.state
         if self._web is None or not state.feed.keeping or not state.counters.tasks_submitted:
             return
-        self.loop.at_turn_end(lambda: state.feed.keeping or self.loop.stop())
+        self.loop.at_turn_end(lambda: None if state.feed.keeping else self.loop.stop())
         self.loop.call_later(LAST_WATCHER_S, self.loop.stop)
         self.loop.run()
 

@@ -188,6 +188,7 @@ def bind_http(host: str, port: int | None) -> list[socket.socket]:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
             bound.append(socket.create_server((address, port), family=family, backlog=_BACKLOG))
+            bound[-1].setblocking(False)
         except OSError as error:
             if bound and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 continue  # a name with an IPv6 address where there is no IPv6

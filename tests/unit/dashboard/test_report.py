@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -210,3 +212,15 @@ def test_numbers_of_the_summary_agree_with_the_history():
     for chapter in found.chapters:
         assert sum(part.seconds for part in chapter.wall) == pytest.approx(chapter.wall_s, rel=0.01)
         assert sum(part.share for part in chapter.wall) == pytest.approx(1)
+
+
+def test_files_that_a_report_is_made_of_are_installed():
+    root = Path(__file__).resolve().parents[3]
+    setup = configparser.ConfigParser()
+    setup.read(root / "setup.cfg")
+    (pattern,) = setup["options.package_data"]["rainzmq.dashboard.report"].split()
+    directory = root / "rainzmq" / "dashboard" / "report"
+
+    files = {path for path in directory.rglob("*") if path.suffix in (".html", ".css")}
+    assert files
+    assert files <= set(directory.glob(pattern))
