@@ -30,38 +30,41 @@ class WatchedWorkloads(ServerWorkloads):
         from rainzmq import LocalCluster
 
         cpus = [1] * self.workers
-        with LocalCluster(cpus, dashboard=False) as plain, LocalCluster(cpus, http_port=0) as watched:
-            with plain.client() as without, watched.client() as with_it:
-                ended = threading.Event()
-                looking = [
-                    threading.Thread(target=_look, args=(watched, ended), daemon=True) for _ in range(pages)
-                ]
-                for thread in looking:
-                    thread.start()
-                for client in (without, with_it):
-                    self._bag_seconds(client, count)
-                with meter:
-                    ratios = []
-                    for pair in range(pairs):
-                        order = (without, with_it) if pair % 2 else (with_it, without)
-                        seconds = {client: self._bag_seconds(client, count) for client in order}
-                        ratios.append(seconds[with_it] / seconds[without])
-                ended.set()
-                for thread in looking:
-                    thread.join()
+        with (
+            LocalCluster(cpus, dashboard=False) as plain,
+            LocalCluster(cpus, http_port=0) as watched,
+            plain.client() as without,
+            watched.client() as with_it,
+        ):
+            ended = threading.Event()
+            looking = [
+                threading.Thread(target=_look, args=(watched, ended), daemon=True) for _ in range(pages)
+            ]
+            for thread in looking:
+                thread.start()
+            for client in (without, with_it):
+                self._bag_seconds(client, count)
+            with meter:
+                ratios = []
+                for pair in range(pairs):
+                    order = (without, with_it) if pair % 2 else (with_it, without)
+                    seconds = {client: self._bag_seconds(client, count) for client in order}
+                    ratios.append(seconds[with_it] / seconds[without])
+            ended.set()
+            for thread in looking:
+                thread.join()
         meter.details["least_percent"] = 100 * (min(ratios) - 1)
         meter.details["most_percent"] = 100 * (max(ratios) - 1)
         return 100 * (statistics.median(ratios) - 1)
 
     def event_log(self, meter: Meter, count: int) -> float:
-        """Megabytes of event log per million events of tasks; each no-op has four of them: submitted, assigned,
+        """Megabytes of event log per million events of tasks; each no-op has four: submitted, assigned,
         finished, output removed.
         """
         from rainzmq import LocalCluster
 
-        with LocalCluster([1] * self.workers, http_port=0) as cluster, cluster.client() as client:
-            with meter:
-                self._bag_seconds(client, count)
+        with LocalCluster([1] * self.workers, http_port=0) as cluster, cluster.client() as client, meter:
+            self._bag_seconds(client, count)
         size = (cluster.logdir / "server" / "events.db").stat().st_size
         meter.details["bytes_per_task"] = size / count
         return size / 1e6 / (4 * count / 1e6)

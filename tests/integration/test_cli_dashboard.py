@@ -38,13 +38,16 @@ def finished_run(tmp_path_factory) -> Path:
     patch = pytest.MonkeyPatch()
     patch.setenv("RAINZMQ_HOME", str(home))
     rng = random.Random(5)
-    with LocalCluster(workers=[1, 2]) as cluster, cluster.client() as client:
-        with client.new_session("naps") as session:
-            first = [nap(rng.uniform(0.01, 0.1), name="nap/first") for _ in range(30)]
-            for _ in range(30):
-                nap(rng.uniform(0.0, 0.1), *rng.sample(first, 2), name="nap/second")
-            session.submit()
-            session.wait_all()
+    with (
+        LocalCluster(workers=[1, 2]) as cluster,
+        cluster.client() as client,
+        client.new_session("naps") as session,
+    ):
+        first = [nap(rng.uniform(0.01, 0.1), name="nap/first") for _ in range(30)]
+        for _ in range(30):
+            nap(rng.uniform(0.0, 0.1), *rng.sample(first, 2), name="nap/second")
+        session.submit()
+        session.wait_all()
     patch.undo()
     return cluster.logdir / "server" / "events.db"
 
