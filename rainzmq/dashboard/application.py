@@ -21,7 +21,7 @@ from bokeh.server.views.doc_handler import DocHandler
 from bokeh.server.views.ws import WSHandler
 from markupsafe import Markup
 from tornado.httpserver import HTTPServer
-from tornado.ioloop import IOLoop
+from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.web import Application as TornadoApplication
 from tornado.web import RedirectHandler, StaticFileHandler
 
@@ -35,7 +35,7 @@ from rainzmq.dashboard.page_task import TaskPage
 from rainzmq.dashboard.page_tasks import TasksPage
 from rainzmq.dashboard.page_workers import WorkersPage
 from rainzmq.dashboard.query import Query
-from rainzmq.dashboard.site import Site
+from rainzmq.dashboard.site import UPDATE_S, Site
 from rainzmq.dashboard.view import View
 from rainzmq.monitoring.hub import Hub
 from rainzmq.rest.guard import Guard, guarded
@@ -122,6 +122,20 @@ class _Routes(TornadoApplication):
 class DashboardApplication(BokehTornado, _Routes):
     """All pages of a hub."""
 
+    def __init__(self, site: Site, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ticks = PeriodicCallback(site.tick, UPDATE_S * 1000)
+
+    def start(self) -> None:
+        """Begin to keep pages up to date."""
+        super().start()
+        self._ticks.start()
+
+    def stop(self, wait: bool = True) -> None:
+        """Stop that."""
+        self._ticks.stop()
+        super().stop(wait)
+
 
 def make_application(hub: Hub, guard: Guard) -> BokehTornado:
     """The application that serves a hub's pages, and REST under `/api/v1` and `/metrics`.
@@ -141,6 +155,7 @@ def make_application(hub: Hub, guard: Guard) -> BokehTornado:
     ]
     made: BokehTornado = guarded(DashboardApplication)(
         guard,
+        site,
         pages,
         extra_patterns=pages_and_files,
         rest=routes(hub),

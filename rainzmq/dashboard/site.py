@@ -43,23 +43,28 @@ class Site:
         self.views: weakref.WeakSet[Any] = weakref.WeakSet()
         self.templates = _templates()
         self._seen: Hashable = None
-        self._seen_at = float("-inf")
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     def version(self) -> Hashable:
-        """Of what is shown: stays for `UPDATE_S` whatever happens, so that documents share the work."""
-        if self.now() - self._seen_at >= UPDATE_S * 0.9:
-            hub = self.hub
-            seen = (hub.model.version, hub.is_connected, len(hub.notes))
-            self._seen_at = self.now()
-            if seen != self._seen:
-                self._seen = seen
-                self._kept.clear()
-        return self._seen
+        """Of what is shown now."""
+        hub = self.hub
+        return (hub.model.version, hub.is_connected, len(hub.notes))
+
+    def tick(self) -> None:
+        """Let all documents that are not up to date change, one right after the other: what is computed for
+        the first of them then holds for the others. To be called every `UPDATE_S`.
+        """
+        for view in list(self.views):
+            view.wake()
 
     def once(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
-        """What `make` returns, computed once for a version of the model. `key` names it."""
-        self.version()
+        """What `make` returns, computed once for a version of the model. `key` names it.
+
+        The model is fed on the thread that all documents live in: nothing changes during an update.
+        """
+        if self._seen != self.version():
+            self._seen = self.version()
+            self._kept.clear()
         if key in self._kept:
             self._kept.move_to_end(key)
             found: _Value = self._kept[key]

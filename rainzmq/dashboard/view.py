@@ -19,7 +19,7 @@ from bokeh.model import DataModel, Model
 from rainzmq.dashboard.page import Ask, Page
 from rainzmq.dashboard.palette import LIGHT, THEMES
 from rainzmq.dashboard.query import Query
-from rainzmq.dashboard.site import UPDATE_S, Site
+from rainzmq.dashboard.site import Site
 
 _REST = 4.0
 """A document rests for so many times as long as its last update took, times the number of open documents:
@@ -62,7 +62,7 @@ class View:
         self.control = Control(name="control", query=query.with_(), theme=self.theme.name)
         self.fragments: dict[str, Fragment] = {}
         self._drawn: Any = None
-        self._wants_update = False
+        self._wants_update = self._is_woken = False
         self._rests_until = float("-inf")
         self.figures: dict[str, Model] = {}
         self._start()
@@ -81,12 +81,21 @@ class View:
                 document.add_root(model)
         self.control.on_change("query", self._on_query)
         self.control.on_change("theme", self._on_theme)
-        document.add_periodic_callback(self.tick, round(UPDATE_S * 1000))
+
+    def wake(self) -> None:
+        """Show what changed as soon as the document is free, unless nothing did or the last update took long."""
+        if self._is_due() and not self._is_woken:
+            self._is_woken = True
+            self._document.add_next_tick_callback(self.tick)
 
     def tick(self) -> None:
-        """Show what changed, unless nothing did or the last update took long."""
-        if self.site.now() >= self._rests_until and self._drawn != self._state():
+        """Show what changed, if something did."""
+        self._is_woken = False
+        if self._is_due():
             self._update()
+
+    def _is_due(self) -> bool:
+        return self.site.now() >= self._rests_until and self._drawn != self.site.version()
 
     def _update(self) -> None:
         begun = self.site.now()
@@ -108,14 +117,11 @@ class View:
         self._wants_update = False
         self._update()
 
-    def _state(self) -> Any:
-        return self.site.version()
-
     def _ask(self) -> Ask:
         return Ask(self.site, self._query, self.theme, self.page.path)
 
     def _show(self, ask: Ask) -> None:
-        self._drawn = self._state()
+        self._drawn = self.site.version()
         for name, html in {**self.page.frame(ask), **self.page.fragments(ask)}.items():
             fragment = self.fragments.get(name)
             if fragment is None:

@@ -361,10 +361,14 @@ def test_an_empty_cluster_says_what_to_do(tab):
 
 def test_a_lost_dashboard_is_said_and_found_again(tab, live):
     shown = tab(live).open("overview")
-    with shown.page.expect_navigation():
+
+    def cut():
         for session in live.application.get_sessions("/overview"):
-            for connection in session._subscribed_connections:
-                live.loop.add_callback(connection._socket.close)
+            for connection in list(session._subscribed_connections):
+                connection._socket.close()
+
+    with shown.page.expect_navigation():
+        live.loop.add_callback(cut)
         shown.page.get_by_text("The connection to the dashboard is lost").wait_for()
     shown.connected()
     assert shown.complaints

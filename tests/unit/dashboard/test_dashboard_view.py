@@ -14,6 +14,7 @@ from rainzmq.dashboard.site import Site
 from rainzmq.dashboard.view import View
 from rainzmq.monitoring.hub import Hub
 from rainzmq.protocol.messages import events as e
+from rainzmq.protocol.messages.shared import TaskBody
 from rainzmq.testing.events import START, demo_hub
 
 
@@ -82,19 +83,39 @@ def test_only_what_differs_is_sent():
     assert "no worker offers kind gpu" in view.fragments["waiting"].html
 
 
-def test_changes_within_half_a_second_are_shown_together():
-    hub, clock, document = live_hub(), Clock(), Document()
-    clock.time = 10.0
-    view = View(Site(hub, clock), OverviewPage, document, Query(), "light")
-    sent = events_of(document)
-    for number in range(20):
-        waits(hub, f"reason {number}")
-        clock.time += 0.05
+def test_a_tick_of_the_site_wakes_only_documents_that_are_not_up_to_date():
+    hub, clock = live_hub(), Clock()
+    site, documents = Site(hub, clock), [Document(), Document()]
+    views = [View(site, OverviewPage, document, Query(), "light") for document in documents]
+    site.tick()
+    assert [len(document.session_callbacks) for document in documents] == [0, 0]
+    waits(hub, "a reason")
+    site.tick()
+    site.tick()
+    assert [len(document.session_callbacks) for document in documents] == [1, 1]
+    for view in views:
         view.tick()
-    assert len(sent) <= 3
-    clock.time += 0.5
-    view.tick()
-    assert "reason 19" in view.fragments["waiting"].html
+        assert "a reason" in view.fragments["waiting"].html
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.path for page in PAGES])
+def test_pages_stay_right_while_tasks_sessions_and_workers_come(page):
+    hub, clock = live_hub(), Clock()
+    site = Site(hub, clock)
+    views = [View(site, page, Document(), Query({"id": "1/1", "state": "ready"}), "light") for _ in range(2)]
+    body = TaskBody(1, "python/run", 1, "late", b"", [], [])
+    for number in range(3, 9):
+        time = hub.model.now + 1
+        for event in (
+            e.WorkerCame(0, time, number, f"w:{number}", "node", 1, 2, ["python"]),
+            e.WorkerSampled(0, time, number, [50.0], *[1] * 9),
+            e.SessionCame(0, time, number, "late", "c"),
+            e.TasksSubmitted(0, time, number, [body], [1], [1], [0], [], [], [], [], [], []),
+        ):
+            hub.model.apply(event)
+            clock.time += 0.01
+            for view in views:
+                view.tick()
 
 
 def test_what_was_computed_for_a_version_is_shared_by_documents(monkeypatch):
