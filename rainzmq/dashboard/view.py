@@ -83,7 +83,7 @@ class View:
         self.control.on_change("theme", self._on_theme)
 
     def wake(self) -> None:
-        """Show what changed as soon as the document is free, unless nothing did or the last update took long."""
+        """Show what changed as soon as the document is free, unless the last update took long."""
         if self._is_due() and not self._is_woken:
             self._is_woken = True
             self._document.add_next_tick_callback(self.tick)
