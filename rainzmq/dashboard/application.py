@@ -8,6 +8,7 @@ security policy can forbid it.
 from __future__ import annotations
 
 import json
+import logging
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -146,6 +147,8 @@ def make_application(hub: Hub, guard: Guard) -> BokehTornado:
         hub: what is shown.
         guard: lets requests in or not, websockets and static files too.
     """
+    # A tab that is closed while something is sent to it is nothing to warn of.
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)
     site = Site(hub)
     pages = {f"/{page.path}": Application(FunctionHandler(_opener(site, page))) for page in PAGES}
     pages_and_files: list[Any] = [

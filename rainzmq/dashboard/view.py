@@ -57,6 +57,7 @@ class View:
         self, site: Site, make: Callable[[], Page], document: Document, query: Query, theme: str
     ) -> None:
         self.site, self._document = site, document
+        self._context = document.session_context
         self.page = make()
         self._query, self.theme = query, THEMES.get(theme, LIGHT)
         self.control = Control(name="control", query=query.with_(), theme=self.theme.name)
@@ -84,7 +85,9 @@ class View:
 
     def wake(self) -> None:
         """Show what changed as soon as the document is free, unless the last update took long."""
-        if self._is_due() and not self._is_woken:
+        if getattr(self._context, "destroyed", False):
+            self.site.views.discard(self)
+        elif self._is_due() and not self._is_woken:
             self._is_woken = True
             self._document.add_next_tick_callback(self.tick)
 

@@ -88,7 +88,7 @@ class Bulk:
         """(session, columns) of finished tasks."""
         events = self._events[e.TasksFinished]
         rows = [len(event.uids) for event in events]
-        starts = np.array([item for event in events for item in event.start_times], dtype=np.float64)
+        starts = _floats(events, "start_times")
         ends = starts + _ints(events, "durations_us") / 1e6
         attempts, cpus = _ints(events, "attempts"), _ints(events, "cpus")
         workers, times = _repeated(events, rows), _times(events, rows)
@@ -119,7 +119,13 @@ class Bulk:
 
 
 def _ints(events: list[Any], column: str) -> IntArray:
-    return np.array([item for event in events for item in getattr(event, column)], dtype=np.int64)
+    columns = [np.asarray(getattr(event, column), dtype=np.int64) for event in events]
+    return np.concatenate(columns) if columns else np.empty(0, dtype=np.int64)
+
+
+def _floats(events: list[Any], column: str) -> FloatArray:
+    columns = [np.asarray(getattr(event, column), dtype=np.float64) for event in events]
+    return np.concatenate(columns) if columns else np.empty(0)
 
 
 def _repeated(events: list[Any], counts: list[int]) -> IntArray:

@@ -289,7 +289,7 @@ def stored_events(connection: sqlite3.Connection, last_row: int | None = None) -
     """
     limit = 1 << 62 if last_row is None else last_row
     for (body,) in connection.execute("SELECT body FROM events WHERE id <= ? ORDER BY id", (limit,)):
-        yield decode(body, CONVERSATION, "server")[1]
+        yield _event(body)
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -334,7 +334,7 @@ def _open(path: Path) -> sqlite3.Connection:
 def _search(reader: sqlite3.Connection, wanted: EventFilter, limit: int) -> tuple[list[Row], int | None]:
     workers: WorkerNames = {}
     for (body,) in reader.execute("SELECT body FROM events WHERE kind = 'ev_worker_came'"):
-        came = decode(body, CONVERSATION, "server")[1]
+        came = _event(body)
         workers[came.worker] = came.worker_id
     return search(lambda number: _candidates(reader, wanted, number), workers, wanted, limit)
 
@@ -363,7 +363,13 @@ def _candidates(reader: sqlite3.Connection, wanted: EventFilter, after: int) -> 
         values += [min(wanted.ids), max(wanted.ids)]
     text = f"SELECT body FROM events WHERE {' AND '.join(conditions)} ORDER BY number LIMIT {_PAGE}"
     bodies = reader.execute(text, values).fetchall()
-    return [decode(body, CONVERSATION, "server")[1] for (body,) in bodies], len(bodies) == _PAGE
+    return [_event(body) for (body,) in bodies], len(bodies) == _PAGE
+
+
+def _event(body: Any) -> Any:
+    if type(body) is not bytes:  # in a damaged database anything can stand in a column
+        raise ProtocolError("an event without a body")
+    return decode(body, CONVERSATION, "server")[1]
 
 
 def _about(event: Any) -> tuple[int, int, int | None, int | None, int]:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from rainzmq.protocol.messages.client import CONVERSATION
 from rainzmq.protocol.messages.shared import Failure, TaskBody
-from rainzmq.protocol.schema import message
+from rainzmq.protocol.schema import Float64s, Int32s, Int64s, message
 
 _WATCHERS = ("client", "viewer")
 _SERVER = "server"
@@ -161,10 +161,10 @@ class TasksSubmitted:
     bodies: Annotated[
         list[TaskBody], "bodies not named before; the configuration of `builtin` ones only, else empty"
     ]
-    ids: Annotated[list[int], "ids of the tasks; the outputs of each follow it"]
-    body_keys: Annotated[list[int], "body of each task"]
-    input_counts: Annotated[list[int], "number of inputs of each task"]
-    inputs: Annotated[list[int], "ids of all inputs, one task after the other"]
+    ids: Annotated[Int64s, "ids of the tasks; the outputs of each follow it"]
+    body_keys: Annotated[Int64s, "body of each task"]
+    input_counts: Annotated[Int64s, "number of inputs of each task"]
+    inputs: Annotated[Int64s, "ids of all inputs, one task after the other"]
     names: Annotated[list[tuple[int, str]], "(task id, name) of tasks whose name differs from their body's"]
     configs: Annotated[
         list[tuple[int, bytes]], "(task id, configuration) of some `builtin` tasks, as the worker gets it"
@@ -174,7 +174,7 @@ class TasksSubmitted:
         list[tuple[int, str | None, bool, str | None, int]],
         "(id, label, is a directory, content type, size in bytes) of constants",
     ]
-    keep: Annotated[list[int], "ids of objects to keep"]
+    keep: Annotated[Int64s, "ids of objects to keep"]
 
 
 @message("ev_assigned", CONVERSATION, _SERVER)
@@ -184,8 +184,8 @@ class TasksAssigned:
     number: Number
     time: Time
     worker: Worker
-    uids: Annotated[list[int], "the tasks"]
-    attempts: Annotated[list[int], "attempt of each, from 0"]
+    uids: Annotated[Int64s, "the tasks"]
+    attempts: Annotated[Int32s, "attempt of each, from 0"]
 
 
 @message("ev_started", CONVERSATION, _SERVER)
@@ -195,8 +195,8 @@ class TasksStarted:
     number: Number
     time: Time
     worker: Worker
-    uids: Annotated[list[int], "the tasks"]
-    attempts: Annotated[list[int], "attempt of each"]
+    uids: Annotated[Int64s, "the tasks"]
+    attempts: Annotated[Int32s, "attempt of each"]
 
 
 @message("ev_finished", CONVERSATION, _SERVER)
@@ -206,13 +206,13 @@ class TasksFinished:
     number: Number
     time: Time
     worker: Worker
-    uids: Annotated[list[int], "the tasks"]
-    attempts: Annotated[list[int], "attempt of each"]
-    start_times: Annotated[list[float], "when each began, s since the epoch on the worker's clock"]
-    durations_us: Annotated[list[int], "how long each ran, microseconds"]
-    cpus: Annotated[list[int], "lowest index of the cpus each had"]
-    output_counts: Annotated[list[int], "number of outputs of each"]
-    sizes: Annotated[list[int], "sizes in bytes of all outputs, one task after the other"]
+    uids: Annotated[Int64s, "the tasks"]
+    attempts: Annotated[Int32s, "attempt of each"]
+    start_times: Annotated[Float64s, "when each began, s since the epoch on the worker's clock"]
+    durations_us: Annotated[Int64s, "how long each ran, microseconds"]
+    cpus: Annotated[Int32s, "lowest index of the cpus each had"]
+    output_counts: Annotated[Int32s, "number of outputs of each"]
+    sizes: Annotated[Int64s, "sizes in bytes of all outputs, one task after the other"]
     content_types: Annotated[
         list[tuple[int, str]], "(uid, content type) of outputs that differ from the declared"
     ]
@@ -227,8 +227,8 @@ class TasksReturned:
     number: Number
     time: Time
     worker: Worker
-    uids: Annotated[list[int], "the tasks"]
-    attempts: Annotated[list[int], "the attempt of each that ended"]
+    uids: Annotated[Int64s, "the tasks"]
+    attempts: Annotated[Int32s, "the attempt of each that ended"]
     outcome: Annotated[str, "`retracted`, `lost` (with its worker) or `crashed`"]
     notes: Annotated[list[str], "what happened, for people; empty when there is nothing to say"]
 
@@ -239,10 +239,10 @@ class TasksRerun:
 
     number: Number
     time: Time
-    uids: Annotated[list[int], "the tasks"]
-    attempts: Annotated[list[int], "the next attempt of each"]
-    lost: Annotated[list[int], "their outputs that are unfinished again"]
-    there: Annotated[list[int], "their inputs that are there, though they may have been removed before"]
+    uids: Annotated[Int64s, "the tasks"]
+    attempts: Annotated[Int32s, "the next attempt of each"]
+    lost: Annotated[Int64s, "their outputs that are unfinished again"]
+    there: Annotated[Int64s, "their inputs that are there, though they may have been removed before"]
 
 
 @message("ev_failed", CONVERSATION, _SERVER)
@@ -289,7 +289,7 @@ class ObjectsRemoved:
 
     number: Number
     time: Time
-    uids: Annotated[list[int], "the objects"]
+    uids: Annotated[Int64s, "the objects"]
 
 
 @message("ev_task_states", CONVERSATION, _SERVER)
@@ -298,15 +298,15 @@ class TaskStates:
 
     number: Number
     time: Time
-    uids: Annotated[list[int], "the tasks"]
+    uids: Annotated[Int64s, "the tasks"]
     states: Annotated[list[str], "state of each on the server: see docs/state_machines.md"]
-    attempts: Annotated[list[int], "attempt of each"]
-    workers: Annotated[list[int], "number of the worker of each, 0 for none"]
-    start_times: Annotated[list[float], "when each began, s since the epoch; 0 unless finished"]
-    durations_us: Annotated[list[int], "how long each ran, microseconds; -1 unless finished"]
-    output_counts: Annotated[list[int], "number of outputs of each"]
-    sizes: Annotated[list[int], "sizes in bytes of all outputs, -1 unless finished"]
-    removed: Annotated[list[int], "outputs that were removed, by uid"]
+    attempts: Annotated[Int32s, "attempt of each"]
+    workers: Annotated[Int64s, "number of the worker of each, 0 for none"]
+    start_times: Annotated[Float64s, "when each began, s since the epoch; 0 unless finished"]
+    durations_us: Annotated[Int64s, "how long each ran, microseconds; -1 unless finished"]
+    output_counts: Annotated[Int32s, "number of outputs of each"]
+    sizes: Annotated[Int64s, "sizes in bytes of all outputs, -1 unless finished"]
+    removed: Annotated[Int64s, "outputs that were removed, by uid"]
 
 
 EVENTS: tuple[type, ...] = (

@@ -24,6 +24,9 @@ from rainzmq.server.core.tasks import (
     task_started,
 )
 
+MAX_CPUS = 1 << 16
+"""No machine has more cpus; a report that says so is refused."""
+
 MISS_LIMIT = 10
 """An input that workers could not get so often fails the task that asks for it."""
 
@@ -197,6 +200,7 @@ def _on_finished(state: ServerState, worker: WorkerRecord, report: m.Report) -> 
     columns = (report.attempts, report.start_times, report.durations_us, report.output_counts, report.cpus)
     numbers = [*report.output_counts, *report.sizes, *report.durations_us]
     wrong = any(len(column) != count for column in columns) or min(numbers, default=0) < 0
+    wrong = wrong or not -1 <= min(report.cpus) <= max(report.cpus) < MAX_CPUS
     if wrong or sum(report.output_counts) != len(report.sizes):
         state.counters.refused_messages += 1
         state.log("warning", f"worker {worker.name} sent a report that contradicts itself")

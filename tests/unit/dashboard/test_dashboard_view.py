@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from bokeh.document import Document
 
@@ -96,6 +98,17 @@ def test_a_tick_of_the_site_wakes_only_documents_that_are_not_up_to_date():
     for view in views:
         view.tick()
         assert "a reason" in view.fragments["waiting"].html
+
+
+def test_documents_of_closed_tabs_are_left_alone():
+    hub = live_hub()
+    site, document = Site(hub, Clock()), Document()
+    view = View(site, OverviewPage, document, Query(), "light")
+    view._context = SimpleNamespace(destroyed=True)
+    waits(hub, "a reason")
+    site.tick()
+    assert document.session_callbacks == []
+    assert list(site.views) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.path for page in PAGES])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from typing import Annotated, Any
 
 import msgpack
@@ -11,6 +12,7 @@ import pytest
 from rainzmq.protocol import schema
 from rainzmq.protocol.codec import Header, decode, decode_bare, encode, encode_bare, pack, peek_header, unpack
 from rainzmq.protocol.messages import client, data, subworker, worker
+from rainzmq.protocol.messages.events import TasksAssigned
 from rainzmq.protocol.messages.shared import OutputTemplate, TaskBody
 from rainzmq.protocol.schema import MESSAGES, STRUCTS, ProtocolError, from_row, to_row
 
@@ -27,6 +29,8 @@ def sample(hint: Any) -> Any:
     """Some value of a declared type."""
     from typing import get_args, get_origin
 
+    if hint in (schema.Int64s, schema.Int32s, schema.Float64s):
+        return array({schema.Int64s: "q", schema.Int32s: "i", schema.Float64s: "d"}[hint], [5, 6])
     if isinstance(hint, type) and hint in STRUCTS:
         return hint(*[sample(inner_hint(hint, field.name)) for field in STRUCTS[hint].fields])
     origin, args = get_origin(hint), get_args(hint)
@@ -152,3 +156,17 @@ def test_a_field_without_a_meaning_can_not_be_declared():
 def test_unpacking_limits_do_not_stop_large_columns():
     numbers = list(range(100_000))
     assert unpack(pack(numbers)) == numbers
+
+
+def test_packed_columns_come_back_as_arrays_of_the_same_numbers():
+    event = TasksAssigned(1, 2.0, 3, [0, -1, 1 << 62], [0, -5, (1 << 31) - 1])
+    header, decoded = decode(encode(event, Header()), "client-server", "server")
+    assert (list(decoded.uids), list(decoded.attempts)) == (event.uids, event.attempts)
+    assert decode(encode(decoded, header), "client-server", "server")[1] == decoded
+
+
+@pytest.mark.parametrize("column", [[1, 2], b"\0" * 9, "text", None, 5])
+def test_a_packed_column_must_be_bytes_of_whole_items(column):
+    frame = pack(("ev_removed", *Header(), 1, 2.0, column))
+    with pytest.raises(ProtocolError, match="8 bytes per item"):
+        decode(frame, "client-server", "server")

@@ -809,6 +809,8 @@ def test_nothing_is_blamed_for_a_worker_that_leaves_on_purpose(server):
         {"attempts": []},
         {"durations_us": [-5]},
         {"cpus": []},
+        {"cpus": [1 << 40]},
+        {"cpus": [-2]},
     ],
 )
 def test_a_report_that_contradicts_itself_is_refused(server, wrong):
