@@ -53,7 +53,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def shared_cluster() -> Iterator[LocalCluster]:
     """Two workers with one cpu each, shared by the tests of a module: for tests that break nothing."""
-    with rainzmq.LocalCluster(workers=[1, 1]) as cluster:
+    with rainzmq.LocalCluster(workers=[1, 1], dashboard=False) as cluster:
         yield cluster
 
 
@@ -67,7 +67,7 @@ def client(shared_cluster: LocalCluster) -> Iterator[Client]:
 @pytest.fixture
 def cluster(home: Path) -> Iterator[LocalCluster]:
     """Two workers with one cpu each, for one test alone."""
-    with rainzmq.LocalCluster(workers=[1, 1]) as cluster:
+    with rainzmq.LocalCluster(workers=[1, 1], dashboard=False) as cluster:
         yield cluster
 
 

@@ -6,7 +6,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jsonschema
@@ -57,6 +57,13 @@ class Rest:
             assert time.monotonic() < deadline, f"{path} stays {value}"
             time.sleep(0.02)
         return value
+
+
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[LocalCluster]:
+    """Two workers with one cpu each, and a dashboard."""
+    with LocalCluster(workers=[1, 1], http_port=0) as cluster:
+        yield cluster
 
 
 @pytest.fixture
