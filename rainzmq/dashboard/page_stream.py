@@ -77,11 +77,12 @@ class StreamPage(Page):
 def shown_span(ask: Ask) -> tuple[float, float]:
     """The span that the query asks for, s since the epoch."""
     chosen = _chosen(ask)
-    if chosen != "all":
-        return ask.until - float(chosen), ask.until
     # In a replay the whole run stays in view, whatever time is shown of it.
     until = ask.model.now if ask.hub.is_replay else ask.until
-    return ask.once("span", lambda: whole_span(ask.model, ask.sessions, until))
+    whole = ask.once("span", lambda: whole_span(ask.model, ask.sessions, until))
+    if chosen != "all" and whole[0] < ask.until:
+        return max(whole[0], ask.until - float(chosen)), ask.until
+    return whole
 
 
 def _chosen(ask: Ask) -> str:
