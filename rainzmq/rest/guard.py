@@ -79,7 +79,7 @@ class Guard:
         if given:
             if len(given) > 1 or not self._is_token(given[0]):
                 return Refusal(401, "The token is not this server's. " + _HOW)
-            if request.method == "GET" and _wants_html(request) and not _is_upgrade(request):
+            if request.method == "GET" and _wants_page(request) and not _is_upgrade(request):
                 return _welcome(request, host, given[0])
             return None
         return self._check_cookie(request, host, origin)
@@ -161,6 +161,13 @@ def _take_token(request: HTTPServerRequest) -> list[str]:
 
 def _wants_html(request: HTTPServerRequest) -> bool:
     return "text/html" in request.headers.get("Accept", "").lower()
+
+
+def _wants_page(request: HTTPServerRequest) -> bool:
+    """A browser's visit, or a program's that follows the link of a page as a browser would."""
+    if request.path.startswith(("/api/", "/metrics")):
+        return _wants_html(request)
+    return _wants_html(request) or "*/*" in request.headers.get("Accept", "*/*")
 
 
 def _is_upgrade(request: HTTPServerRequest) -> bool:

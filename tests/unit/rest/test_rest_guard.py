@@ -101,6 +101,11 @@ def test_the_redirect_stays_on_this_server(served, path):
     assert location.startswith(served.url + "/")
 
 
+def test_a_program_that_follows_the_link_of_a_page_is_let_in_as_a_browser_is(served):
+    assert served.ask(f"/overview?token={TOKEN}", token=None, Accept="*/*").status == 303
+    assert served.ask(f"/api/v1/server?token={TOKEN}", token=None, Accept="*/*").status == 200
+
+
 def test_a_wrong_token_sets_no_cookie(served):
     answer = served.ask("/?token=wrong", token=None, Accept="text/html,*/*")
     assert answer.status == 401
