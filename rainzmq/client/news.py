@@ -231,19 +231,23 @@ def _progress(session: Session, connection: Connection) -> Any:
 def _watch(session: Session, connection: Connection, pending: Pending, meters: Meters | None) -> list[Any]:
     interval = _SHOW_INTERVAL_S if meters is not None and meters.can_change else QUIET_S
     told: set[str] = set()
-    finished, quiet_s = -1, 0.0
+    since: dict[str, float] = {}
+    finished, quiet_s, waited_s = -1, 0.0, 0.0
     while True:
         progress: Progress = _progress(session, connection)
         if meters is not None:
             meters.show(progress)
         quiet_s = quiet_s + interval if progress.finished == finished else 0.0
         finished = progress.finished
-        if quiet_s >= QUIET_S or (meters is None and progress.finished == 0):
-            for reason in progress.reasons:
-                if reason not in told:
-                    told.add(reason)
-                    warn(f"Session {session.session_id} waits: {reason}")
+        is_quiet = quiet_s >= QUIET_S or (meters is None and progress.finished == 0)
+        # What holds for a while is told even if other tasks go on: some tasks can never run.
+        since = {reason: since.get(reason, waited_s) for reason in progress.reasons}
+        for reason, first_s in since.items():
+            if reason not in told and (is_quiet or waited_s - first_s >= QUIET_S):
+                told.add(reason)
+                warn(f"Session {session.session_id} waits: {reason}")
         replies = pending.wait(interval)
+        waited_s += interval
         if replies is not None:
             if meters is not None:
                 meters.show(_progress(session, connection))

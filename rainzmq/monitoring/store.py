@@ -241,6 +241,12 @@ def open_replay(path: Path | str) -> Hub:
     complete = complete or _shortened(path)
     if complete is not None:
         hub.notes.append(complete)
+    running = [session.session_id for session in hub.model.sessions.values() if session.state == "open"]
+    if running:
+        numbers = ", ".join(map(str, running[:10]))
+        hub.notes.append(
+            f"the log ends while sessions are open ({numbers}): the server still runs, or it was killed"
+        )
     if not hub.model.started:
         hub.notes.append("this event log is empty: nothing had been written to it")
     return hub

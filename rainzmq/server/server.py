@@ -89,7 +89,8 @@ LAST_WATCHER_S = 0.7
 SLOW_WATCHER_S = 0.5
 """How often it is looked whether it has caught up."""
 
-_END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""SIGHUP comes when the terminal is closed; under nohup it is ignored, and stays so."""
 
 
 @dataclass
@@ -393,6 +394,8 @@ def run_server(options: ServerOptions) -> int:
     server = Server(options)
     try:
         for number in _END_SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             signal.signal(number, lambda *_: server.loop.stop())
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         server.start()

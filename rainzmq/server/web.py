@@ -147,6 +147,7 @@ class WebProcess:
             return
         finally:
             os.close(reading)
+        _log.info("the web process is %d; it connects as a client", self._popen.pid)
         self._started_at = time.monotonic()
         self._pidfd = os.pidfd_open(self._popen.pid)
         self._loop.add_reader(self._pidfd, self._on_exit)

@@ -73,7 +73,8 @@ _log = logging.getLogger(__name__)
 PRESTARTED = 2
 """Python subworkers that are started before the first task asks for one, unless there are fewer cpus."""
 
-_END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""SIGHUP comes when the terminal is closed; under nohup it is ignored, and stays so."""
 _GC_THRESHOLDS = (50_000, 50, 100)
 
 
@@ -410,6 +411,8 @@ def run_worker(options: WorkerOptions) -> int:
     worker = Worker(options)
     try:
         for number in _END_SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             signal.signal(number, lambda *_: worker.stop())
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         worker.run()

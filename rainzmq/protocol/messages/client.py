@@ -224,7 +224,7 @@ class Progress:
     finished: Annotated[int, "finished tasks of the session"]
     running: Annotated[int, "running tasks of the session"]
     total: Annotated[int, "submitted tasks of the session"]
-    reasons: Annotated[list[str], "why tasks that could run do not, for people; empty while some run"]
+    reasons: Annotated[list[str], "why tasks wait for more than their turn, for people"]
     groups: Annotated[
         list[tuple[str, int, int]],
         "(what stands before the first `/` of names, finished, total), at most 65; `` has all others",

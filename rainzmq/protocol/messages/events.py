@@ -143,7 +143,7 @@ class SessionEnded:
 
 @message("ev_session_waits", CONVERSATION, _SERVER)
 class SessionWaits:
-    """Why tasks of a session that could run do not. Sent when that changes."""
+    """Why tasks of a session wait for more than their turn. Sent when that changes."""
 
     number: Number
     time: Time

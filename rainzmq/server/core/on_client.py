@@ -12,7 +12,7 @@ from rainzmq.protocol.messages.shared import Failure
 from rainzmq.server.core import states, waits, watchers
 from rainzmq.server.core.events import ClientJoined, SessionOwner
 from rainzmq.server.core.objects import unread_object
-from rainzmq.server.core.reasons import why_nothing_runs
+from rainzmq.server.core.reasons import why_tasks_wait
 from rainzmq.server.core.records import ClientRecord, SessionRecord, WaitRecord, WorkerRecord
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.submits import on_submit
@@ -172,7 +172,7 @@ def _on_progress(
     state: ServerState, client: ClientRecord, session: SessionRecord, message: m.AskProgress
 ) -> None:
     total = session.task_count
-    reasons = [] if session.running else why_nothing_runs(state, session)
+    reasons = why_tasks_wait(state, session)
     state.tell(
         client.peer,
         m.Progress(

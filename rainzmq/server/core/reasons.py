@@ -10,9 +10,14 @@ from rainzmq.server.core.state import ServerState
 MAX_REASONS = 5
 
 
-def why_nothing_runs(state: ServerState, session: SessionRecord) -> list[str]:
-    """Reasons for people why no task of the session runs; empty when they are on their way."""
+def why_tasks_wait(state: ServerState, session: SessionRecord) -> list[str]:
+    """Reasons for people why tasks of the session wait for more than their turn; empty when none does.
+
+    While some run these are about tasks that no worker can run; otherwise also about all the others.
+    """
     workers = state.schedulable()
+    if not session.unfinished:
+        return []
     if not state.workers:
         return ["no worker is connected to the server; start one with `rainzmq worker SERVER`"]
     if not workers:
@@ -23,7 +28,7 @@ def why_nothing_runs(state: ServerState, session: SessionRecord) -> list[str]:
         task = next(state.ready.of(request, session.session_id), None)
         if isinstance(task, TaskRecord):
             reasons += filter(None, [why_not_placed(state, session, task)])
-    if not reasons and session.awaited:
+    if not reasons and session.awaited and not session.running:
         awaited = id_of(next(iter(session.awaited)))
         reasons = [f"the upload of constant {awaited} has not arrived at the server"]
     return reasons

@@ -9,7 +9,7 @@ from __future__ import annotations
 from rainzmq.protocol.messages import events as e
 from rainzmq.server.core import states
 from rainzmq.server.core.events import SendEvents
-from rainzmq.server.core.reasons import why_nothing_runs
+from rainzmq.server.core.reasons import why_tasks_wait
 from rainzmq.server.core.snapshot import snapshot_parts
 from rainzmq.server.core.state import ServerState
 
@@ -67,8 +67,7 @@ def _note_reasons(state: ServerState) -> None:
     feed = state.feed
     for session in state.sessions.values():
         said = feed.reasons.get(session.session_id, [])
-        idle = session.state == states.OPEN and session.unfinished and not session.running
-        reasons = why_nothing_runs(state, session) if idle else []
+        reasons = why_tasks_wait(state, session) if session.state == states.OPEN else []
         if reasons != said:
             feed.reasons[session.session_id] = reasons
             feed.add(state.now, e.SessionWaits, session.session_id, reasons)

@@ -532,11 +532,24 @@ def test_long_wait_tells_why_once(wire: Wire, monkeypatch: pytest.MonkeyPatch) -
     assert caught[0].filename == __file__
 
 
+def test_a_reason_that_stays_is_told_though_other_tasks_go_on(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rainzmq.client.news, "QUIET_S", 0.01)
+    made = task()
+    wire.session.submit()
+    slow(wire, 4, *[Progress(0, count, 1, 9, ["it needs 64 cpus"], []) for count in range(1, 9)])
+    with pytest.warns(RainWarning, match="it needs 64 cpus") as caught:
+        made.wait()
+    assert len(caught) == 1
+
+
 def test_long_wait_with_progress_is_silent(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rainzmq.client.news, "QUIET_S", 0.01)
     made = task()
     wire.session.submit()
-    slow(wire, 4, *[Progress(0, count, 1, 9, ["for a moment"], []) for count in range(1, 9)])
+    reasons = [["for a moment"], []]
+    slow(wire, 4, *[Progress(0, count, 1, 9, reasons[count % 2], []) for count in range(1, 9)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made.wait()

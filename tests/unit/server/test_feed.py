@@ -364,3 +364,17 @@ def test_the_end_of_the_server_ends_all_sessions(watched):
     watched.engine.end()
     (ended,) = watched.told()
     assert (ended.session_id, ended.state, ended.failure) == (1, "closed", None)
+
+
+def test_a_task_that_no_worker_can_run_is_told_of_while_others_run(watched):
+    worker = watched.worker(b"w")
+    session = watched.session()
+    watched.submit(session, {1: [], 3: []}, bodies=[body(1), body(2, cpus=64)], body_of={1: 1, 3: 2})
+    watched.reports(worker, started=[(make_uid(1, 1), 0)])
+    watched.now = 2.0
+    (waits,) = [event for event in watched.told() if isinstance(event, e.SessionWaits)]
+    assert "needs 64 cpus, but the largest worker" in waits.reasons[0]
+    watched.say(c.AskProgress(9, session.session_id))
+    watched.turn()
+    (progress,) = watched.take(watched.client, c.Progress)
+    assert (progress.running, progress.reasons) == (1, waits.reasons)
