@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
+from rainzmq.cli.choice import choose_server
+from rainzmq.cli.extra import EXTRA, need_extra
 from rainzmq.cli.options import listen_address
+from rainzmq.cli.runs import HELP, find_events
 from rainzmq.common.errors import RainException
-
-EXTRA = "pip install 'rainzmq[dashboard]'"
 
 
 @click.command(short_help="Open the dashboard of a server, or show a finished run.")
@@ -21,8 +22,8 @@ EXTRA = "pip install 'rainzmq[dashboard]'"
 @click.option(
     "--replay",
     type=click.Path(path_type=Path),
-    metavar="EVENTS.DB",
-    help="Show a finished run: the event log in a server's directory of logs.",
+    metavar="EVENTS",
+    help=f"Show a finished run: {HELP}.",
 )
 @click.option(
     "--http-listen",
@@ -60,9 +61,7 @@ def dashboard(
         if server is not None or url or access_file is not None:
             raise click.UsageError("--replay shows a finished run: give no SERVER, --url or --access-file")
         return _replay(replay, http_listen, http_allow, no_browser)
-    from rainzmq.transport.access import find_access
-
-    access = find_access(server, None, access_file)
+    access = choose_server(server, access_file)
     if access.http is None:
         raise RainException(
             f"the server at {access.address}:{access.port} serves no dashboard: it was started with "
@@ -75,16 +74,14 @@ def dashboard(
 
 
 def _replay(path: Path, listen: tuple[str, int], allow: tuple[str, ...], no_browser: bool) -> int:
-    from rainzmq.server.web import bind_http, missing_packages
-
-    missing = missing_packages()
-    if missing:
-        raise RainException(f"the dashboard needs {', '.join(missing)}: {EXTRA}")
+    need_extra("the dashboard")
     from rainzmq.dashboard.process import run_replay
     from rainzmq.monitoring.hub import Hub
+    from rainzmq.server.web import bind_http
     from rainzmq.transport.access import HttpAccess
     from rainzmq.transport.net import advertised_host
 
+    path = find_events(path)
     sockets = bind_http(*listen)
     http = HttpAccess(advertised_host(listen[0]), sockets[0].getsockname()[1], secrets.token_urlsafe(24))
 

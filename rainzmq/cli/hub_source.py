@@ -22,6 +22,11 @@ class HubSource:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    @property
+    def place(self) -> str:
+        """The database."""
+        return f"in {self._hub.source}"
+
     def server(self) -> Item:
         """The server."""
         return asdict(views.server_view(self._hub))

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from rainzmq.cli.options import cpu_count, cpu_list, web_options
+from rainzmq.common.errors import RainException
 
 if TYPE_CHECKING:
     from rainzmq.deploy.local import LocalCluster
@@ -82,7 +84,7 @@ def local(
     from rainzmq.deploy.local import LocalCluster
 
     end_signals = _handle_signals()
-    with LocalCluster(
+    cluster = LocalCluster(
         workers,
         cpus,
         port=port,
@@ -90,10 +92,17 @@ def local(
         http_allow=http_allow,
         events=events,
         dashboard=not no_dashboard,
-    ) as cluster:
-        if not command:
-            _say_how_to_connect(cluster)
-        return _supervise(cluster, command, end_signals)
+    )
+    try:
+        with cluster:
+            if command:
+                _say_where_to_look(cluster)
+            else:
+                _say_how_to_connect(cluster)
+            return _supervise(cluster, command, end_signals)
+    finally:
+        # The event log is whole now.
+        _say_what_is_left(cluster)
 
 
 def _handle_signals() -> set[signal.Signals]:
@@ -134,6 +143,27 @@ def _say_how_to_connect(cluster: LocalCluster) -> None:
         click.echo(f"Dashboard (the link is a secret): {cluster.dashboard_url}")
     click.echo(f"More workers: rainzmq worker {cluster.address}")
     click.echo(f"Logs: {cluster.logdir}")
+
+
+def _say_where_to_look(cluster: LocalCluster) -> None:
+    """To people only: what the command prints, to stderr too, may go to a file or a program."""
+    if cluster.dashboard_url is not None and sys.stderr.isatty():
+        click.echo(f"rainzmq: dashboard (the link is a secret): {cluster.dashboard_url}", err=True)
+
+
+def _say_what_is_left(cluster: LocalCluster) -> None:
+    """Where the event log of the run is, to people only."""
+    from rainzmq.cli.runs import find_events
+
+    try:
+        path = find_events(cluster.logdir)
+    except RainException:
+        return  # none was kept
+    if sys.stderr.isatty():
+        click.echo(
+            f"rainzmq: the event log of this run: {path} (rainzmq report, rainzmq dashboard --replay)",
+            err=True,
+        )
 
 
 def _supervise(cluster: LocalCluster, command: Sequence[str], end_signals: set[signal.Signals]) -> int:

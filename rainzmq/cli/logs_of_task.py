@@ -8,14 +8,16 @@ import click
 
 from rainzmq.cli.source import Item, full_task_id, open_source, source_options
 
-_STREAMS = ("stdout", "stderr")
+STREAMS = ("stdout", "stderr")
+"""What a task writes to, in the order in which it is shown."""
+
 _NOT_OVER = ("waiting", "ready", "assigned", "running")
-_SHOWN = ("id", "name", "state", "attempt", "error", *_STREAMS, "stdout_bytes", "stderr_bytes")
+_SHOWN = ("id", "name", "state", "attempt", "error", *STREAMS, "stdout_bytes", "stderr_bytes")
 
 
 @click.command(short_help="Show what a task printed.")
 @click.argument("task")
-@click.option("--stream", type=click.Choice(_STREAMS), help="Only this one, without a heading.")
+@click.option("--stream", type=click.Choice(STREAMS), help="Only this one, without a heading.")
 @source_options
 def logs(
     task: str,
@@ -36,9 +38,9 @@ def logs(
     if as_json:
         print_json({name: item[name] for name in _SHOWN})
         return 0
-    shown = [name for name in _STREAMS if stream in (None, name) and item[f"{name}_bytes"]]
+    shown = [name for name in STREAMS if stream in (None, name) and item[f"{name}_bytes"]]
     for name in shown:
-        _show(item, name, with_heading=stream is None)
+        show_stream(item, name, with_heading=stream is None)
     if not shown:
         wrote = "wrote nothing" if stream is None else f"wrote nothing to {stream}"
         if item["state"] in _NOT_OVER:
@@ -47,7 +49,8 @@ def logs(
     return 0
 
 
-def _show(item: Item, name: str, *, with_heading: bool) -> None:
+def show_stream(item: Item, name: str, *, with_heading: bool = True) -> None:
+    """Prints what is kept of the stream `name` of a task."""
     from rainzmq.cli.terminal import clean, console, note, size
 
     text, whole = item[name], item[f"{name}_bytes"]

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import click
 
 from rainzmq import __version__
+from rainzmq.cli.cancel import cancel
 from rainzmq.cli.dashboard import dashboard
 from rainzmq.cli.local import local
 from rainzmq.cli.logs import log_path
@@ -22,6 +23,7 @@ from rainzmq.cli.logs_of_task import logs
 from rainzmq.cli.report import report
 from rainzmq.cli.server import server
 from rainzmq.cli.sessions import sessions
+from rainzmq.cli.task import task
 from rainzmq.cli.tasks import tasks
 from rainzmq.cli.top import top
 from rainzmq.cli.web import web
@@ -39,7 +41,9 @@ def cli() -> None:
     """
 
 
-for _command in (local, server, worker, dashboard, top, tasks, workers, sessions, logs, report, web):
+_LOOKS = (dashboard, top, tasks, task, workers, sessions, logs, report)
+
+for _command in (local, server, worker, *_LOOKS, cancel, web):
     cli.add_command(_command)
 
 

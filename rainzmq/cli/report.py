@@ -10,13 +10,15 @@ from pathlib import Path
 
 import click
 
+from rainzmq.cli.extra import need_extra
+from rainzmq.cli.runs import LAST, find_events
 from rainzmq.common.errors import RainException
 
 _STDOUT = "-"
 
 
 @click.command(short_help="Make one HTML file of a run: where its time went, what failed.")
-@click.argument("events", type=click.Path(path_type=Path))
+@click.argument("events", type=click.Path(path_type=Path), default=LAST)
 @click.option(
     "-o",
     "--output",
@@ -24,24 +26,22 @@ _STDOUT = "-"
     help="Where it goes, replacing what is there; - is stdout.  [default: NAME.html here, of NAME.db]",
 )
 def report(events: Path, output: str | None) -> int:
-    """Makes a report of the run whose events are in the database EVENTS (LOGDIR/events.db of its server).
+    """Makes a report of the run EVENTS: its database (events.db), a directory of logs that has it, or `last`,
+    the newest run, which is the default.
 
     The file needs nothing else: it opens in any browser, without a network.
     """
+    need_extra("a report")
+    events = find_events(events)
     if output is None:
         output = f"{events.stem}.html"
     if output != _STDOUT:
         # Before the work rather than after it.
         _check_place(Path(output), events)
     from rainzmq.cli.terminal import note
+    from rainzmq.dashboard.report.report import make_report
     from rainzmq.monitoring.store import open_replay
 
-    try:
-        from rainzmq.dashboard.report.report import make_report
-    except ModuleNotFoundError as error:
-        raise RainException(
-            f"a report needs {error.name}, which is not installed: pip install 'rainzmq[dashboard]'"
-        ) from None
     hub = open_replay(events)
     for text in hub.notes:
         note(text)
@@ -50,7 +50,7 @@ def report(events: Path, output: str | None) -> int:
         sys.stdout.buffer.write(content)
         return 0
     write_whole(Path(output), content)
-    click.echo(output)
+    click.echo(f"wrote {output}")
     return 0
 
 

@@ -12,9 +12,9 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from pathlib import Path
 from typing import IO, Any
 
+from rainzmq.cli.extra import EXTRA
 from rainzmq.cli.source import Item, Page
 from rainzmq.cli.terminal import clean
 from rainzmq.common.errors import RainException
@@ -43,19 +43,24 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class RestSource:
-    """A `Source` that asks the server that `find_access` finds for an address or access file.
+    """A `Source` that asks the server of an access file.
 
     Raises:
-        RainException: there is no such server, or it has no dashboard.
+        RainException: it has no dashboard.
     """
 
     is_live = True
 
-    def __init__(self, server: str | None = None, access_file: Path | None = None) -> None:
-        self._access: Access = find_access(server, None, access_file)
-        self._http = _http_of(self._access)
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._http = _http_of(access)
         # No proxy: the token is a secret, and what is meant is mostly on loopback.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+
+    @property
+    def place(self) -> str:
+        """The server's address."""
+        return f"on {self._where}"
 
     def server(self) -> Item:
         """The server."""
@@ -81,6 +86,14 @@ class RestSource:
         """All about a task."""
         return self._get(f"tasks/{task_id}")
 
+    def cancel(self, session_id: int, reason: str) -> None:
+        """Tell the server to end a session. It is over when its state says so.
+
+        Raises:
+            RainException: the session is unknown or over, or the server can not be told.
+        """
+        self._ask(f"sessions/{session_id}/cancel", json.dumps({"reason": reason}).encode())
+
     # Requests.
 
     def _all(self, path: str) -> list[Item]:
@@ -104,10 +117,14 @@ class RestSource:
                 return Page(items if limit is None else items[:limit], total)
 
     def _get(self, path: str) -> Item:
+        return self._ask(path, None)
+
+    def _ask(self, path: str, body: bytes | None) -> Item:
+        """The answer to a GET, or to a POST of a body."""
         deadline = time.monotonic() + RETRY_S
         while True:
             try:
-                return self._once(path)
+                return self._once(path, body)
             except urllib.error.HTTPError as error:
                 raise self._refused(error) from None
             except (OSError, http.client.HTTPException) as error:
@@ -116,11 +133,11 @@ class RestSource:
             time.sleep(_PAUSE_S)
             self._look_again()
 
-    def _once(self, path: str) -> Item:
-        request = urllib.request.Request(
-            f"{self._http.url}/api/v1/{path}",
-            headers={"Authorization": f"Bearer {self._http.token}", "Accept": "application/json"},
-        )
+    def _once(self, path: str, body: bytes | None) -> Item:
+        headers = {"Authorization": f"Bearer {self._http.token}", "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        request = urllib.request.Request(f"{self._http.url}/api/v1/{path}", body, headers)
         with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
             value = _decoded(answer)
         if not isinstance(value, dict):
@@ -169,7 +186,7 @@ def _http_of(access: Access) -> HttpAccess:
         where = format_address(access.address, access.port)
         raise RainException(
             f"the server {where} has no dashboard, which this command asks: it was started with "
-            "--no-dashboard, or there is not all there that it takes: pip install 'rainzmq[dashboard]'"
+            f"--no-dashboard, or there is not all there that it takes: {EXTRA}"
         )
     return access.http
 

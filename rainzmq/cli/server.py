@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rainzmq.cli.extra import EXTRA, not_installed
 from rainzmq.cli.logs import start_logging
 from rainzmq.cli.options import (
     LOOPBACK,
@@ -81,9 +82,6 @@ def _web_options(host: str, port: int | None, events: str, allow: tuple[str, ...
 
     missing = missing_packages()
     if missing:
-        _log.warning(
-            "no dashboard, and no event log: %s is not installed; pip install 'rainzmq[dashboard]'",
-            ", ".join(missing),
-        )
+        _log.warning("no dashboard, and no event log: %s; %s", not_installed(missing), EXTRA)
         return None
     return WebOptions(host, port, events, allow)

@@ -30,7 +30,7 @@ def sessions(server: str | None, access_file: Path | None, replay: Path | None, 
         out = console()
         out.print(session_table(items, source.server().get("now"), out.width))
     else:
-        note("no session")
+        note(f"no session {source.place}")
     return 0
 
 

@@ -1,21 +1,27 @@
 """What the commands that look at a cluster read from: the REST interface of a running server, or a database.
 
-    tasks, workers, sessions, logs, top --Source--> RestSource --HTTP--> web process of a server
-                                            `-----> HubSource  --------> events.db of a run that is over
+    tasks, task, workers, sessions, logs, top --Source--> RestSource --HTTP--> web process of a server
+                                                  `-----> HubSource  --------> events.db of a run that is over
 
 Both give the same items: plain dictionaries, as `monitoring/shapes.py` declares them.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+from rainzmq.cli.extra import EVENTS, need_extra
+from rainzmq.cli.runs import HELP, find_events
 from rainzmq.common.errors import RainException
+
+if TYPE_CHECKING:
+    from rainzmq.cli.rest_client import RestSource
 
 Item = dict[str, Any]
 """A worker, session, task or group, as REST gives it."""
@@ -37,6 +43,10 @@ class Source(Protocol):
     @property
     def is_live(self) -> bool:
         """What it tells may change."""
+
+    @property
+    def place(self) -> str:
+        """What is looked at, for people: "on 127.0.0.1:7210", "in events.db"."""
 
     def server(self) -> Item:
         """The server."""
@@ -69,7 +79,7 @@ def source_options(command: _Command) -> _Command:
             ),
             click.option("--access-file", type=path, help="The server's access file."),
             click.option(
-                "--replay", type=path, metavar="EVENTS", help="Look at a run that is over: its events.db."
+                "--replay", type=path, metavar="EVENTS", help=f"Look at a run that is over: {HELP}."
             ),
             click.option("--json", "as_json", is_flag=True, help="Print JSON, as the REST interface has it."),
         )
@@ -88,21 +98,41 @@ def open_source(server: str | None, access_file: Path | None, replay: Path | Non
     if replay is not None:
         if server is not None or access_file is not None:
             raise click.UsageError("give either a server or --replay, not both")
+        need_extra("an event log", EVENTS)
         from rainzmq.cli.hub_source import HubSource
         from rainzmq.cli.terminal import note
         from rainzmq.monitoring.store import open_replay
 
-        hub = open_replay(replay)
+        hub = open_replay(find_events(replay))
         for text in hub.notes:
             note(text)
         return HubSource(hub)
+    return open_server(server, access_file)
+
+
+def same_source(server: str | None, access_file: Path | None, replay: Path | None) -> str:
+    """The options, with a space before each, that lead another command to the same source."""
+    options = {"--server": server, "--access-file": access_file, "--replay": replay}
+    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in options.items() if value)
+
+
+def open_server(server: str | None, access_file: Path | None) -> RestSource:
+    """The running server that was named, or the newest one here.
+
+    Raises:
+        RainException: there is no such server, or it has no dashboard.
+    """
+    from rainzmq.cli.choice import choose_server
     from rainzmq.cli.rest_client import RestSource
 
-    return RestSource(server, access_file)
+    return RestSource(choose_server(server, access_file))
 
 
-def session_number(source: Source, text: str) -> int:
+def session_number(source: Source, text: str, *, prefer_open: bool = False) -> int:
     """The session that a user means by its number or, when only one has it, its name.
+
+    Args:
+        prefer_open: a session that is open goes before those of the same name that are over.
 
     Raises:
         RainException: there is none, or more than one.
@@ -111,16 +141,17 @@ def session_number(source: Source, text: str) -> int:
     if text.isascii() and text.isdigit():
         found = [item["session_id"] for item in sessions if item["session_id"] == int(text)]
     else:
-        found = [item["session_id"] for item in sessions if item["name"] == text]
+        named = [item for item in sessions if item["name"] == text]
+        still_open = [item for item in named if item["state"] == "open"] if prefer_open else []
+        found = [item["session_id"] for item in still_open or named]
     if len(found) == 1:
         return int(found[0])
     if found:
         numbers = ", ".join(str(number) for number in found)
         raise RainException(f"the sessions {numbers} have the name {text!r}; give a number")
     known = ", ".join(f"{item['session_id']} {item['name']!r}" for item in sessions[-10:])
-    raise RainException(
-        f"there is no session {text!r} ({f'there are: {known}' if known else 'there is none'})"
-    )
+    what = f"there are: {known}" if known else "there is none"
+    raise RainException(f"there is no session {text!r} {source.place} ({what})")
 
 
 def full_task_id(source: Source, text: str) -> str:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
-from typing import Any
 
 import click
 
-from rainzmq.cli.source import Item, Page, Source, open_source, session_number, source_options
+from rainzmq.cli.source import Item, Page, Source, open_source, same_source, session_number, source_options
 
 _STATES = ("waiting", "ready", "assigned", "running", "finished", "failed", "cancelled")
 _ALL = sys.maxsize
 
-_WIDE = 100
-"""Columns of a terminal that has room for everything."""
+_WIDE = 140
+_MEDIUM = 100
+"""Columns of a terminal that has room for everything, and for most of it."""
+
+_WAIT = ("waiting", "ready", "assigned")
+_MOST_WHYS = 50
+_WHYS_S = 1.0
+"""Why tasks do not run yet is asked for one by one: of so many at most, and for so long."""
 
 
 @click.command(short_help="List tasks.")
 @click.option("--session", metavar="NUMBER|NAME", help="Only tasks of this session.")
-@click.option("--failed", is_flag=True, help="Only failed tasks, with their errors.")
+@click.option("--failed", is_flag=True, help="Only failed tasks.")
 @click.option("--state", type=click.Choice(_STATES), help="Only tasks in this state.")
 @click.option("--name", metavar="NAME|PREFIX/", help="Only tasks of this name, or whose names begin so.")
 @click.option(
@@ -41,7 +47,7 @@ def tasks(
     replay: Path | None,
     as_json: bool,
 ) -> int:
-    """Lists tasks of all sessions, in order of their submission."""
+    """Lists tasks of all sessions, in order of their submission; why they failed, or do not run yet."""
     from rainzmq.cli.terminal import note, print_json
 
     if failed and state not in (None, "failed"):
@@ -58,23 +64,23 @@ def tasks(
     if as_json:
         print_json(page.items)
     else:
-        _show(source, page, failed)
+        _show(source, page, same_source(server, access_file, replay))
     if len(page.items) < page.total:
         note(f"these are {len(page.items)} of {page.total} tasks; --limit 0 lists all")
     return 0
 
 
-def _show(source: Source, page: Page, with_errors: bool) -> None:
+def _show(source: Source, page: Page, options: str) -> None:
+    """The table. `options`: those that lead another command to the same source."""
     from rainzmq.cli.terminal import cell, console, duration, moment, note, state_cell, table
 
     if not page.items:
-        note("no task")
+        note(f"no task {source.place}")
         return
     out = console()
-    columns = ["task", "name", "type", "state", "attempt", "worker", "started", "duration"]
-    if out.width < _WIDE:
-        columns = [name for name in columns if name not in ("type", "attempt")]
-    rows = table(*columns, right=("attempt", "duration"), wide="name")
+    whys = _whys(source, page.items)
+    columns = _columns(out.width, whys, page.items)
+    rows = table(*columns, right=("attempt", "duration"), wide="why" if "why" in columns else "name")
     now = source.server().get("now")
     for item in page.items:
         cells = {
@@ -85,27 +91,46 @@ def _show(source: Source, page: Page, with_errors: bool) -> None:
             "worker": item["worker"],
             "started": moment(item["started"], now),
             "duration": duration(item["duration_s"]),
+            "why": whys.get(item["id"]),
         }
         rows.add_row(
             *(state_cell(item["state"]) if name == "state" else cell(cells[name]) for name in columns)
         )
     out.print(rows)
-    if with_errors:
-        _show_errors(source, page.items, out)
+    failed = [item["id"] for item in page.items if item["state"] == "failed"]
+    if failed:
+        note(f"all about one, its whole error too: rainzmq task {failed[0]}{options}")
 
 
-def _show_errors(source: Source, items: list[Item], out: Any) -> None:
-    """Why they failed: a session says so of the one task that ended it."""
-    from rainzmq.cli.terminal import cell, clean
+def _columns(width: int, whys: dict[str, str], items: list[Item]) -> list[str]:
+    """What there is room for; `width`: of the terminal."""
+    columns = ["task", "name", "type", "state", "attempt", "worker", "started", "duration"]
+    if whys:
+        columns.append("why")
+    left_out: set[str] = set()
+    if width < _MEDIUM:
+        left_out = {"type", "attempt", *(("worker", "started") if whys else ())}
+    elif width < _WIDE and whys:
+        left_out = {"type", "attempt", "started"}
+    if width < _WIDE:
+        # Of tasks that did not run there is nothing to say in them.
+        fields = {"worker": "worker", "started": "started", "duration": "duration_s"}
+        left_out |= {name for name, field in fields.items() if all(item[field] is None for item in items)}
+    return [name for name in columns if name not in left_out]
 
-    failures = {
-        item["failure"]["task"]: item["failure"]
-        for item in source.sessions()
-        if item["failure"] is not None and item["failure"]["task"] is not None
-    }
-    for item in items:
-        failure = failures.get(item["id"])
-        if failure is not None:
-            out.print()
-            out.print(cell(f"{item['id']} {item['name']}", "bold red"))
-            out.print(clean(failure["message"].rstrip(), keep_lines=True), soft_wrap=True)
+
+def _whys(source: Source, items: list[Item]) -> dict[str, str]:
+    """By the ids of tasks: the line that says most of why they failed, and what others wait for."""
+    from rainzmq.cli.terminal import last_line
+
+    found = {}
+    if any(item["state"] == "failed" for item in items):
+        failures = [item["failure"] for item in source.sessions() if item["failure"] is not None]
+        found = {failure["task"]: last_line(failure["message"]) for failure in failures if failure["task"]}
+    deadline = time.monotonic() + _WHYS_S
+    for item in [item for item in items if item["state"] in _WAIT][:_MOST_WHYS]:
+        if time.monotonic() > deadline:
+            break
+        found[item["id"]] = source.task(item["id"])["why"]
+    shown = {item["id"] for item in items}
+    return {task: why for task, why in found.items() if task in shown}

@@ -67,6 +67,16 @@ def first_line(text: str) -> str:
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
 
+def last_line(text: str) -> str:
+    """The last line of a text that is not blank; "" without one."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def count(number: int, what: str) -> str:
+    """Such as "1 worker", "2 workers"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def console(file: TextIO | None = None) -> Console:
     """A console for stdout: coloured and as wide as the terminal, or plain and of any width in a pipe."""
     from rich.console import Console

@@ -218,7 +218,7 @@ def _view(look: dict[str, Any], status: str, width: int, height: int | None) -> 
 def _head(server: Item, workers: list[Item]) -> RenderableType:
     from rich.console import Group
 
-    from rainzmq.cli.terminal import cell, duration, size
+    from rainzmq.cli.terminal import cell, count, duration, size
 
     cpus = sum(item["cpus"] for item in workers if item["state"] == "live")
     parts = [f"rainzmq {server['version']}", server["source"]]
@@ -227,7 +227,7 @@ def _head(server: Item, workers: list[Item]) -> RenderableType:
     if server["memory_bytes"] is not None:
         parts.append(f"server {size(server['memory_bytes'])}")
     if not server["is_replay"]:
-        parts.append(f"{len(workers)} workers, {cpus} cpus")
+        parts.append(f"{count(len(workers), 'worker')}, {count(cpus, 'cpu')}")
         parts += [] if server["is_connected"] else ["NOT CONNECTED"]
     notes = [cell(f"note: {text}", "yellow") for text in server["notes"]]
     return Group(cell("   ".join(part for part in parts if part), "bold"), *notes)

@@ -37,7 +37,7 @@ def workers(
         out = console()
         out.print(worker_table(items, out.width, with_gone=with_gone or not source.is_live))
     else:
-        note("no worker")
+        note(f"no worker {source.place}")
     return 0
 
 

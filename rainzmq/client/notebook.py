@@ -53,7 +53,7 @@ def client_html(client: Client) -> str:
 def session_html(session: Session) -> str:
     """A session: what was submitted and what was not, and its error."""
     failure = session._failure
-    state = "closed" if session._closed else "failed" if failure is not None else "open"
+    state = "failed" if failure is not None else "closed" if session._closed else "open"
     rows: Rows = [("state", text(state)), ("submitted", text(_count(len(session._submitted_ids), "task")))]
     if session.task_count or session._constants:
         waiting = f"{_count(session.task_count, 'task')}, {_count(session.dataobj_count, 'data object')}"

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
@@ -26,6 +28,7 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.web import Application as TornadoApplication
 from tornado.web import RedirectHandler, StaticFileHandler
 
+from rainzmq.dashboard.page import PAGES as TITLES
 from rainzmq.dashboard.page import Page
 from rainzmq.dashboard.page_data import DataPage
 from rainzmq.dashboard.page_graph import GraphPage
@@ -73,6 +76,8 @@ SECURITY_POLICY = "; ".join(
 
 _ASSETS = Path(__file__).with_name("assets")
 _VIEW = "view"
+_TASK_PATH = re.compile(r"/tasks?/(\d{1,18}/\d{1,18})/?")
+"""Where one looks for a task who knows REST."""
 
 
 class PageHandler(DocHandler):
@@ -86,12 +91,35 @@ class PageHandler(DocHandler):
         self.set_header("Content-Security-Policy", SECURITY_POLICY)
         self.set_header("Cache-Control", "no-store")
         bokeh = self.application.prefix + "/static/js/bokeh.min.js"
-        self.write(render(view, session.token, bokeh, self.static_hash_url))
+        self.write(render(view, session.token, bokeh, _asset_url))
 
-    def static_hash_url(self, name: str) -> str:
-        """URL of an asset; another one when its content changes."""
-        version = StaticFileHandler.get_version({"static_path": str(_ASSETS)}, name)
-        return f"/assets/{name}?v={version}"
+
+class MissingHandler(UnknownHandler):
+    """Answers for paths that do not exist: a browser gets a page, others a problem."""
+
+    def initialize(self, hub: Hub, site: Site | None = None) -> None:
+        """Called by tornado."""
+        super().initialize(hub)
+        assert site is not None, "the application gives one"
+        self._site = site
+
+    def prepare(self) -> None:
+        """Called by tornado."""
+        path, method = self.request.path, self.request.method
+        wants_page = "text/html" in self.request.headers.get("Accept", "").lower()
+        if method not in ("GET", "HEAD") or not wants_page or path.startswith(("/api/", "/static/")):
+            super().prepare()
+            return
+        task = _TASK_PATH.fullmatch(path)
+        if task is not None:
+            time = self.get_query_argument("t", None)
+            self.redirect("/task?" + urlencode({**({"t": time} if time else {}), "id": task[1]}, safe="/"))
+            return
+        self.set_status(404)
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Content-Security-Policy", SECURITY_POLICY)
+        template = self._site.templates.get_template("missing.html")
+        self.finish(template.render(path=path[:200], pages=TITLES, asset=_asset_url))
 
 
 class SocketHandler(WSHandler):
@@ -162,8 +190,8 @@ def make_application(hub: Hub, guard: Guard) -> BokehTornado:
         pages,
         extra_patterns=pages_and_files,
         rest=routes(hub),
-        default_handler_class=UnknownHandler,
-        default_handler_args={"hub": hub},
+        default_handler_class=MissingHandler,
+        default_handler_args={"hub": hub, "site": site},
         use_index=False,
         # Nothing of a request but its query and the theme gets into the token that the page holds.
         include_headers=[],
@@ -232,6 +260,12 @@ def render(view: View, token: str, bokeh: str, asset: Any) -> str:
         asset=asset,
         document=_script_json({"item": item}),
     )
+
+
+def _asset_url(name: str) -> str:
+    """URL of an asset; another one when its content changes."""
+    version = StaticFileHandler.get_version({"static_path": str(_ASSETS)}, name)
+    return f"/assets/{name}?v={version}"
 
 
 def _script_json(value: Any) -> Markup:

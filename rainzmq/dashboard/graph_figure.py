@@ -31,6 +31,9 @@ _LETTERS = 26
 _BOX = 275
 """Least width of a column, px; the page scrolls within the figure when there is less room."""
 
+_WIDEST = 360
+"""Most width of a column of labelled boxes, px: small graphs are not stretched."""
+
 _ORDER = (FINISHED, RUNNING, ASSIGNED, READY, FAILED, CANCELLED)
 """States in a group's bar from the left; the rest of it waits."""
 
@@ -138,6 +141,7 @@ class GraphFigure:
         pan_range(self.plot.x_range, -0.15, max(1.0, float(columns) - 0.2))
         pan_range(self.plot.y_range, max(2, rows) - 0.4, -0.6)
         self.plot.min_width = columns * (_BOX if labelled else 40)
+        self.plot.max_width = columns * _WIDEST if labelled else None
         self.plot.height = min(1600, 70 + max(2, rows) * (62 if shown.is_folded else 26))
         self._shade()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time as clock
 from collections.abc import Callable, Hashable
 from typing import Any, ClassVar, TypeVar
 
@@ -10,6 +11,7 @@ from bokeh.models import LayoutDOM
 from rainzmq.dashboard.palette import Theme
 from rainzmq.dashboard.query import Query
 from rainzmq.dashboard.site import Site
+from rainzmq.monitoring.groups import shown_names
 from rainzmq.monitoring.session import SessionLog
 from rainzmq.monitoring.views import (
     SessionView,
@@ -83,6 +85,11 @@ class Ask:
         views = self.session_views()
         return StateCounts(*(sum(view.counts[state] for view in views) for state in _states()))
 
+    def shown_as(self, name: str) -> str:
+        """What a task of this name is shown as where there are colours: folded when there are many names."""
+        shown = self.once("shown names", lambda: shown_names(self.sessions))
+        return shown.get(name, name)
+
     def render(self, template: str, macro: str, **values: Any) -> str:
         """HTML of a macro of a template, which gets `ask` and the values by name."""
         made = self.site.templates.get_template(template).module
@@ -137,9 +144,11 @@ class Page:
         """What stands around every page."""
         server = server_view(ask.hub, ask.time)
         sessions = [session for session in ask.model.sessions.values() if session.came <= ask.until]
+        heard = ask.model.now
+        seen = clock.strftime("%H:%M:%S", clock.localtime(heard)) if heard else ""
         return {
             "nav": ask.render("frame_parts.html", "nav", pages=PAGES),
-            "status": ask.render("frame_parts.html", "status", server=server, counts=ask.counts()),
+            "status": ask.render("frame_parts.html", "status", server=server, counts=ask.counts(), seen=seen),
             "notes": ask.render("frame_parts.html", "notes", server=server),
             "choice": ask.render("frame_parts.html", "choice", sessions=sessions),
             "clock": ask.render("frame_parts.html", "clock"),

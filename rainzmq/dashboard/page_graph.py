@@ -46,7 +46,13 @@ class GraphPage(Page):
                 opened=sorted(opened),
                 can_show_tasks=shown.tasks <= SHOWN_TASKS,
             ),
-            "summary": ask.render(self.parts, "summary", session=session, shown=shown),
+            "summary": ask.render(
+                self.parts,
+                "summary",
+                session=session,
+                shown=shown,
+                others=[other for other in ask.sessions[::-1] if other is not session],
+            ),
             "table": ask.render(
                 self.parts, "table", rows=self._rows(shown), more=len(shown.nodes) - _MOST_ROWS
             ),

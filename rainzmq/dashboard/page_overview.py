@@ -18,6 +18,9 @@ from rainzmq.monitoring.views import GroupView, TaskView, task_view
 RECENT_S = 300.0
 """What is shown of the past while it goes on, s."""
 
+_MANY = 1000
+"""Of fewer tasks the throughput is counted by whole seconds: in shorter ones a single task is a peak."""
+
 _MOST_GROUPS = 14
 _MOST_FAILURES = 5
 
@@ -58,7 +61,8 @@ class OverviewPage(Page):
     def draw(self, ask: Ask) -> None:
         """Bring both charts up to date."""
         span = span_of(ask.model, ask.model.now if ask.hub.is_replay else ask.until, _recent(ask))
-        times = edges(span)
+        ended = sum(ask.counts()[state] for state in ("finished", "failed"))
+        times = edges(span, least_s=0.1 if ended > _MANY else 1.0)
         rates = ask.once("throughput", lambda: throughput(ask.sessions, times, ask.until))
         self._throughput.draw(times, *rates)
         workers = list(ask.model.workers.values())

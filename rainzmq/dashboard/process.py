@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -134,7 +135,8 @@ class WebProcess:
         hub.canceller = self._recorder.cancel_session
         past = iter(self._recorder.listen(self._show_later))
         while events := list(islice(past, EVENTS_AT_ONCE)):
-            hub.model.apply_all(events)
+            with suppress(ValueError, LookupError):  # a damaged log; the snapshot that follows sets it right
+                hub.model.apply_all(events)
         guard = Guard(self._http.token, allowed_hosts(self._http, self._options.allowed_hosts))
         application = make_application(hub, guard)
         self._on_complete = lambda: serve(application, self._sockets, loop)
@@ -160,15 +162,23 @@ class WebProcess:
 
     def _show(self, events: list[Any]) -> None:
         assert self._hub is not None, "somebody looks"
-        self._hub.show(events)
+        try:
+            self._hub.show(events)
+        except Exception:  # a fault of ours, or events that contradict each other: what is shown may be wrong
+            _log.exception("events could not be taken in; a snapshot is asked for")
+            self._recorder.watch_again()
         self._serve_when_complete()
         problem = self._store.problem if isinstance(self._store, EventStore) else None
-        self._hub.notes[:] = [] if problem is None else [problem]
+        notes = [] if problem is None else [problem]
+        if not self._is_connected:
+            notes.append("the server is not connected: what is shown is what was known last")
+        self._hub.notes[:] = notes + self._hub.model.gap_notes()
 
     def _on_state(self, connected: bool) -> None:
         self._is_connected = connected
-        if self._hub is not None:
+        if self._hub is not None and self._io_loop is not None:
             self._hub.is_connected = connected
+            self._io_loop.add_callback(self._show, [])
 
     def _end(self) -> None:
         self._ended = True

@@ -99,6 +99,10 @@ class Recorder:
             return []
         return self._read(self._store.path, marker[0])
 
+    def watch_again(self) -> None:
+        """Ask the server for a snapshot; from any thread."""
+        self.loop.call_threadsafe(self._link.watch_again)
+
     def cancel_session(self, session_id: int, reason: str) -> None:
         """Ask the server to end a session; from any thread."""
         self.loop.call_threadsafe(lambda: self._link.cancel_session(session_id, reason))
@@ -136,10 +140,10 @@ class Recorder:
                 if isinstance(event, e.SnapshotBegin):
                     self._begin(store, header, event)
         if store is not None:
-            was_well = not isinstance(store, EventStore) or store.problem is None
+            problem = store.problem if isinstance(store, EventStore) else None
             store.add(events, frames)
-            if isinstance(store, EventStore) and store.problem is not None and was_well:
-                self.loop.call_later(RETRY_S, self._link.watch_again)
+            if isinstance(store, EventStore) and problem is not None and store.problem is None:
+                self._link.watch_again()  # what could not be written is lost; a snapshot makes up for it
         if self._listener is not None:
             self._listener(events)
 

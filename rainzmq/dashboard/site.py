@@ -12,8 +12,10 @@ import jinja2
 
 from rainzmq.common.units import format_duration, format_size
 from rainzmq.dashboard.palette import name_index
+from rainzmq.dashboard.texts import readable
 from rainzmq.monitoring.hub import Hub
 from rainzmq.monitoring.session import STATES
+from rainzmq.monitoring.why import headline
 
 UPDATE_S = 0.5
 """Pages change at most so often, s."""
@@ -92,6 +94,8 @@ def _templates() -> jinja2.Environment:
         moment=moment_text,
         percent=lambda value: NOTHING if value is None else f"{value:.0f} %",
         color=name_index,
+        readable=readable,
+        headline=lambda value: headline(readable(value)),
     )
     made.globals.update(STATES=STATES)
     return made

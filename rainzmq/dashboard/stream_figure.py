@@ -40,8 +40,8 @@ class StreamData:
     span: tuple[float, float]
 
     def names(self) -> list[tuple[str, float, int]]:
-        """(name, s in which its tasks ran, tasks) of what is shown, the longest first. Merged bars count
-        for the name that took most of their time.
+        """(folded name, s in which its tasks ran, tasks) of what is shown, the longest first. Merged bars
+        count for the name that took most of their time.
         """
         size = len(self.bars.names)
         busy = np.bincount(self.bars.name, self.bars.busy, size)
@@ -268,6 +268,7 @@ def _words(made: Bars, where: list[str]) -> dict[str, list[str]]:
     label, note, begin, took = [], [], [], []
     columns = zip(
         made.name.tolist(),
+        made.task_name.tolist(),
         made.count.tolist(),
         made.outcome.tolist(),
         made.left.tolist(),
@@ -276,9 +277,12 @@ def _words(made: Bars, where: list[str]) -> dict[str, list[str]]:
         made.task.tolist(),
         strict=True,
     )
-    for name, count, outcome, left, busy, session, task in columns:
-        own = made.names[name]
-        label.append(f"{own} ({session}/{task})" if task else f"{count} tasks, most of the time {own}")
+    for name, whole, count, outcome, left, busy, session, task in columns:
+        label.append(
+            f"{made.task_names[whole]} ({session}/{task})"
+            if task
+            else f"{count} tasks, most of the time {made.names[name]}"
+        )
         note.append(notes.get(outcome, OUTCOMES.get(outcome, "")) if task else "zoom in to see each")
         begin.append(clock.strftime("%H:%M:%S", clock.localtime(left)) + f"{left % 1:.3f}"[1:5])
         took.append(format_duration(busy))

@@ -30,7 +30,8 @@ class Finished:
     Attributes:
         ids: local ids.
         attempts, workers, cpus: of each.
-        starts, ends: when each ran, s since the epoch by its worker's clock.
+        starts: when each began, s since the epoch by its worker's clock.
+        durations: how long each ran, s.
         times: when each was committed, s since the epoch.
         counts: number of outputs of each.
         sizes: bytes of all outputs, one task after the other.
@@ -41,7 +42,7 @@ class Finished:
     workers: IntArray
     cpus: IntArray
     starts: FloatArray
-    ends: FloatArray
+    durations: FloatArray
     times: FloatArray
     counts: IntArray
     sizes: IntArray
@@ -89,7 +90,7 @@ class Bulk:
         events = self._events[e.TasksFinished]
         rows = [len(event.uids) for event in events]
         starts = _floats(events, "start_times")
-        ends = starts + _ints(events, "durations_us") / 1e6
+        durations = _ints(events, "durations_us") / 1e6
         attempts, cpus = _ints(events, "attempts"), _ints(events, "cpus")
         workers, times = _repeated(events, rows), _times(events, rows)
         counts, sizes = _ints(events, "output_counts"), _ints(events, "sizes")
@@ -103,7 +104,7 @@ class Bulk:
                     workers[mine],
                     cpus[mine],
                     starts[mine],
-                    ends[mine],
+                    durations[mine],
                     times[mine],
                     counts[mine],
                     sizes[ranges(first[mine], counts[mine])],

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
-_FIRST_CAPACITY = 64
+_FIRST_CAPACITY = 8
 
 
 class Columns:
@@ -106,7 +106,7 @@ class IdList:
     """A growing list of ids as one array."""
 
     def __init__(self) -> None:
-        self._array: IntArray = np.empty(64, dtype=np.int64)
+        self._array: IntArray = np.empty(8, dtype=np.int64)
         self._length = 0
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ names and states, so that a million tasks under a few names take some millisecon
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,12 @@ from rainzmq.monitoring.shapes import GroupView, StateCounts
 
 MAX_DEPTH = 16
 """Parts of a name that become groups; the rest of a longer name is one part."""
+
+MOST_NAMES = 24
+"""More names than this are folded where colours and tables can not show each."""
+
+_TELLS_LITTLE = 0.5
+"""Once names are folded, those are too of which at least so many are lost per task: each task has its own."""
 
 
 class NameTree:
@@ -205,3 +212,125 @@ def name_matches(session: SessionLog, wanted: str) -> IntArray:
     else:
         found = [number for number, name in enumerate(session.names) if name == wanted]
     return np.array(found, dtype=np.int64)
+
+
+def folded_names(counts: Mapping[str, int], most: int = MOST_NAMES) -> dict[str, str]:
+    """What each name is shown as so that there are at most `most` of them, where `/` in names allows that.
+
+    Names with the same first part are cut together, at their deepest `/` first: `train/fold 3` becomes
+    `train/`. Those are cut first that have many names for few tasks; the result depends on the names and
+    numbers only, not on their order. A name that would be alone under its cut stays as it is.
+
+    Args:
+        counts: tasks of each name.
+    """
+    shown = {name: name for name in counts}
+    if len(shown) <= most:
+        return shown
+    families: dict[str, list[str]] = {}
+    for name in sorted(counts):
+        families.setdefault(name.partition("/")[0], []).append(name)
+    cuts = {root: _cut(names, counts) for root, names in families.items()}
+    left = len(shown)
+    while True:
+        some = [(cut[0], root) for root, cut in cuts.items() if cut is not None]
+        if not some:
+            break
+        gain, root = min(some, key=lambda item: (-item[0], item[1]))
+        if left <= most and gain < _TELLS_LITTLE:
+            break
+        chosen = cuts[root]
+        assert chosen is not None, "only those were looked at"
+        before = {shown[name] for name in families[root]}
+        shown.update(chosen[1])
+        left += len({shown[name] for name in families[root]}) - len(before)
+        cuts[root] = _cut(families[root], counts, shown)
+    return _unfold_single(shown)
+
+
+def _cut(
+    names: Sequence[str], counts: Mapping[str, int], shown: Mapping[str, str] | None = None
+) -> tuple[float, dict[str, str]] | None:
+    """(names saved per task, what each name becomes) of the deepest cut that saves some; None without one."""
+    now = {name: name if shown is None else shown[name] for name in names}
+    distinct = len(set(now.values()))
+    tasks = sum(counts[name] for name in names)
+    for depth in range(max(key.rstrip("/").count("/") for key in now.values()), 0, -1):
+        made = {name: _first_parts(key, depth) for name, key in now.items()}
+        saved = distinct - len(set(made.values()))
+        if saved:
+            return saved / max(1, tasks), made
+    return None
+
+
+def _first_parts(name: str, depth: int) -> str:
+    """The first `depth` parts of a name with the `/` after them; a name of no more parts as it is."""
+    parts = name.split("/", depth)
+    return "/".join(parts[:depth]) + "/" if len(parts) > depth else name
+
+
+def _unfold_single(shown: dict[str, str]) -> dict[str, str]:
+    sizes: dict[str, int] = {}
+    for key in shown.values():
+        sizes[key] = sizes.get(key, 0) + 1
+    return {name: name if sizes[key] == 1 else key for name, key in shown.items()}
+
+
+def shown_names(sessions: Iterable[SessionLog], most: int = MOST_NAMES) -> dict[str, str]:
+    """`folded_names` of all tasks of some sessions, whatever time is shown: colours stay over time."""
+    counts: dict[str, int] = {}
+    for session in sessions:
+        numbers = np.bincount(session.tasks["name"], minlength=len(session.names)).tolist()
+        for name, number in zip(session.names, numbers, strict=False):
+            counts[name] = counts.get(name, 0) + number
+    shown = folded_names({name: number for name, number in counts.items() if number}, most)
+    return {name: shown.get(name, name) for name in counts}
+
+
+def folded_groups(session: SessionLog, most: int = MOST_NAMES) -> list[GroupView]:
+    """The tasks of a session, as they are now, by their folded names: a group each, in order of the names'
+    coming, each of depth 0. A name that ends in `/` stands for all that begin with it.
+    """
+    shown = shown_names([session], most)
+    order: dict[str, int] = {}
+    of_name = np.array([order.setdefault(shown[name], len(order)) for name in session.names], dtype=np.int64)
+    if not len(of_name) or not len(session.tasks):
+        return []
+    codes, size, states = session.states(), len(order), len(STATES)
+    there = codes != ABSENT
+    group = of_name[session.tasks["name"]]
+    counts = np.bincount(group[there] * states + codes[there], minlength=size * states).reshape(size, states)
+    done = np.flatnonzero(codes == FINISHED)
+    durations = np.nan_to_num(np.maximum(session.tasks["ended"][done] - session.tasks["started"][done], 0.0))
+    of = group[done]
+    sums = np.bincount(of, durations, size)
+    means = sums / np.maximum(1, counts[:, FINISHED])
+    squares = np.bincount(of, (durations - means[of]) ** 2, size)
+    least, most_s = np.full(size, np.inf), np.full(size, -np.inf)
+    np.minimum.at(least, of, durations)
+    np.maximum.at(most_s, of, durations)
+    made = []
+    for key, at in order.items():
+        row = counts[at].tolist()
+        total, finished = sum(row), row[FINISHED]
+        if not total:
+            continue
+        view = GroupView(
+            key,
+            depth=0,
+            is_leaf=not key.endswith("/"),
+            own=total,
+            total=total,
+            counts=StateCounts(*row),
+            done=finished,
+            mean_s=None,
+            std_s=None,
+            sum_s=float(sums[at]),
+            min_s=None,
+            max_s=None,
+        )
+        if finished:
+            view.mean_s, view.std_s = float(means[at]), float(squares[at] / finished) ** 0.5
+            view.min_s, view.max_s = float(least[at]), float(most_s[at])
+        made.append(view)
+    return made

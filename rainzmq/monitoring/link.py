@@ -27,6 +27,9 @@ from rainzmq.transport.loop import Loop
 
 _log = logging.getLogger(__name__)
 
+GIVE_UP_AFTER_S = 20.0
+"""After so long without a connection the link is given up."""
+
 _EVENTS = frozenset(e.EVENTS)
 
 OnEvents = Callable[[Header, list[Any], list[bytes]], None]
@@ -40,7 +43,7 @@ class EventLink:
         control: connected as "client" or "viewer".
         on_events: called with the header of the events, the events, and their frames.
         on_state: called with whether the server is there, when that changes.
-        on_end: called with the reason when the server refused us.
+        on_end: called with the reason when the server refused us, or can not be reached any more.
     """
 
     def __init__(
@@ -152,6 +155,9 @@ class EventLink:
             if silence > SERVER_LOST_AFTER_S:
                 _log.warning("nothing has been heard of the server for %.1f s", silence)
                 self._set_watching(False)
+        elif silence > GIVE_UP_AFTER_S:
+            # ZeroMQ does not always connect again by itself; a new process does.
+            self._on_end(f"nothing has been heard of the server for {silence:.0f} s")
         elif silence > 2 * self._interval_s:
             self._say_hello()
         self._loop.call_later(self._interval_s, self._on_tick)

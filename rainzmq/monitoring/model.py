@@ -8,7 +8,8 @@ snapshot sets it right.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import time as clock
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,10 +35,19 @@ SAMPLES = 14_400
 """Samples kept of each worker and of the server: four hours of one a second; then every other one goes."""
 
 PAST_TASKS = 3_000_000
-"""Tasks of ended sessions that are kept in memory; the oldest sessions go first."""
+PAST_SESSIONS = 10_000
+"""Tasks of ended sessions, and ended sessions, that are kept in memory; the oldest sessions go first."""
+
+GAP_S = 3.0
+"""The server tells something every second: after a longer silence before a snapshot nobody listened."""
 
 PRINTED_BYTES = 64 << 20
 """Ends of tasks' output that are kept in memory; the oldest go first."""
+
+_MOST_NOTES = 5
+
+_MOST_BYTES = 1 << 50
+"""No object is larger; whatever a worker says, sums of sizes stay right."""
 
 _UNRELATED = (e.WorkerSampled, e.ServerSampled, e.SessionWaits, e.TasksPrinted, e.ObjectsMoved, e.WorkerCame)
 """Events that do not depend on how tasks are."""
@@ -138,6 +148,7 @@ class Model:
         sessions, workers: by number, also those that are gone, in order of their coming.
         moves: columns uid, source (number of the worker, 0 for the server, -1 unknown), worker (where it
             came to), start (s since the epoch), duration (s), bytes.
+        gaps: pairs of times between which what happened was not told, but for how it ended.
         dropped_sessions: sessions that ended and were dropped to save memory.
     """
 
@@ -152,7 +163,10 @@ class Model:
         self.moves = Columns(uid="i8", source="i4", worker="i4", start="f8", duration="f8", bytes="i8")
         self.server = Samples("cpu_s", "memory_bytes", "clients")
         self.counters: dict[str, Any] = {}
+        self.gaps: list[tuple[float, float]] = []
         self.dropped_sessions: list[int] = []
+        self._past_sessions: deque[SessionLog] = deque()
+        self._past_tasks = 0
         self._printed: OrderedDict[tuple[int, int], int] = OrderedDict()
         self._printed_bytes = 0
         self._named: set[tuple[str, int]] | None = None
@@ -184,6 +198,8 @@ class Model:
         """Take in events, in order. Many at once cost much less than one by one."""
         bulk = self._bulk
         for event in events:
+            if type(event) is e.SnapshotBegin:
+                self._note_gap(event)
             self.number = event.number
             self.now = max(self.now, event.time)
             self.version += 1
@@ -227,6 +243,19 @@ class Model:
         self.software, self.started = event.software, event.started
         self._named = set()
 
+    def _note_gap(self, event: e.SnapshotBegin) -> None:
+        since = self.now or event.started
+        if event.number > self.number or event.time - since > GAP_S:
+            self.gaps.append((since, event.time))
+
+    def gap_notes(self) -> list[str]:
+        """What is not known, for people."""
+        notes = []
+        for since, until in self.gaps[-_MOST_NOTES:]:
+            span = [clock.strftime("%Y-%m-%d %H:%M:%S", clock.localtime(item)) for item in (since, until)]
+            notes.append(f"what happened from {span[0]} to {span[1]} was not seen, only how it ended")
+        return notes
+
     def _on_snapshot_end(self, event: e.SnapshotEnd) -> None:
         named, self._named = self._named, None
         if named is None:
@@ -234,9 +263,9 @@ class Model:
         for worker in self.workers.values():
             if worker.is_there() and ("worker", worker.number) not in named:
                 worker.went, worker.why = event.time, "it left while nobody watched"
-        for session in self.sessions.values():
+        for session in list(self.sessions.values()):
             if session.state == "open" and ("session", session.session_id) not in named:
-                session.ended_with(
+                self._on_session_ended(
                     e.SessionEnded(event.number, event.time, session.session_id, "closed", None)
                 )
 
@@ -294,8 +323,10 @@ class Model:
 
     def _on_session_ended(self, event: e.SessionEnded) -> None:
         session = self.sessions.get(event.session_id)
-        if session is not None:
+        if session is not None and session.state == "open":
             session.ended_with(event)
+            self._past_sessions.append(session)
+            self._past_tasks += len(session.tasks)
             self._drop_old_sessions()
 
     def _on_session_waits(self, event: e.SessionWaits) -> None:
@@ -378,14 +409,16 @@ class Model:
         for source in set(sources) - {"server"}:
             worker = self.worker_named(source)
             numbers[source] = -1 if worker is None else worker.number
+        durations = np.clip(np.array(durations_us) / 1e6, 0.0, event.time - self.first_time())
+        ends = np.minimum(np.array(starts) + durations, event.time)
         self.moves.append(
             len(uids),
             uid=uids,
             source=[numbers[source] for source in sources],
             worker=event.worker,
-            start=starts,
-            duration=np.array(durations_us) / 1e6,
-            bytes=sizes,
+            start=np.maximum(ends, self.first_time() + durations) - durations,
+            duration=durations,
+            bytes=np.clip(sizes, 0, _MOST_BYTES),
         )
 
     def _on_task_states(self, event: e.TaskStates) -> None:
@@ -415,11 +448,9 @@ class Model:
                 yield session, column[mine] & 0xFFFFFFFF, mine
 
     def _drop_old_sessions(self) -> None:
-        over = [session for session in self.sessions.values() if session.state != "open"]
-        total = sum(len(session.tasks) for session in over)
-        for session in over[:-1]:
-            if total <= PAST_TASKS:
-                return
-            total -= len(session.tasks)
+        past = self._past_sessions
+        while len(past) > 1 and (self._past_tasks > PAST_TASKS or len(past) > PAST_SESSIONS):
+            session = past.popleft()
+            self._past_tasks -= len(session.tasks)
             del self.sessions[session.session_id]
             self.dropped_sessions.append(session.session_id)

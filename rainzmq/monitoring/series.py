@@ -17,13 +17,13 @@ STALE_S = 10.0
 _WIDTHS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 
 
-def edges(span: tuple[float, float], most: int = 150) -> FloatArray:
-    """Times that cut a span into at most about `most` pieces of a round width, whole pieces only at its
-    begin. Times in s since the epoch.
+def edges(span: tuple[float, float], most: int = 150, least_s: float = 0.1) -> FloatArray:
+    """Times that cut a span into at most about `most` pieces of a round width of at least `least_s` seconds,
+    whole pieces only at its begin. Times in s since the epoch.
     """
     low, high = span
     length = max(high - low, 0.1)
-    width = next((width for width in _WIDTHS if length / width <= most), length / most)
+    width = next((width for width in _WIDTHS if width >= least_s and length / width <= most), length / most)
     start = np.floor(low / width) * width
     count = max(2, int(np.ceil((high - start) / width)) + 1)
     made: FloatArray = start + np.arange(count) * width

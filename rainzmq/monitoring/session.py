@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,12 +204,19 @@ class SessionLog:
         tasks["worker"][at] = done.workers[known]
         tasks["attempt"][at] = done.attempts[known]
         tasks["cpu"][at] = done.cpus[known]
-        # Clocks of other machines may be off: nothing begins before it is assigned or ends after its commit.
         times = done.times[known]
-        end = np.minimum(done.ends[known], times)
-        start = np.fmin(np.fmax(done.starts[known], tasks["assigned"][at]), end)
+        start, end = self._placed(at, done.starts[known], done.durations[known], times)
         tasks["started"][at], tasks["ended"][at], tasks["committed"][at] = start, end, times
         self._outputs_finished(done.ids, done.counts, done.sizes, np.repeat(done.times, done.counts))
+
+    def _placed(self, rows: Any, starts: Any, durations: Any, times: Any) -> tuple[FloatArray, FloatArray]:
+        """(starts, ends) of runs by the server's clock. Of their times by the worker's clock only durations
+        are sure; they lie between assignment and commit (`times`).
+        """
+        tasks = self.tasks
+        earliest = np.fmax(tasks["assigned"][rows], tasks["submitted"][rows])
+        ends = np.fmin(np.fmax(starts + durations, earliest + durations), times)
+        return np.fmax(ends - durations, np.fmin(earliest, ends)), ends
 
     def _outputs_finished(
         self, ids: IntArray, counts: IntArray, sizes: IntArray, times: FloatArray
@@ -248,8 +256,8 @@ class SessionLog:
         tasks["attempt"][row] = event.failure.attempt
         tasks["worker"][row] = event.worker
         if event.duration_us >= 0 and event.start_time:
-            tasks["started"][row] = event.start_time
-            tasks["ended"][row] = min(event.time, event.start_time + event.duration_us / 1e6)
+            start, end = self._placed(row, event.start_time, event.duration_us / 1e6, event.time)
+            tasks["started"][row], tasks["ended"][row] = start, end
         else:
             tasks["ended"][row] = event.time
         tasks["committed"][row] = event.time
@@ -287,13 +295,14 @@ class SessionLog:
         start = np.array(event.start_times, dtype=np.float64)[known]
         end = start + np.array(event.durations_us, dtype=np.float64)[known] / 1e6
         done = new == FINISHED
-        tasks["assigned"][at[on_worker]] = np.where(done, start, event.time)[on_worker]
+        began = np.where(start > 0, start, event.time)
+        tasks["assigned"][at[on_worker]] = began[on_worker]
         tasks["started"][at[done]] = start[done]
         tasks["ended"][at[done]] = end[done]
         late = done & np.isnan(tasks["committed"][at])
         tasks["committed"][at[late]] = end[late]
         running = (new == RUNNING) & np.isnan(tasks["started"][at])
-        tasks["started"][at[running]] = event.time
+        tasks["started"][at[running]] = began[running]
         ended = np.full(len(ids), event.time)
         ended[known] = np.where(done, end, event.time)
         counts, sizes = np.array(event.output_counts, dtype=np.int64), np.array(event.sizes, dtype=np.int64)

@@ -19,6 +19,7 @@ the disk: a crash of the machine may lose the last seconds, never what was befor
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import sqlite3
 import threading
@@ -26,7 +27,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import make_uid, session_of
@@ -77,6 +78,7 @@ class EventStore:
         self.path = path
         self._connection: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._lock_file: TextIO | None = None
         self._lock = threading.Lock()
         self._last_number = -1
         self.problem: str | None = None
@@ -90,6 +92,7 @@ class EventStore:
         """
         try:
             if self._connection is None:
+                self._take_lock()
                 self._put_aside(str(header.server_epoch))
                 self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
                 self.path.chmod(0o600)
@@ -104,7 +107,7 @@ class EventStore:
         """
         if self._connection is None:
             return
-        rows = []
+        rows: list[Any] = []
         for event, frame in zip(events, frames, strict=True):
             is_new = event.number > self._last_number
             self._last_number = max(self._last_number, event.number)
@@ -132,6 +135,8 @@ class EventStore:
     def query(self, wanted: EventFilter, limit: int) -> tuple[list[Row], int | None]:
         """See `EventLog.query`."""
         with self._lock:
+            if self._connection is None:
+                return [], None
             if self._reader is None:
                 self._reader = _open(self.path)
             reader = self._reader
@@ -157,6 +162,10 @@ class EventStore:
             with suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+        if self._lock_file is not None:
+            Path(self._lock_file.name).unlink(missing_ok=True)
+            self._lock_file.close()
+            self._lock_file = None
 
     def _prepare(self, connection: sqlite3.Connection, header: Header, event: e.SnapshotBegin) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -178,6 +187,18 @@ class EventStore:
         )
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _take_lock(self) -> None:
+        """One process writes: two servers with one directory of logs would spoil each other's database."""
+        lock = open(f"{self.path}.lock", "w")  # noqa: SIM115 (open as long as the database)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise RainException(
+                f"another server writes its events to {self.path}: give each server a --logdir of its own"
+            ) from None
+        self._lock_file = lock
 
     def _put_aside(self, epoch: str) -> None:
         """Give a database that is there already, of another life of the server, another name."""
@@ -239,6 +260,7 @@ def open_replay(path: Path | str) -> Hub:
         connection.close()
         raise
     complete = complete or _shortened(path)
+    hub.notes += hub.model.gap_notes()
     if complete is not None:
         hub.notes.append(complete)
     running = [session.session_id for session in hub.model.sessions.values() if session.state == "open"]
@@ -274,15 +296,18 @@ def read_into(hub: Hub, connection: sqlite3.Connection) -> str | None:
             events.append(event)
             last_time, count = event.time, count + 1
             if len(events) == _CHUNK:
-                hub.model.apply_all(events)
-                events.clear()
-    except (sqlite3.Error, ProtocolError) as error:
+                taken, events = events, []
+                hub.model.apply_all(taken)
+        taken, events = events, []
+        hub.model.apply_all(taken)
+    except (sqlite3.Error, ProtocolError, ValueError, LookupError) as error:
         when = (
             "" if last_time is None else time.strftime(" up to %Y-%m-%d %H:%M:%S", time.localtime(last_time))
         )
         return f"this event log is damaged or cut short: {count} events{when} could be read ({error})"
     finally:
-        hub.model.apply_all(events)
+        with suppress(ValueError, LookupError):
+            hub.model.apply_all(events)
     return None
 
 

@@ -4,7 +4,8 @@ attempts -> lanes (worker, cpu) -> bars: those wider than a pixel as they are, t
 
 A lane holds intervals that do not overlap, so at most as many of them are wider than a pixel as there are
 pixels. The others are gathered by the pixel they begin in; neighbours in which the same name took most of
-the time become one bar. When that is still too much, pixels are taken wider.
+the time become one bar. When that is still too much, pixels are taken wider. Names are folded by their `/`
+when there are too many to tell them apart.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from rainzmq.monitoring.attempts import Attempts, attempts
 from rainzmq.monitoring.columns import FloatArray, IntArray
+from rainzmq.monitoring.groups import shown_names
 from rainzmq.monitoring.model import Model, WorkerLog
 from rainzmq.monitoring.session import SessionLog
 
@@ -51,23 +53,27 @@ class Bars:
         lane: as in `Lanes`.
         left, right: s since the epoch.
         name: index into `names`: of the task, or what took most of the time of merged ones.
+        task_name: index into `task_names`; -1 for merged ones.
         outcome: as in `attempts.OUTCOMES`; that of merged ones is the highest, so that failures show.
         count: tasks in it.
         session, task: ids of the task, 0 for merged ones.
         busy: s in which tasks of it ran.
-        names: names of tasks.
+        names: names of tasks, folded when there are many (see `groups.folded_names`).
+        task_names: whole names of tasks.
     """
 
     lane: IntArray
     left: FloatArray
     right: FloatArray
     name: IntArray
+    task_name: IntArray
     outcome: IntArray
     count: IntArray
     session: IntArray
     task: IntArray
     busy: FloatArray
     names: list[str]
+    task_names: list[str]
 
     def __len__(self) -> int:
         return len(self.lane)
@@ -95,13 +101,28 @@ def bars(
     ran = attempts(sessions, until, span)
     ran = ran.pick(np.isin(ran.worker, np.array(list(rows.first), dtype=np.int64)))
     lane = place(ran, rows)
+    shown = _shown(ran, sessions)
     pixel = max(span[1] - span[0], 1e-6) / PIXELS
-    made = _merge(ran, lane, pixel)
+    made = _merge(ran, shown, lane, pixel)
     while len(made) > most:
         # Bars are at best as many fewer as pixels are wider: this does not go too far.
         pixel *= max(1.5, len(made) / most)
-        made = _merge(ran, lane, pixel)
+        made = _merge(ran, shown, lane, pixel)
     return rows, made
+
+
+@dataclass(slots=True)
+class _Shown:
+    """What attempts are shown as: `name` of each, an index into `names`."""
+
+    name: IntArray
+    names: list[str]
+
+
+def _shown(ran: Attempts, sessions: Sequence[SessionLog]) -> _Shown:
+    shown, order = shown_names(sessions), dict[str, int]()
+    of_name = np.array([order.setdefault(shown[name], len(order)) for name in ran.names], dtype=np.int64)
+    return _Shown(of_name[ran.name] if len(ran) else np.empty(0, dtype=np.int64), list(order))
 
 
 def place(ran: Attempts, rows: Lanes) -> IntArray:
@@ -146,35 +167,37 @@ def _search(ran: Attempts, mine: IntArray, cpu: IntArray, unknown: IntArray, cpu
         added[chosen] = max(added[chosen], over)
 
 
-def _merge(ran: Attempts, lane: IntArray, pixel: float) -> Bars:
+def _merge(ran: Attempts, shown: _Shown, lane: IntArray, pixel: float) -> Bars:
     wide = ran.end - ran.start >= pixel
     own = np.flatnonzero(wide)
     single = Bars(
         lane[own],
         ran.start[own],
         ran.end[own],
+        shown.name[own],
         ran.name[own],
         ran.outcome[own],
         np.ones(len(own), dtype=np.int64),
         ran.session[own],
         ran.task[own],
         ran.end[own] - ran.start[own],
+        shown.names,
         ran.names,
     )
     small = np.flatnonzero(~wide)
     if not len(small):
         return single
-    return _join(single, _gather(ran, lane, small, pixel))
+    return _join(single, _gather(ran, shown, lane, small, pixel))
 
 
-def _gather(ran: Attempts, lane: IntArray, small: IntArray, pixel: float) -> Bars:
+def _gather(ran: Attempts, shown: _Shown, lane: IntArray, small: IntArray, pixel: float) -> Bars:
     """Bars of attempts that are narrower than a pixel."""
     base = float(ran.start[small].min())
     place_in = ((ran.start[small] - base) / pixel).astype(np.int64)
     cells = int(place_in.max()) + 2
     cell = lane[small] * cells + place_in
     duration = ran.end[small] - ran.start[small]
-    cell_ids, dominant = _dominant(cell, ran.name[small], duration, len(ran.names))
+    cell_ids, dominant = _dominant(cell, shown.name[small], duration, len(shown.names))
     # Neighbours of one name become one run.
     runs = np.append(False, (np.diff(cell_ids) == 1) & (dominant[1:] == dominant[:-1]))
     run_of_cell = np.cumsum(~runs) - 1
@@ -194,18 +217,22 @@ def _gather(ran: Attempts, lane: IntArray, small: IntArray, pixel: float) -> Bar
     count = np.bincount(run, minlength=total)
     alone = count == 1
     session, task = np.zeros(total, dtype=np.int64), np.zeros(total, dtype=np.int64)
-    session[run], task[run] = ran.session[small], ran.task[small]
+    task_name = np.zeros(total, dtype=np.int64)
+    session[run], task[run], task_name[run] = ran.session[small], ran.task[small], ran.name[small]
     session[~alone] = task[~alone] = 0
+    task_name[~alone] = -1
     return Bars(
         cell_ids[first_cell] // cells,
         left,
         right,
         dominant[first_cell],
+        task_name,
         outcome,
         count,
         session,
         task,
         np.bincount(run, weights=duration, minlength=total).astype(np.float64),
+        shown.names,
         ran.names,
     )
 
@@ -229,11 +256,11 @@ def _dominant(cell: IntArray, name: IntArray, duration: FloatArray, names: int) 
 
 
 def _join(one: Bars, other: Bars) -> Bars:
-    columns = ("lane", "left", "right", "name", "outcome", "count", "session", "task", "busy")
+    columns = ("lane", "left", "right", "name", "task_name", "outcome", "count", "session", "task", "busy")
     parts: dict[str, Any] = {
         column: np.concatenate([getattr(one, column), getattr(other, column)]) for column in columns
     }
-    return Bars(**parts, names=one.names)
+    return Bars(**parts, names=one.names, task_names=one.task_names)
 
 
 @dataclass(slots=True)

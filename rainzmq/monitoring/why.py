@@ -46,11 +46,16 @@ def why(model: Model, session: SessionLog, row: int, time: float | None = None) 
 
 
 def headline(text: str) -> str:
-    """The line of an error that says most: the first, or of a traceback the last."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """The line of an error that says most: the first, or of a traceback that of the (last) exception."""
+    lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         return "no reason was given"
-    line = lines[-1] if lines[0].startswith("Traceback (") else lines[0]
+    line = lines[0].strip()
+    if line.startswith("Traceback ("):
+        last = max(at for at, item in enumerate(lines) if item.strip().startswith("Traceback ("))
+        # What was called is indented; messages may go on in further lines.
+        said = [item for item in lines[last + 1 :] if not item[0].isspace()]
+        line = said[0] if said else lines[-1].strip()
     return line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 3] + "..."
 
 

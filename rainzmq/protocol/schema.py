@@ -5,8 +5,9 @@ A message is a frozen-layout dataclass whose fields are `Annotated[type, "meanin
 arrays in the order of their fields. From the annotations a *row codec* is generated: `to_row` (object to a
 tuple of plain values) and `from_row` (plain values, from a peer that may be hostile, to an object), which
 raises `ProtocolError` and nothing else. Types understood: bool, int, float, str, bytes, `T | None`,
-`list[T]`, `tuple[T, ...fixed]`, `dict[str, T]`, structs, and `Any` for what msgpack decodes; `Int64s`, `Int32s`
-and `Float64s` for long columns of numbers that travel as bytes, which cost next to nothing to decode.
+`list[T]`, `tuple[T, ...fixed]`, `dict[str, T]`, structs, and `Any` for what msgpack decodes; `Int64s`,
+`Int32s`, `UInt32s` and `Float64s` for long columns of numbers that travel as bytes, which cost next to nothing
+to decode.
 """
 
 from __future__ import annotations
@@ -32,10 +33,13 @@ Int64s = NewType("Int64s", list[int])
 Int32s = NewType("Int32s", list[int])
 """As Int64s, with integers of 32 bits."""
 
+UInt32s = NewType("UInt32s", list[int])
+"""As Int64s, with integers of 32 bits from 0: ids within a session."""
+
 Float64s = NewType("Float64s", list[float])
 """As Int64s, with floating point numbers of 64 bits."""
 
-_PACKED: dict[Any, str] = {Int64s: "q", Int32s: "i", Float64s: "d"}
+_PACKED: dict[Any, str] = {Int64s: "q", Int32s: "i", UInt32s: "I", Float64s: "d"}
 
 
 class ProtocolError(Exception):

@@ -22,6 +22,7 @@ import psutil
 from rainzmq import __version__
 from rainzmq.common.collector import Collector
 from rainzmq.common.limits import (
+    CONTROL_FRAME_LIMIT_BYTES,
     CRASH_LIMIT,
     DEAD_AFTER_S,
     DEFAULT_PORT,
@@ -279,6 +280,9 @@ class Server:
 
     def _on_sample(self) -> None:
         if self._engine.state.feed.on:
+            # The machine may have slept, or its clock been set forward. Times never go back.
+            feed = self._engine.state.feed
+            feed.offset = max(feed.offset, time.time() - self.loop.now())
             times = self._process.cpu_times()
             self._handle(Sampled(times.user + times.system, self._process.memory_info().rss))
         self.loop.call_later(SAMPLE_INTERVAL_S, self._on_sample)
@@ -328,6 +332,10 @@ class Server:
     def _send_events(self, effect: SendEvents) -> None:
         header = Header(cluster_id=self._cluster_id, server_epoch=self._epoch)
         frames = [encode(message, header) for message in effect.messages]
+        if any(len(frame) > CONTROL_FRAME_LIMIT_BYTES for frame in frames):
+            # It would end the connection of who watches. The gap in the numbers makes them ask anew.
+            _log.warning("an event of over %d bytes is not told", CONTROL_FRAME_LIMIT_BYTES)
+            frames = [frame for frame in frames if len(frame) <= CONTROL_FRAME_LIMIT_BYTES]
         for peer in effect.peers:
             if self._control.queued_bytes(peer) > WATCHER_QUEUE_BYTES:
                 if peer not in self._slow_watchers:

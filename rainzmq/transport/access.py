@@ -312,9 +312,18 @@ def _by_address(host: str, port: int) -> Access:
     )
 
 
+def running_servers() -> list[Access]:
+    """The servers that this user runs on this machine, the newest last."""
+    return sorted(_running([]), key=lambda access: access.started)
+
+
+def _running(problems: list[str]) -> list[Access]:
+    return [access for access in _known(problems) if access.hostname == socket.gethostname()]
+
+
 def _newest() -> Access:
     problems: list[str] = []
-    local = [access for access in _known(problems) if access.hostname == socket.gethostname()]
+    local = _running(problems)
     if local:
         return max(local, key=lambda access: access.started)
     raise RainException(

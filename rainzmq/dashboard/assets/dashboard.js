@@ -68,9 +68,46 @@ function connectFragments(doc) {
     model.properties.html.change.connect(() => {
       show(place, model.html);
       if (place.id === "clock") clockShown();
+      shown(place);
     });
     show(place, model.html);
+    shown(place);
   }
+}
+
+// The server that the dashboard looks at is gone: all values are marked.
+function shown(place) {
+  if (place.dataset.fragment === "status") {
+    root.dataset.server = place.querySelector(".pill.bad") === null ? "there" : "gone";
+  }
+  markScroll();
+}
+
+// Boxes that have more to the right say so by a fading edge.
+let marking = null;
+
+function markScroll() {
+  marking ??= requestAnimationFrame(markNow);
+}
+
+function markNow() {
+  marking = null;
+  for (const box of document.querySelectorAll(".scroll, .bar nav, .plot")) {
+    const rest = box.scrollWidth - box.clientWidth - box.scrollLeft;
+    box.classList.toggle("more-right", rest > 2);
+    box.classList.toggle("more-left", box.scrollLeft > 2);
+  }
+}
+
+addEventListener("resize", markScroll);
+document.addEventListener("scroll", markScroll, { capture: true, passive: true });
+
+function showActiveTab() {
+  const nav = document.querySelector(".bar nav");
+  const active = nav.querySelector("[aria-current]");
+  if (active === null) return;
+  const [outer, inner] = [nav.getBoundingClientRect(), active.getBoundingClientRect()];
+  nav.scrollLeft += inner.left - outer.left - (outer.width - inner.width) / 2;
 }
 
 // The query: what is shown.
@@ -300,8 +337,21 @@ if (dialog !== null) {
 
 const RETRY_MS = 2000;
 
+function timeOfDay(date) {
+  return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
+}
+
 function onLost() {
+  if (control === null) return;
+  const now = timeOfDay(new Date());
+  document.getElementById("last").textContent = now;
   document.getElementById("lost").hidden = false;
+  root.dataset.connected = "no";
+  const pill = document.querySelector(".status .pill");
+  if (pill !== null) {
+    pill.className = "pill bad";
+    pill.textContent = `not connected, last seen ${now}`;
+  }
   control = null;
   const retry = setInterval(async () => {
     const answer = await fetch("/api/v1/server", { cache: "no-store" }).catch(() => null);
@@ -323,4 +373,6 @@ async function connect() {
   root.dataset.connected = "yes";
 }
 
+showActiveTab();
+markScroll();
 connect();

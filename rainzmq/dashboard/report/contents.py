@@ -11,6 +11,7 @@ import numpy as np
 from rainzmq.monitoring import views
 from rainzmq.monitoring.analysis import CLIENT, PART_TITLES, PARTS, TaskTimes, task_times, totals
 from rainzmq.monitoring.critical import CriticalPath, critical_path
+from rainzmq.monitoring.groups import folded_groups, shown_names
 from rainzmq.monitoring.hub import Hub
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.session import STATES, Printed, SessionLog
@@ -94,8 +95,8 @@ class Chapter:
         wall_s: from its first submit to its last commit.
         wall, work: how the wall time and the task-seconds of all tasks split.
         steps, step_count: the longest steps of the critical path in order of time, and how many there are.
-        path_groups: (name, steps, s) of the names that took most of the critical path.
-        groups, group_count: leaf groups with most time, and how many groups there are.
+        path_groups: (folded name, steps, s) of the names that took most of the critical path.
+        groups, group_count: groups by folded name with most time, and how many groups there are.
         slowest: tasks that ran longest.
         attempts_in_vain: by outcome.
         moved_bytes: of its objects.
@@ -177,14 +178,17 @@ def contents(hub: Hub) -> Contents:
 
 
 def longest_names(model: Model, most: int = 12) -> list[str]:
-    """Names of the tasks that took most of the time, all sessions together; most time first."""
+    """Names of the tasks that took most of the time, all sessions together, folded as in the drawing of what
+    ran when; most time first.
+    """
     sums: Counter[str] = Counter()
+    shown = shown_names(model.sessions.values())
     for session in model.sessions.values():
         tasks = session.tasks
         length = np.nan_to_num(tasks["ended"] - tasks["started"])
         per_name = np.bincount(tasks["name"], np.clip(length, 0.0, None), len(session.names))
         for number, seconds in enumerate(per_name.tolist()):
-            sums[session.names[number]] += seconds
+            sums[shown[session.names[number]]] += seconds
     return [name for name, seconds in sums.most_common(most) if seconds > 0]
 
 
@@ -208,7 +212,7 @@ def _chapters(model: Model, sessions: list[SessionLog], seen: list[views.Session
 def _chapter(
     model: Model, session: SessionLog, view: views.SessionView, times: TaskTimes, path: CriticalPath
 ) -> Chapter:
-    groups = [group for group in views.groups(session) if group.own and group.done]
+    groups = [group for group in folded_groups(session) if group.done]
     run = np.where(times.committed, times.end - times.start, 0.0)
     slowest = np.argsort(-run, kind="stable")[:_MOST_SLOW]
     steps = np.sort(np.argsort(-(path.end - path.begin), kind="stable")[:_MOST_STEPS])
@@ -255,12 +259,16 @@ def _path_groups(session: SessionLog, path: CriticalPath) -> list[tuple[str, int
     """Names by the time that the critical path spends on them, the client's left out."""
     if not len(path.rows):
         return []
-    names = session.tasks["name"][path.rows]
-    length = path.end - path.begin - path.parts[:, CLIENT]
-    sums = np.bincount(names, length)
-    counts = np.bincount(names)
-    largest = np.argsort(-sums, kind="stable")[:_MOST_NAMES]
-    return [(session.names[name], int(counts[name]), float(sums[name])) for name in largest if counts[name]]
+    names = session.tasks["name"][path.rows].tolist()
+    length = (path.end - path.begin - path.parts[:, CLIENT]).tolist()
+    shown = shown_names([session])
+    sums: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for number, seconds in zip(names, length, strict=True):
+        name = shown[session.names[number]]
+        sums[name] += seconds
+        counts[name] += 1
+    return [(name, counts[name], seconds) for name, seconds in sums.most_common(_MOST_NAMES)]
 
 
 def _printed(session: SessionLog, view: views.SessionView) -> Printed | None:

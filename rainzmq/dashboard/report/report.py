@@ -27,6 +27,7 @@ from rainzmq.dashboard.graph_figure import graph_figure
 from rainzmq.dashboard.palette import DARK, LIGHT, Theme, name_colors
 from rainzmq.dashboard.report.contents import MOST_ROWS, Contents, contents, longest_names
 from rainzmq.dashboard.stream_figure import stream_figure
+from rainzmq.dashboard.texts import readable
 from rainzmq.monitoring.hub import Hub
 
 MOST_BARS = 6000
@@ -108,6 +109,7 @@ def _environment() -> jinja2.Environment:
         seconds=lambda value: _NONE if value is None else format_duration(value) if value else "0 s",
         count=lambda value: _NONE if value is None else f"{value:,}",
         percent=_percent,
+        readable=readable,
         moment=_moment,
     )
     return made

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from rainzmq.protocol.messages.client import CONVERSATION
 from rainzmq.protocol.messages.shared import Failure, TaskBody
-from rainzmq.protocol.schema import Float64s, Int32s, Int64s, message
+from rainzmq.protocol.schema import Float64s, Int32s, Int64s, UInt32s, message
 
 _WATCHERS = ("client", "viewer")
 _SERVER = "server"
@@ -161,10 +161,10 @@ class TasksSubmitted:
     bodies: Annotated[
         list[TaskBody], "bodies not named before; the configuration of `builtin` ones only, else empty"
     ]
-    ids: Annotated[Int64s, "ids of the tasks; the outputs of each follow it"]
+    ids: Annotated[UInt32s, "ids of the tasks; the outputs of each follow it"]
     body_keys: Annotated[Int64s, "body of each task"]
-    input_counts: Annotated[Int64s, "number of inputs of each task"]
-    inputs: Annotated[Int64s, "ids of all inputs, one task after the other"]
+    input_counts: Annotated[UInt32s, "number of inputs of each task"]
+    inputs: Annotated[UInt32s, "ids of all inputs, one task after the other"]
     names: Annotated[list[tuple[int, str]], "(task id, name) of tasks whose name differs from their body's"]
     configs: Annotated[
         list[tuple[int, bytes]], "(task id, configuration) of some `builtin` tasks, as the worker gets it"
@@ -174,7 +174,7 @@ class TasksSubmitted:
         list[tuple[int, str | None, bool, str | None, int]],
         "(id, label, is a directory, content type, size in bytes) of constants",
     ]
-    keep: Annotated[Int64s, "ids of objects to keep"]
+    keep: Annotated[UInt32s, "ids of objects to keep"]
 
 
 @message("ev_assigned", CONVERSATION, _SERVER)
@@ -302,7 +302,7 @@ class TaskStates:
     states: Annotated[list[str], "state of each on the server: see docs/state_machines.md"]
     attempts: Annotated[Int32s, "attempt of each"]
     workers: Annotated[Int64s, "number of the worker of each, 0 for none"]
-    start_times: Annotated[Float64s, "when each began, s since the epoch; 0 unless finished"]
+    start_times: Annotated[Float64s, "when each began, s since the epoch; 0 unless it runs or is finished"]
     durations_us: Annotated[Int64s, "how long each ran, microseconds; -1 unless finished"]
     output_counts: Annotated[Int32s, "number of outputs of each"]
     sizes: Annotated[Int64s, "sizes in bytes of all outputs, -1 unless finished"]

@@ -15,7 +15,8 @@ from rainzmq.common.ids import local_of
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.client import Submit
 from rainzmq.protocol.messages.shared import Failure
-from rainzmq.server.core.snapshot import CONFIG_BYTES, shown_body
+from rainzmq.server.core.records import PastSession
+from rainzmq.server.core.snapshot import CONFIG_BYTES, client_name, shown_body
 
 if TYPE_CHECKING:
     from rainzmq.server.core.records import SessionRecord, TaskRecord, WorkerRecord
@@ -128,6 +129,13 @@ def failed(state: ServerState, task: TaskRecord, worker: WorkerRecord | None, fa
         task.start_time if task.duration_us >= 0 else 0.0,
         task.duration_us,
     )
+
+
+def session_ended(state: ServerState, session: SessionRecord, outcome: str, failure: Failure | None) -> None:
+    """Note that a session ended, for those who watch and those who come later."""
+    row = (session.session_id, session.name, client_name(state, session))
+    state.ended.append(PastSession(*row, session.opened, state.now, outcome, failure))
+    state.feed.add(state.now, e.SessionEnded, session.session_id, outcome, failure)
 
 
 def returned(

@@ -8,7 +8,7 @@ uids. Names, users and debug messages of tasks that have some stay in the sessio
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -101,6 +101,10 @@ class History:
             page.body[offset] = body
             page.link[offset] = index
             page.number[offset] = item.size
+
+    def blocks(self, bits: int) -> Iterator[int]:
+        """Numbers of the blocks of 2 to the power of `bits` uids (at least a page) that have tasks."""
+        return (page >> (bits - PAGE_BITS) for page in self._pages)
 
     def task(self, uid: int) -> PastTask | None:
         """The task of a uid, None when it is none or not past."""

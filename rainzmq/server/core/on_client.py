@@ -9,7 +9,7 @@ from rainzmq.common.ids import make_uid
 from rainzmq.protocol.messages import client as m
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import Failure
-from rainzmq.server.core import states, waits, watchers
+from rainzmq.server.core import feed, states, waits, watchers
 from rainzmq.server.core.events import ClientJoined, SessionOwner
 from rainzmq.server.core.objects import unread_object
 from rainzmq.server.core.reasons import why_tasks_wait
@@ -54,7 +54,7 @@ def client_gone(state: ServerState, peer: bytes, reason: str) -> None:
 def close_session(state: ServerState, session: SessionRecord) -> None:
     """End a session for good."""
     if session.state == states.OPEN:
-        state.feed.add(state.now, e.SessionEnded, session.session_id, "closed", None)
+        feed.session_ended(state, session, "closed", None)
         empty_session(state, session)
     session.to(states.CLOSED)
     del state.sessions[session.session_id]

@@ -379,6 +379,19 @@ class SessionRecord:
 
 
 @dataclass(slots=True)
+class PastSession:
+    """A session that is over. Times on the engine's clock; `outcome`: closed, failed or cancelled."""
+
+    session_id: int
+    name: str
+    client: str
+    opened: float
+    ended: float
+    outcome: str
+    failure: Failure | None
+
+
+@dataclass(slots=True)
 class ClientRecord:
     """A connected client or viewer."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rainzmq.common.ids import local_of, make_uid
+from rainzmq.common.ids import local_of
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import TaskBody
 from rainzmq.server.core import states
@@ -21,8 +21,16 @@ if TYPE_CHECKING:
     from rainzmq.server.core.records import SessionRecord, TaskRecord, WorkerRecord
     from rainzmq.server.core.state import ServerState
 
-SNAPSHOT_IDS = 4096
-"""Ids that one part of a snapshot covers: some milliseconds of work, some 300 KB."""
+PART_BYTES = 128 << 10
+"""Parts of a snapshot are about as large: far under the limit of a frame, and some milliseconds of work."""
+
+TASK_BYTES = 80
+"""Estimated bytes of a task in a snapshot, beside its name, inputs and outputs."""
+
+SNAPSHOT_EVENTS = 1000
+"""Events about workers and sessions of one part."""
+
+_BLOCK_BITS = 8
 
 CONFIG_BYTES = 4 << 10
 """A larger configuration is not shown."""
@@ -53,37 +61,64 @@ def snapshot_parts(state: ServerState, request: int) -> Iterator[list[Any]]:
     begin += [
         stamped(e.WorkerCame, *worker_came(worker), when=worker.joined) for worker in state.workers.values()
     ]
+    for past in state.ended:
+        begin.append(stamped(e.SessionCame, past.session_id, past.name, past.client, when=past.opened))
+        begin.append(stamped(e.SessionEnded, past.session_id, past.outcome, past.failure, when=past.ended))
     sessions = [session for session in state.sessions.values() if session.state == states.OPEN]
     for session in sessions:
-        client = state.clients.get(session.peer)
-        row = (session.session_id, session.name, client.name if client else "")
+        row = (session.session_id, session.name, client_name(state, session))
         begin.append(stamped(e.SessionCame, *row, when=session.opened))
     feed.reasons.clear()  # so that they are said again
-    yield begin
+    for start in range(0, len(begin), SNAPSHOT_EVENTS):
+        yield begin[start : start + SNAPSHOT_EVENTS]
     numbers = {worker.name: worker.number for worker in state.workers.values()}
     for session in sessions:
-        base = make_uid(session.session_id, 0)
         known: set[int] = set()
-        for start in range(base, session.last_uid + 1, SNAPSHOT_IDS):
+        part = _Part(session, numbers, known)
+        for block in sorted(_blocks(session)):
             if session.state != states.OPEN:
                 break
-            new = [body.declared for key, body in session.bodies.items() if key not in known]
-            known.update(body.key for body in new)
-            part = _Part(session, numbers, start)
+            for uid in range(block << _BLOCK_BITS, (block + 1) << _BLOCK_BITS):
+                part.add(uid)
+                if part.is_full():
+                    yield [
+                        stamped(e.TasksSubmitted, *part.submitted(), when=session.opened),
+                        stamped(e.TaskStates, *part.states()),
+                    ]
+                    part = _Part(session, numbers, known)
+        if session.state == states.OPEN and not part.is_empty():
             yield [
-                stamped(e.TasksSubmitted, *part.submitted(new), when=session.opened),
+                stamped(e.TasksSubmitted, *part.submitted(), when=session.opened),
                 stamped(e.TaskStates, *part.states()),
             ]
     yield [stamped(e.SnapshotEnd, request)]
 
 
-class _Part:
-    """Columns for the tasks and constants of a session from uid `start` on."""
+def client_name(state: ServerState, session: SessionRecord) -> str:
+    """Host and process of a session's client, as far as it is there."""
+    client = state.clients.get(session.peer)
+    return client.name if client else ""
 
-    def __init__(self, session: SessionRecord, workers: dict[str, int], start: int) -> None:
+
+def _blocks(session: SessionRecord) -> set[int]:
+    """Where ids of a session stand, in blocks of `_BLOCK` uids; ids may have large gaps."""
+    found = set(session.history.blocks(_BLOCK_BITS))
+    for table in (session.tasks, session.objects):
+        found.update(table.blocks(_BLOCK_BITS))
+    return found
+
+
+class _Part:
+    """Columns for some tasks and constants of a session. `known`: keys of bodies that were told already."""
+
+    def __init__(self, session: SessionRecord, workers: dict[str, int], known: set[int]) -> None:
         self._session = session
         self._worker_numbers = workers
-        self._range = range(start, start + SNAPSHOT_IDS)
+        self._known = known
+        self._bytes = 0
+        self._bodies: list[TaskBody] = []
+        self._names: list[tuple[int, str]] = []
+        self._users: list[tuple[int, bytes]] = []
         self._uids: list[int] = []
         self._keys: list[int] = []
         self._counts: list[int] = []
@@ -98,24 +133,48 @@ class _Part:
         self._output_counts: list[int] = []
         self._sizes: list[int] = []
         self._removed: list[int] = []
-        for uid in self._range:
-            task = session.tasks.get(uid)
-            if task is not None:
-                self._add_task(task)
-            elif (past := session.history.task(uid)) is not None:
-                self._add_past(uid, past)
-            elif uid in session.consts:
-                self._add_constant(uid)
 
-    def submitted(self, bodies: list[TaskBody]) -> tuple[Any, ...]:
+    def is_full(self) -> bool:
+        """Whether it is large enough to be sent."""
+        return self._bytes > PART_BYTES
+
+    def is_empty(self) -> bool:
+        """Whether it says nothing."""
+        return not self._bytes
+
+    def add(self, uid: int) -> None:
+        """Add the task or constant of a uid, if there is one."""
+        session = self._session
+        task = session.tasks.get(uid)
+        if task is not None:
+            self._add_task(task)
+        elif (past := session.history.task(uid)) is not None:
+            self._add_past(uid, past)
+        elif uid in session.consts:
+            self._add_constant(uid)
+        user = session.users.get(uid) if session.users else None
+        if user:
+            self._users.append((local_of(uid), user))
+            self._bytes += len(user)
+
+    def _add_name(self, uid: int, body: TaskBody) -> None:
+        name = self._session.names.get(uid)
+        if name is not None:
+            self._names.append((local_of(uid), name))
+            self._bytes += 4 * len(name)
+        if body.key not in self._known:
+            self._known.add(body.key)
+            shown = shown_body(body)
+            self._bodies.append(shown)
+            self._bytes += len(shown.config) + 4 * len(body.name or "") + 100 * (1 + len(body.outputs))
+        self._bytes += TASK_BYTES
+
+    def submitted(self) -> tuple[Any, ...]:
         """Fields of a `TasksSubmitted`."""
-        session, ids = self._session, [local_of(uid) for uid in self._uids]
-        names = [(local_of(uid), session.names[uid]) for uid in self._uids if uid in session.names]
-        told = [uid for uid in self._range if uid in session.users] if session.users else []
-        users = [(local_of(uid), session.users[uid]) for uid in told]
-        shown = [shown_body(body) for body in bodies]
-        graph = (shown, ids, self._keys, self._counts, self._inputs)
-        return session.session_id, *graph, names, [], users, self._constants, self._keep
+        ids = [local_of(uid) for uid in self._uids]
+        graph = (self._bodies, ids, self._keys, self._counts, self._inputs)
+        told: tuple[Any, ...] = (self._names, [], self._users, self._constants, self._keep)
+        return self._session.session_id, *graph, *told
 
     def states(self) -> tuple[Any, ...]:
         """Fields of a `TaskStates`."""
@@ -129,10 +188,12 @@ class _Part:
         self._keys.append(task.body.declared.key)
         self._counts.append(len(task.inputs))
         self._inputs += [local_of(item.uid) for item in task.inputs]
+        self._bytes += 4 * len(task.inputs) + 20 * len(task.outputs)
+        self._add_name(task.uid, task.body.declared)
         self._states.append(task.state)
         self._attempts.append(task.attempt)
         self._workers.append(task.worker.number if task.worker else 0)
-        self._times.append(task.start_time if done else 0.0)
+        self._times.append(task.start_time if done or task.state == states.RUNNING else 0.0)
         self._durations.append(task.duration_us if done else -1)
         self._output_counts.append(len(task.outputs))
         for item in task.outputs:
@@ -145,6 +206,7 @@ class _Part:
     def _add_past(self, uid: int, past: PastTask) -> None:
         outputs = range(uid + 1, uid + 1 + len(past.body.declared.outputs))
         self._uids.append(uid)
+        self._add_name(uid, past.body.declared)
         self._keys.append(past.body.declared.key)
         self._counts.append(0)
         self._states.append(states.FINISHED)
@@ -162,6 +224,7 @@ class _Part:
         meta, item = self._session.consts[uid], self._session.objects.get(uid)
         row = (local_of(uid), meta.label, meta.is_directory, meta.content_type, meta.size)
         self._constants.append(row)
+        self._bytes += TASK_BYTES + 4 * len(meta.label or "")
         if item is None or item.state == states.REMOVED:
             self._removed.append(uid)
         elif item.keep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +15,15 @@ from rainzmq.server.core.feed import Feed
 from rainzmq.server.core.records import (
     ClientRecord,
     ObjectRecord,
+    PastSession,
     SessionRecord,
     TaskRecord,
     WorkerRecord,
 )
 from rainzmq.server.core.trash import Trash
+
+PAST_SESSIONS = 1000
+"""Sessions that are over and remembered for those who did not watch when they ended."""
 
 
 @dataclass(slots=True)
@@ -78,6 +83,7 @@ class ServerState:
     unservable_since: dict[str, float] = field(default_factory=dict)
     trash: Trash = field(default_factory=Trash)
     counters: Counters = field(default_factory=Counters)
+    ended: deque[PastSession] = field(default_factory=lambda: deque(maxlen=PAST_SESSIONS))
     feed: Feed = field(default_factory=lambda: Feed(0.0))
     effects: list[Effect] = field(default_factory=list)
     outbox: dict[bytes, list[Any]] = field(default_factory=dict)

@@ -61,6 +61,15 @@ class Table(Generic[T]):
         """All pairs of uid and record."""
         return chain.from_iterable(page.items() for page in self._pages.values())
 
+    def blocks(self, bits: int) -> Iterator[int]:
+        """Numbers of the blocks of 2 to the power of `bits` uids (at most a page) that may have records."""
+        per_page = 1 << (PAGE_BITS - bits)
+        for page, records in self._pages.items():
+            if len(records) < per_page:
+                yield from {uid >> bits for uid in records}
+            else:
+                yield from range(page * per_page, (page + 1) * per_page)
+
     def discard(self, uid: int) -> None:
         """Remove a record, if it is there."""
         page = self._pages.get(uid >> PAGE_BITS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from rainzmq.common.ids import id_of, session_of
 from rainzmq.protocol.messages.client import SessionFailed
-from rainzmq.protocol.messages.events import SessionEnded, TasksRerun
+from rainzmq.protocol.messages.events import TasksRerun
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.scheduler import policy
 from rainzmq.server.core import feed, states, waits
@@ -64,6 +64,7 @@ def task_started(state: ServerState, session: SessionRecord, task: TaskRecord) -
     if task.state == states.ASSIGNED:
         task.to(states.RUNNING)
         task.retracting = False
+        task.start_time = state.now + state.feed.offset  # until its worker says exactly
         session.running += 1
 
 
@@ -197,7 +198,7 @@ def session_failed(
     """End a session because of a failure; its client is told once. `outcome` is for the event log."""
     session.to(states.FAILED)
     session.failure = failure
-    state.feed.add(state.now, SessionEnded, session.session_id, outcome, failure)
+    feed.session_ended(state, session, outcome, failure)
     state.tell(session.peer, SessionFailed(session.session_id, failure))
     empty_session(state, session)
 

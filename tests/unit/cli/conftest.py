@@ -55,6 +55,16 @@ class FakeRest:
         except RainException as error:
             return 404, json.dumps({"title": "Not Found", "status": 404, "detail": str(error)}).encode()
 
+    def take(self, path: str, token: str | None, body: bytes) -> tuple[int, bytes]:
+        """Status and body for a POST, which cancels a session."""
+        assert token == f"Bearer {TOKEN}"
+        number, reason = int(path.split("/")[4]), json.loads(body)["reason"]
+        try:
+            self.hub.cancel(number, reason)
+        except RainException as error:
+            return 409, json.dumps({"title": "Conflict", "status": 409, "detail": str(error)}).encode()
+        return 202, json.dumps({"session_id": number, "reason": reason}).encode()
+
     def _value(self, target: str) -> Any:
         url = urllib.parse.urlsplit(target)
         query = dict(urllib.parse.parse_qsl(url.query))
@@ -85,7 +95,14 @@ def serve(rest: FakeRest) -> ThreadingHTTPServer:
                 self.close_connection = True
                 return
             rest.asked.append((self.path, dict(self.headers)))
-            status, body = rest.reply(self.path, self.headers.get("Authorization"))
+            self.reply(*rest.reply(self.path, self.headers.get("Authorization")))
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            assert self.headers["Content-Type"] == "application/json"
+            self.reply(*rest.take(self.path, self.headers.get("Authorization"), body))
+
+        def reply(self, status: int, body: bytes) -> None:
             self.send_response(status)
             if status == 302:
                 self.send_header("Location", "http://127.0.0.1:1/elsewhere")

@@ -10,25 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_helpers import database, lacks, run
 
 from rainzmq.cli.main import main
 from rainzmq.common.ids import make_uid
-from rainzmq.monitoring.store import EventStore
-from rainzmq.protocol.codec import Header, encode
+from rainzmq.monitoring.hub import Hub
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import TaskBody
-from rainzmq.testing.events import demo_history
+from rainzmq.testing.events import demo_history, demo_hub
 
 EVIL = "\x1b]0;owned\x07[bold red]x[/]\n\u202egnp"
-
-
-def database(path: Path, events: list[Any]) -> Path:
-    """An event log that holds these."""
-    store = EventStore(path)
-    store.begin(Header(), events[0])
-    store.add(events, [encode(event, Header()) for event in events])
-    store.close()
-    return path
 
 
 @pytest.fixture
@@ -53,13 +44,6 @@ def evil(tmp_path: Path) -> list[str]:
         e.TasksPrinted(7, 2.0, 1, [(make_uid(1, 1), 0, EVIL + "\ttab\r\n", "", 9000, 0)]),
     ]
     return ["--replay", str(database(tmp_path / "evil.db", events))]
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
-    """What a command prints to stdout and stderr."""
-    assert main(list(arguments)) == code
-    printed = capsys.readouterr()
-    return printed.out, printed.err
 
 
 @pytest.mark.parametrize("command", ["tasks", "workers", "sessions", "top"])
@@ -95,15 +79,56 @@ def test_tasks_are_chosen_by_session_state_and_name(replay, capsys):
 def test_failed_tasks_are_listed_with_their_errors(rest, replay, capsys):
     for options in ([], replay):
         out, err = run(capsys, "tasks", "--failed", *options)
-        assert out.splitlines()[1].split()[:4] == ["2/1", "bad", "python/run", "failed"]
-        assert "ValueError: <img src=x>" in out
-        assert err == ""
+        head, line = out.splitlines()
+        assert line.split()[:4] == ["2/1", "bad", "python/run", "failed"]
+        assert head.split()[-1] == "why"
+        assert line.endswith("ValueError: <img src=x>")
+        assert (
+            err
+            == f"rainzmq: all about one, its whole error too: rainzmq task {' '.join(['2/1', *options])}\n"
+        )
+
+
+def test_tasks_that_do_not_run_are_listed_with_what_they_wait_for(rest, replay, capsys, monkeypatch):
+    for options in ([], replay):
+        line = run(capsys, "tasks", "--session", "2", "--state", "cancelled", *options)[0].splitlines()[1]
+        assert line.split()[:2] == ["2/2", "bad"]
+    hub = demo_hub(2, end=False)
+    hub.is_connected, hub.is_replay = True, False
+    body = TaskBody(9, "python/run", 99, "big", b"", [], [])
+    time = hub.model.now
+    hub.show([e.TasksSubmitted(999, time, 1, [body], [91, 93, 95], [9] * 3, [0] * 3, *[[]] * 6)])
+    rest.hub = hub
+
+    out, _ = run(capsys, "tasks", "--state", "ready")
+    assert "it needs 99 cpus, but the largest worker, 127.0.0.1:5001, has 2" in out
+
+    rest.asked.clear()
+    monkeypatch.setattr("rainzmq.cli.tasks._MOST_WHYS", 2)
+    out, _ = run(capsys, "tasks", "--state", "ready")
+    assert out.count("it needs 99 cpus") == 2
+    assert sum(path.startswith("/api/v1/tasks/") for path, _ in rest.asked) == 2
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 140, 200])
+def test_tables_of_tasks_fit_into_the_terminal(rest, monkeypatch, width):
+    from rich.console import Console
+
+    out = io.StringIO()
+    terminal = Console(file=out, width=width, markup=False, emoji=False)
+    monkeypatch.setattr("rainzmq.cli.terminal.console", lambda: terminal)
+
+    assert main(["tasks", "--failed"]) == 0
+
+    head, line = out.getvalue().splitlines()
+    assert "ValueError" in line
+    assert max(len(head), len(line)) <= width
 
 
 def test_session_that_is_not_there_is_an_error_that_lists_them(replay, capsys):
     _, err = run(capsys, "tasks", "--session", "nope", *replay, code=1)
 
-    assert "there is no session 'nope' (there are: 1 'demo', 2 'broken <script>')" in err
+    assert f"there is no session 'nope' in {replay[1]} (there are: 1 'demo', 2 'broken <script>')" in err
 
 
 def test_logs_show_the_ends_of_both_streams(rest, replay, capsys):
@@ -147,7 +172,9 @@ def test_number_alone_is_enough_where_there_is_one_session(evil, capsys):
     assert "1/1" in run(capsys, "logs", "1", *evil)[0]
 
 
-@pytest.mark.parametrize("command", [["tasks"], ["workers"], ["sessions"], ["top"], ["logs", "1/1"]])
+@pytest.mark.parametrize(
+    "command", [["tasks"], ["workers"], ["sessions"], ["top"], ["logs", "1/1"], ["task", "1/1"]]
+)
 def test_names_and_output_can_not_harm_a_terminal(evil, capsys, command):
     out, err = run(capsys, *command, *evil)
 
@@ -202,6 +229,43 @@ def test_database_that_is_none_is_an_error(tmp_path, capsys):
 
     assert "no.db" in err
     assert "Traceback" not in err
+
+
+def test_a_list_with_nothing_in_it_says_of_what(rest, tmp_path, capsys):
+    begin = [e.SnapshotBegin(1, 1.0, 1, "0.0", 1.0), e.SnapshotEnd(2, 1.0, 1)]
+    path = database(tmp_path / "empty.db", begin)
+    for command in ("tasks", "sessions", "workers"):
+        what = command[:-1]
+        assert f"rainzmq: no {what} in {path}" in run(capsys, command, "--replay", str(path))[1]
+    rest.hub = Hub(is_connected=True)
+    for command in ("tasks", "sessions", "workers"):
+        assert f"rainzmq: no {command[:-1]} on 127.0.0.1:7210\n" == run(capsys, command)[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["tasks", "--replay"], "an event log needs numpy: "),
+        (["task", "1/1", "--replay"], "an event log needs numpy: "),
+        (["workers", "--replay"], "an event log needs numpy: "),
+        (["sessions", "--replay"], "an event log needs numpy: "),
+        (["logs", "1/1", "--replay"], "an event log needs numpy: "),
+        (["top", "--replay"], "an event log needs numpy: "),
+        (["dashboard", "--replay"], "the dashboard needs numpy, bokeh, tornado: "),
+    ],
+)
+def test_missing_extra_is_an_error_that_says_what_helps(replay, capsys, monkeypatch, command, said):
+    lacks(monkeypatch, "numpy", "bokeh", "tornado")
+
+    _, err = run(capsys, *command, replay[1], code=1)
+
+    assert err == f"rainzmq: error: {said}pip install 'rainzmq[dashboard]'\n"
+
+
+def test_a_running_server_is_asked_without_the_extra(rest, capsys, monkeypatch):
+    lacks(monkeypatch, "numpy", "bokeh", "tornado")
+
+    assert "2 workers, 4 cpus" in run(capsys, "top")[0]
 
 
 def test_help_is_fast_because_nothing_heavy_is_imported():

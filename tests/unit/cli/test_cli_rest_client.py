@@ -9,11 +9,11 @@ import pytest
 
 from rainzmq.cli.rest_client import RestSource
 from rainzmq.common.errors import RainException
-from rainzmq.transport.access import HttpAccess, write_access
+from rainzmq.transport.access import HttpAccess, find_access, write_access
 
 
 def test_items_are_those_of_rest_and_the_token_goes_in_a_header(rest):
-    source = RestSource()
+    source = RestSource(find_access())
 
     assert [item["worker_id"] for item in source.workers()] == ["127.0.0.1:5001", "127.0.0.1:5002"]
     assert source.server()["version"] == "0.0"
@@ -27,22 +27,22 @@ def test_items_are_those_of_rest_and_the_token_goes_in_a_header(rest):
 def test_all_pages_are_read_up_to_the_limit(rest):
     rest.page = 7
 
-    page = RestSource().tasks({"session": "1"}, 20)
+    page = RestSource(find_access()).tasks({"session": "1"}, 20)
 
     assert len({item["id"] for item in page.items}) == 20
     assert page.total == 41
-    assert len(RestSource().tasks({}, 10**9).items) == 43
-    assert len(RestSource().tasks({"state": "failed"}, 100).items) == 1
+    assert len(RestSource(find_access()).tasks({}, 10**9).items) == 43
+    assert len(RestSource(find_access()).tasks({"state": "failed"}, 100).items) == 1
 
 
 def test_web_process_that_is_started_again_is_waited_for(rest):
     rest.drops = 3
 
-    assert RestSource().server()["version"] == "0.0"
+    assert RestSource(find_access()).server()["version"] == "0.0"
 
 
 def test_web_process_that_moved_is_found_by_the_access_file(rest):
-    source = RestSource()
+    source = RestSource(find_access())
     there = rest.access.http
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -60,7 +60,7 @@ def test_web_process_that_stays_away_is_an_error_that_says_where(rest, monkeypat
     write_access(rest.access)
 
     with pytest.raises(RainException, match=rf"127.0.0.1:7210 does not answer at http://127.0.0.1:{port}: "):
-        RestSource().server()
+        RestSource(find_access()).server()
 
 
 def test_server_without_a_dashboard_is_an_error_that_says_what_helps(rest):
@@ -70,14 +70,14 @@ def test_server_without_a_dashboard_is_an_error_that_says_what_helps(rest):
     with pytest.raises(
         RainException, match=r"no dashboard.*--no-dashboard.*pip install 'rainzmq\[dashboard\]'"
     ):
-        RestSource()
+        RestSource(find_access())
 
 
 def test_no_server_is_an_error(rest):
     rest.path.unlink()
 
     with pytest.raises(RainException, match="no running server"):
-        RestSource()
+        RestSource(find_access())
 
 
 def test_wrong_token_is_an_error_that_names_the_file(rest):
@@ -85,18 +85,18 @@ def test_wrong_token_is_an_error_that_names_the_file(rest):
     write_access(rest.access)
 
     with pytest.raises(RainException, match=f"does not take the token of {rest.path}"):
-        RestSource().workers()
+        RestSource(find_access()).workers()
 
 
 def test_reason_of_a_refusal_is_told_harmless(rest):
     problem = json.dumps({"title": "t", "detail": "there is no \x1b[31mtask"}).encode()
     rest.answer = lambda path: (404, problem)
     with pytest.raises(RainException, match=r"there is no \\x1b\[31mtask"):
-        RestSource().task("9/9")
+        RestSource(find_access()).task("9/9")
 
     rest.answer = lambda path: (500, b"<html>")
     with pytest.raises(RainException, match="answered 500"):
-        RestSource().task("9/9")
+        RestSource(find_access()).task("9/9")
 
 
 @pytest.mark.parametrize("body", [b"hello", b"[1]", b"\xff", b"[" * 100_000])
@@ -104,24 +104,24 @@ def test_what_is_no_rest_interface_is_said_to_be_none(rest, body):
     rest.answer = lambda path: (200, body)
 
     with pytest.raises(RainException, match="it is not the web process of rainzmq"):
-        RestSource().server()
+        RestSource(find_access()).server()
 
 
 def test_page_without_items_is_said_to_be_none(rest):
     rest.answer = lambda path: (200, b"{}")
 
     with pytest.raises(RainException, match="a page without items"):
-        RestSource().workers()
+        RestSource(find_access()).workers()
 
 
 def test_token_is_not_taken_elsewhere(rest):
     rest.answer = lambda path: (302, b"")
 
     with pytest.raises(RainException, match="answered 302"):
-        RestSource().server()
+        RestSource(find_access()).server()
 
 
 def test_proxies_are_not_used(rest, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
 
-    assert RestSource().server()["version"] == "0.0"
+    assert RestSource(find_access()).server()["version"] == "0.0"

@@ -279,3 +279,24 @@ def test_only_what_is_open_and_connected_can_be_cancelled():
     hub.canceller, hub.is_connected = lambda *what: asked.append(what), True
     hub.cancel(1, "why not")
     assert asked == [(1, "why not")]
+
+
+def test_two_servers_do_not_write_to_one_log(tmp_path, events):
+    path = tmp_path / "events.db"
+    first = write(path, events)
+    second = EventStore(path)
+    with pytest.raises(RainException, match="another server writes its events to .*--logdir of its own"):
+        second.begin(Header(server_epoch=2), events[0])
+    second.add(events, frames_of(events, 2))
+    assert everything(second) == []
+    second.close()
+    first.close()
+    same(open_replay(path).model, demo_hub().model)
+    assert [item.name for item in tmp_path.iterdir()] == ["events.db"]
+
+
+def test_a_log_that_ends_while_a_session_is_open_says_so(tmp_path):
+    events = numbered(demo_history(end=False))
+    write(tmp_path / "events.db", events).close()
+    (note,) = open_replay(tmp_path / "events.db").notes
+    assert "ends while sessions are open (1)" in note

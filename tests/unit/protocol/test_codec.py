@@ -29,8 +29,9 @@ def sample(hint: Any) -> Any:
     """Some value of a declared type."""
     from typing import get_args, get_origin
 
-    if hint in (schema.Int64s, schema.Int32s, schema.Float64s):
-        return array({schema.Int64s: "q", schema.Int32s: "i", schema.Float64s: "d"}[hint], [5, 6])
+    kinds = {schema.Int64s: "q", schema.Int32s: "i", schema.UInt32s: "I", schema.Float64s: "d"}
+    if hint in kinds:
+        return array(kinds[hint], [5, 6])
     if isinstance(hint, type) and hint in STRUCTS:
         return hint(*[sample(inner_hint(hint, field.name)) for field in STRUCTS[hint].fields])
     origin, args = get_origin(hint), get_args(hint)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.limits import CONTROL_FRAME_LIMIT_BYTES
+from rainzmq.protocol.codec import Header, encode
 from rainzmq.protocol.messages import client as c
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages import worker as w
@@ -378,3 +380,59 @@ def test_a_task_that_no_worker_can_run_is_told_of_while_others_run(watched):
     watched.turn()
     (progress,) = watched.take(watched.client, c.Progress)
     assert (progress.running, progress.reasons) == (1, waits.reasons)
+
+
+def test_a_snapshot_tells_of_sessions_that_ended_before(watched):
+    worker = watched.worker(b"w")
+    session = watched.session()
+    watched.submit(session, {1: []})
+    watched.event(PeerGone(WATCHER, "gone"))
+    watched.reports(worker, failed=[(make_uid(1, 1), 0, 3.0, 250, "ValueError", "")])
+    watched.say(c.CloseSession(3, session.session_id))
+    watched.turn()
+    watched.watch(b"late")
+    told = watched.snapshot(b"late")
+    (ended,) = [event for event in told if isinstance(event, e.SessionEnded)]
+    assert (ended.session_id, ended.state, ended.failure.message) == (1, "failed", "ValueError")
+    assert [event.session_id for event in told if isinstance(event, e.SessionCame)] == [1]
+
+
+def test_parts_of_a_snapshot_are_small_whatever_tasks_are_called(watched):
+    session = watched.session()
+    for start in range(1, 4001, 500):
+        bodies = []
+        for key in range(start, start + 500):
+            made = body(key, task_type="builtin/execute")
+            made.config, made.name = b"x" * 900, "n" * 300
+            bodies.append(made)
+        body_of = {2 * key + 1: key for key in range(start, start + 500)}
+        watched.submit(session, {item: [] for item in body_of}, bodies=bodies, body_of=body_of)
+    watched.told()
+    watched.event(WatcherMissed(WATCHER))
+    told = watched.snapshot()
+    assert max(len(encode(event, Header())) for event in told) < CONTROL_FRAME_LIMIT_BYTES / 2
+    submitted = [event for event in told if isinstance(event, e.TasksSubmitted)]
+    assert sum(len(event.ids) for event in submitted) == 4000
+    assert sum(len(event.bodies) for event in submitted) == 4000
+
+
+def test_ids_with_large_gaps_make_no_large_snapshot(watched):
+    session = watched.session()
+    watched.submit(session, {1: [], 4_000_000_001: []})
+    watched.told()
+    watched.event(WatcherMissed(WATCHER))
+    told = watched.snapshot()
+    assert len(told) < 10
+    assert [list(event.ids) for event in told if isinstance(event, e.TasksSubmitted)] == [[1, 4_000_000_001]]
+
+
+def test_a_snapshot_says_since_when_a_task_runs(watched):
+    worker = watched.worker(b"w")
+    session = watched.session()
+    watched.submit(session, {1: []})
+    watched.now = 5.0
+    watched.reports(worker, started=[(make_uid(1, 1), 0)])
+    watched.now = 9.0
+    watched.event(WatcherMissed(WATCHER))
+    (states,) = [event for event in watched.snapshot() if isinstance(event, e.TaskStates)]
+    assert (states.states, states.start_times) == (["running"], [1005.0])
