@@ -332,9 +332,11 @@ def _open(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise RainException(f"there is no event log {path}")
     connection = None
+    # Nobody writes to it: it can be read where nothing can be written, and no files appear beside it.
+    still = "" if Path(f"{path}-wal").exists() else "&immutable=1"
     try:
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=5.0
+            f"{path.absolute().as_uri()}?mode=ro{still}", uri=True, check_same_thread=False, timeout=5.0
         )
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]

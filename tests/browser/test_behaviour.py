@@ -370,6 +370,8 @@ def test_a_lost_dashboard_is_said_and_found_again(tab, live):
     with shown.page.expect_navigation():
         live.loop.add_callback(cut)
         shown.page.get_by_text("The connection to the dashboard is lost").wait_for()
+        assert shown.page.locator(".status .pill.bad").inner_text().startswith("not connected, last seen ")
+        assert shown.page.locator(".status .pill.good").count() == 0
     shown.connected()
     assert shown.complaints
     shown.complaints.clear()

@@ -22,9 +22,9 @@ PROGRAM = """
 from rainzmq import Client, remote, tasks
 
 @remote
-def greet(ctx, name):
-    print("hello", name)
-    return name
+def greet(ctx, whom):
+    print("hello", whom)
+    return whom
 
 with Client() as client, client.new_session("greetings") as session:
     greet("world", name="greet/world")

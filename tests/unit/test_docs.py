@@ -10,6 +10,7 @@ import click
 import pytest
 
 from rainzmq.cli.main import cli
+from rainzmq.monitoring.rows import KINDS
 from rainzmq.protocol.messages import client, data, events, subworker, worker
 from rainzmq.protocol.schema import declared
 from rainzmq.server.core import states as server_states
@@ -71,6 +72,11 @@ def test_every_command_and_option_is_in_the_command_line_page(name, command):
         if isinstance(parameter, click.Option) and not parameter.hidden:
             for option in parameter.opts:
                 assert f"`{option}" in page, f"{name} {option}"
+
+
+def test_every_type_of_event_is_in_the_page_about_rest():
+    page = (DOCS / "rest.md").read_text().split("\n## Events\n", 1)[1].split("\n## ", 1)[0]
+    assert re.findall(r"^\| `(\w+)` \| [^|]+ \|$", page, re.M) == list(KINDS)
 
 
 def test_links_between_pages_lead_somewhere():

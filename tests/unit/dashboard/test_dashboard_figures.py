@@ -54,3 +54,9 @@ def test_another_theme_changes_the_colours_of_bars(model):
     made.recolor(LIGHT)
     assert set(made.bars.data["color"]) <= set(LIGHT.names)
     assert made.plot.background_fill_color == LIGHT.panel
+
+
+def test_a_small_graph_is_not_stretched(model):
+    assert graph_figure(model.sessions[2]).max_width < 500
+    wide = graph_figure(model.sessions[1])
+    assert wide.min_width <= wide.max_width

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
 from bokeh.document import Document
 
+from rainzmq.common.ids import make_uid
 from rainzmq.dashboard.application import PAGES
+from rainzmq.dashboard.page_graph import GraphPage
 from rainzmq.dashboard.page_overview import OverviewPage
+from rainzmq.dashboard.page_sessions import SessionsPage
 from rainzmq.dashboard.page_stream import StreamPage
+from rainzmq.dashboard.page_task import TaskPage
 from rainzmq.dashboard.page_tasks import TasksPage
 from rainzmq.dashboard.query import Query
 from rainzmq.dashboard.site import Site
 from rainzmq.dashboard.view import View
 from rainzmq.monitoring.hub import Hub
 from rainzmq.protocol.messages import events as e
-from rainzmq.protocol.messages.shared import TaskBody
+from rainzmq.protocol.messages.shared import Failure, TaskBody
 from rainzmq.testing.events import START, demo_hub
 
 
@@ -195,3 +200,72 @@ def test_the_session_token_holds_no_cookie_but_the_theme():
     made = make_application(demo_hub(1), Guard("secret", frozenset({"127.0.0.1:1"})))
     assert made.include_headers == []
     assert made.include_cookies == ["rainzmq_theme"]
+
+
+def failed_and_cancelled():
+    """A hub with a session that failed with a traceback, and one that was closed before its tasks ran."""
+    hub = live_hub()
+    error = "Traceback (most recent call last):\n  File x\n\x1b[31mValueError\x1b[0m: bad"
+    failure = Failure(make_uid(3, 1), "check", "python/call", 0, "127.0.0.1:5001", error, "")
+    body = TaskBody(1, "python/run", 1, "check", b"", [], [])
+    time = hub.model.now
+    for number, end in ((3, ("failed", failure)), (4, ("closed", None))):
+        hub.model.apply(e.SessionCame(0, time, number, "s", "c"))
+        submitted = ([body], [1, 2], [1, 1], [0, 0], [], [], [], [], [], [])
+        hub.model.apply(e.TasksSubmitted(0, time, number, *submitted))
+        if number == 3:
+            hub.model.apply(e.TasksAssigned(0, time, 1, [make_uid(3, 1)], [0]))
+            hub.model.apply(e.TaskFailed(0, time + 1, 1, failure, time + 0.5, 1000))
+        hub.model.apply(e.SessionEnded(0, time + 1, number, *end))
+    return hub
+
+
+def test_sessions_say_the_line_of_the_error_and_have_the_rest_folded_away():
+    view = View(Site(failed_and_cancelled()), SessionsPage, Document(), Query(), "light")
+    html = view.fragments["sessions"].html
+    assert ">check</a>: ValueError: bad<details" in html
+    assert html.count("Traceback") == 1
+    assert "\x1b" not in html
+
+
+def test_a_closed_session_with_cancelled_tasks_says_so():
+    view = View(Site(failed_and_cancelled()), SessionsPage, Document(), Query({"session": "4"}), "light")
+    html = view.fragments["sessions"].html
+    assert '<span class="state partly">closed, 2 cancelled</span>' in html
+    assert '"state closed"' not in html
+
+
+def test_a_task_that_never_ran_is_not_awaited_any_more():
+    hub = failed_and_cancelled()
+    view = View(Site(hub), TaskPage, Document(), Query({"id": "4/1"}), "light")
+    assert "It was never assigned to a worker." in view.fragments["task"].html
+    view = View(Site(hub), TaskPage, Document(), Query({"id": "3/1"}), "light")
+    assert "\x1b" not in view.fragments["task"].html
+
+
+def test_the_graph_says_which_of_all_sessions_it_shows():
+    site = Site(failed_and_cancelled())
+    html = View(site, GraphPage, Document(), Query(), "light").fragments["summary"].html
+    assert "Of all 4 sessions one is shown: 1 demo" in html
+    assert 'href="?session=2"' in html
+    html = View(site, GraphPage, Document(), Query({"session": "2"}), "light").fragments["summary"].html
+    assert "Of all" not in html
+
+
+def test_a_server_that_is_gone_is_said_with_the_time_it_was_last_seen():
+    hub = live_hub()
+    view = View(Site(hub, Clock()), OverviewPage, Document(), Query(), "light")
+    assert "live" in view.fragments["status"].html
+    hub.is_connected = False
+    view.tick()
+    html = view.fragments["status"].html
+    assert "server not connected" in html
+    assert re.search(r"last seen <time>\d\d:\d\d:\d\d</time>; values are the last known", html)
+
+
+def test_single_tasks_are_no_peaks_of_the_throughput():
+    document = Document()
+    View(Site(live_hub()), OverviewPage, document, Query(), "light")
+    plot = next(model for model in document.roots if model.name == "Throughput")
+    data = plot.renderers[0].data_source.data
+    assert data["right"][0] - data["left"][0] > 800

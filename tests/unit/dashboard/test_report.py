@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rainzmq.common.ids import make_uid
-from rainzmq.dashboard.report.contents import MOST_DETAILED, contents
+from rainzmq.dashboard.report.contents import MOST_DETAILED, contents, longest_names
 from rainzmq.dashboard.report.report import make_report
 from rainzmq.monitoring.hub import Hub
 from rainzmq.protocol.messages import events as e
@@ -224,3 +224,20 @@ def test_files_that_a_report_is_made_of_are_installed():
     files = {path for path in directory.rglob("*") if path.suffix in (".html", ".css")}
     assert files
     assert files <= set(directory.glob(pattern))
+
+
+def test_names_with_a_number_each_are_folded_in_all_tables():
+    model = Hub().model
+    bodies = [TaskBody(key, "a/b", 1, f"load/{key}", b"", [], []) for key in range(1, 41)]
+    ids = list(range(1, 41))
+    model.apply(e.SessionCame(1, 1.0, 1, "s", "here"))
+    model.apply(e.TasksSubmitted(1, 1.0, 1, bodies, ids, ids, [0] * 40, [], [], [], [], [], []))
+    done = ([make_uid(1, number) for number in ids], [0] * 40, [2.0] * 40, [500_000] * 40, [0] * 40)
+    model.apply(e.TasksFinished(1, 3.0, 1, *done, [0] * 40, [], [], [], []))
+
+    (chapter,) = contents(Hub(model)).chapters
+
+    assert [(group.name, group.done) for group in chapter.groups] == [("load/", 40)]
+    assert chapter.group_count == 1
+    assert [name for name, _, _ in chapter.path_groups] in (["load/"], ["load/1"])
+    assert longest_names(model) == ["load/"]

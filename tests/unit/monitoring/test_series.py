@@ -45,3 +45,9 @@ def test_the_span_is_the_whole_or_the_end_of_it():
     model = demo_hub(20).model
     assert span_of(model, model.now, None) == (START, model.now)
     assert span_of(model, model.now, 2.0) == (model.now - 2, model.now)
+
+
+def test_pieces_are_no_shorter_than_asked_for():
+    for length in (0.2, 3.0, 40.0):
+        assert np.diff(edges((START, START + length), least_s=1.0))[0] == 1.0
+    assert np.diff(edges((START, START + 3000), least_s=1.0))[0] > 1.0

@@ -291,7 +291,9 @@ def test_two_servers_do_not_write_to_one_log(tmp_path, events):
     assert everything(second) == []
     second.close()
     first.close()
-    same(open_replay(path).model, demo_hub().model)
+    hub = open_replay(path)
+    same(hub.model, demo_hub().model)
+    hub.log.close()
     assert [item.name for item in tmp_path.iterdir()] == ["events.db"]
 
 

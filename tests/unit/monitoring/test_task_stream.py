@@ -203,3 +203,13 @@ def test_transfers_and_queued_tasks_are_strips_of_their_worker():
 def test_an_empty_model_has_no_bars():
     rows, made = bars(Model(), [], (0.0, 1.0), 1.0)
     assert (rows.count, len(made)) == (0, 0)
+
+
+def test_names_that_are_too_many_are_folded_and_bars_know_the_whole_ones():
+    names = tuple(f"load/{at}" for at in range(60))
+    model = many(60, duration=1.0, names=names)
+    _, made = bars(model, all_of(model), (START, model.now), model.now)
+    assert made.names == ["load/"]
+    assert sorted(made.task_names[at] for at in made.task_name.tolist()) == sorted(names)
+    _, merged = bars(model, all_of(model), (START - 1e6, model.now), model.now)
+    assert (len(merged), merged.task_name.tolist()) == (2, [-1, -1])

@@ -187,3 +187,22 @@ def test_cancelled_with_its_session():
 )
 def test_the_headline_of_an_error(text, line):
     assert headline(text) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("the command ended with exit code 7\nStandard output:\nhi", "the command ended with exit code 7"),
+        ('Traceback (most recent call last):\n  File "x", line 1\n    f()\nValueError: no', "ValueError: no"),
+        ("Traceback (most recent call last):\n  File\nKeyError: 1\nmore of it\nand more", "KeyError: 1"),
+        (
+            "Traceback (most recent call last):\n  a\nKeyError: 1\n\nDuring handling of the above exception, "
+            "another exception occurred:\n\nTraceback (most recent call last):\n  b\nx.MyError: two",
+            "x.MyError: two",
+        ),
+        ("Traceback (most recent call last):\n  cut", "cut"),
+        (" \n", "no reason was given"),
+    ],
+)
+def test_the_headline_of_an_error_is_the_line_that_says_it(text, wanted):
+    assert headline(text) == wanted

@@ -1,0 +1,75 @@
+"""On a phone, without a connection, and at paths that do not exist."""
+
+from __future__ import annotations
+
+from urllib.request import Request, urlopen
+
+import pytest
+from dashboard_served import TOKEN
+
+from rainzmq.protocol.messages import events as e
+
+FAR = """selector => [...document.querySelectorAll(selector)].filter(element => {
+  const box = element.getBoundingClientRect();
+  return element.checkVisibility() && (box.left < 0 || box.right > innerWidth + 1);
+}).map(element => element.outerHTML.slice(0, 80))"""
+
+
+@pytest.mark.parametrize("width", [390, 800, 1280])
+def test_all_of_a_session_is_in_sight_on_any_screen(tab, live, width):
+    hub = live.hub
+    hub.canceller = lambda session, reason: None
+    reason = "task 1/1 (load/parse) needs 64 cpus, but the largest worker, 127.0.0.1:5001, has 2"
+    live.feed(e.SessionWaits(0, hub.model.now, 1, [reason]))
+    shown = tab(live, "dark", width, 844).open("sessions")
+    assert shown.run("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert shown.run(FAR, "[data-fragment=sessions] :is(.reason, .action, .state)") == []
+    assert shown.page.get_by_text(reason).is_visible()
+    heights = shown.run(
+        "[...document.querySelectorAll('[data-fragment=sessions] tbody tr')].map(row => row.offsetHeight)"
+    )
+    assert max(heights) < 240
+    shown.page.get_by_role("button", name="Cancel session 1 demo").click()
+    assert shown.page.get_by_role("heading", name="Cancel session 1 demo?").is_visible()
+
+
+def test_the_chosen_page_is_in_sight_and_boxes_with_more_say_so(tab, replay):
+    shown = tab(replay, "light", 390, 844).open("sessions")
+    assert shown.run(FAR, ".bar nav [aria-current]") == []
+    assert shown.run("document.querySelector('.bar nav').className") == "more-left"
+    shown.open("workers")
+    box = "document.querySelector('[data-fragment=live] .scroll')"
+    shown.until(f"{box}.classList.contains('more-right')")
+    shown.run(f"{box}.scrollLeft = 5000")
+    shown.until(f"!{box}.classList.contains('more-right') && {box}.classList.contains('more-left')")
+
+
+def test_a_server_that_is_gone_marks_what_is_shown(tab, live):
+    shown = tab(live).open("overview")
+    assert shown.page.locator(".status .pill.good").inner_text() == "live"
+    live.loop.add_callback(setattr, live.hub, "is_connected", False)
+    shown.page.get_by_text("values are the last known").wait_for()
+    assert shown.page.locator(".status .pill").inner_text() == "server not connected"
+    shown.until("document.documentElement.dataset.server === 'gone'")
+    assert shown.run("getComputedStyle(document.querySelector('.tile')).borderTopStyle") == "dashed"
+    live.loop.add_callback(setattr, live.hub, "is_connected", True)
+    shown.until("document.documentElement.dataset.server === 'there'")
+
+
+def test_a_browser_gets_a_page_that_says_where_to_go_and_programs_a_problem(tab, replay):
+    shown = tab(replay)
+    shown.page.goto(f"{replay.url}/nonsense<script>alert(1)</script>")
+    assert "There is no page" in shown.page.locator("h1").inner_text()
+    shown.page.locator("main").get_by_role("link", name="Task stream").click()
+    shown.connected()
+    for path in ("/tasks/1/3", "/task/1/3/"):
+        shown.page.goto(replay.url + path)
+        assert shown.connected().page.url == f"{replay.url}/task?id=1/3"
+    assert [said for said in shown.complaints if "404" not in said] == []
+    shown.complaints.clear()
+    for path, accept in (("/nonsense", "*/*"), ("/api/v1/nonsense", "text/html"), ("/tasks/1/3", "*/*")):
+        headers = {"Authorization": f"Bearer {TOKEN}", "Accept": accept}
+        with pytest.raises(OSError) as caught, urlopen(Request(replay.url + path, headers=headers)):
+            pass
+        assert caught.value.code == 404
+        assert caught.value.headers["Content-Type"].startswith("application/problem+json")
