@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -182,6 +182,12 @@ class ProgramRunner:
             except (OSError, ValueError) as error:
                 raise TaskFault(_why_not_started(args[0], run.sandbox.path, error)) from None
             self._trimmer.wake()
+
+    def outputs(self) -> Iterator[tuple[Job, Printed | None]]:
+        """Running jobs, with what they have written so far."""
+        for run in self._runs.values():
+            if run.process is not None:
+                yield run.job, _printed(run)
 
     def _output_files(self) -> list[int]:
         """Descriptors of what running programs write to, without those that become outputs."""

@@ -34,12 +34,20 @@ class Sampling:
         loop: the worker's loop.
         store: whose size is told.
         tell: sends messages to the server.
+        further: further messages to be sent with a sample.
     """
 
-    def __init__(self, loop: SampleLoop, store: ObjectStore, tell: Callable[[list[Any]], None]) -> None:
+    def __init__(
+        self,
+        loop: SampleLoop,
+        store: ObjectStore,
+        tell: Callable[[list[Any]], None],
+        further: Callable[[], list[Any]] = list,
+    ) -> None:
         self._loop = loop
         self._store = store
         self._tell = tell
+        self._further = further
         self._interval_s = 0.0
         self._timer: Timer | None = None
 
@@ -59,7 +67,7 @@ class Sampling:
 
     def _on_timer(self) -> None:
         self._timer = self._loop.call_later(self._interval_s, self._on_timer)
-        self._tell([sample(self._store)])
+        self._tell([sample(self._store), *self._further()])
 
 
 def sample(store: ObjectStore) -> Sample:

@@ -14,7 +14,7 @@ import os
 import shlex
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -223,6 +223,12 @@ class SubworkerPool:
             self._trimmer.wake()
         if self._late_timer is None:
             self._look_for_late_ones()
+
+    def outputs(self) -> Iterator[tuple[Job, Printed | None]]:
+        """Running jobs, with what they have written so far. Short ones may count for those before them."""
+        for number, subworker in self._core.subworkers.items():
+            if subworker.queue:
+                yield subworker.queue[0], self._links[number].output.peek()
 
     def _output_files(self) -> list[int]:
         """Descriptors of what running jobs write to."""

@@ -14,6 +14,8 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,6 +67,7 @@ from rainzmq.worker.cpus import claim_cpus
 from rainzmq.worker.link import ServerLink
 from rainzmq.worker.namespace import protect, unprotect
 from rainzmq.worker.programs import ProgramRunner
+from rainzmq.worker.running_output import RunningOutput
 from rainzmq.worker.sampling import Sampling
 from rainzmq.worker.subworkers import SubworkerPool
 
@@ -182,7 +185,9 @@ class Worker:
         )
         self._cleanups.append(lambda: self._link.close("it was stopped"))
         self._relay_key = b""
-        self._sampling = Sampling(self.loop, self.store, self._link.tell)
+        output = RunningOutput(lambda: chain(self._programs.outputs(), self._subworkers.outputs()))
+        further = partial(self._running_output, output)
+        self._sampling = Sampling(self.loop, self.store, self._link.tell, further)
         self._cleanups.append(self._sampling.stop)
 
     def _open_store(self, options: WorkerOptions) -> tuple[Path, bool]:
@@ -321,6 +326,9 @@ class Worker:
 
     def _on_given_back(self, job: Job, unmet: bool) -> None:
         self._handle(JobGivenBack(job.uid, unmet))
+
+    def _running_output(self, output: RunningOutput) -> list[Any]:
+        return output.reports(self.loop.now())
 
     # Effects.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -56,6 +57,19 @@ def test_a_server_that_is_gone_marks_what_is_shown(tab, live):
     shown.until("document.documentElement.dataset.server === 'there'")
 
 
+def test_a_network_that_goes_silent_is_noticed_too(tab, live):
+    shown = tab(live)
+    shown.page.clock.install()
+    shown.open("overview")
+    shown.page.route("**/api/v1/server", lambda route: route.abort())
+    for _ in range(2):
+        shown.page.clock.run_for(10_500)
+        shown.page.wait_for_timeout(300)
+    shown.page.get_by_text("The connection to the dashboard is lost").wait_for()
+    assert shown.page.locator(".status .pill.bad").inner_text().startswith("not connected, last seen ")
+    shown.complaints.clear()
+
+
 def test_a_browser_gets_a_page_that_says_where_to_go_and_programs_a_problem(tab, replay):
     shown = tab(replay)
     shown.page.goto(f"{replay.url}/nonsense<script>alert(1)</script>")
@@ -69,7 +83,7 @@ def test_a_browser_gets_a_page_that_says_where_to_go_and_programs_a_problem(tab,
     shown.complaints.clear()
     for path, accept in (("/nonsense", "*/*"), ("/api/v1/nonsense", "text/html"), ("/tasks/1/3", "*/*")):
         headers = {"Authorization": f"Bearer {TOKEN}", "Accept": accept}
-        with pytest.raises(OSError) as caught, urlopen(Request(replay.url + path, headers=headers)):
+        with pytest.raises(HTTPError) as caught, urlopen(Request(replay.url + path, headers=headers)):
             pass
         assert caught.value.code == 404
         assert caught.value.headers["Content-Type"].startswith("application/problem+json")

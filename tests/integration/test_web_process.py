@@ -139,6 +139,38 @@ def test_a_run_is_in_its_event_log_afterwards(home):
     assert all(len(worker.kinds) == 2 for worker in model.workers.values())
 
 
+@remote(outputs=1)
+def talk(ctx, path):
+    print("began", flush=True)
+    while not os.path.exists(path):
+        time.sleep(0.02)
+    return b""
+
+
+def test_what_a_running_task_has_printed_so_far_can_be_seen(home, tmp_path):
+    with LocalCluster(workers=[2], http_port=0) as cluster, cluster.client() as client:
+        http = http_of(cluster)
+        with client.new_session("s") as session:
+            done = tmp_path / "done"
+            talk(str(done))
+            script = f"echo line >&2; while [ ! -e {done} ]; do sleep 0.05; done"
+            tasks.Execute(["sh", "-c", script])
+            session.submit()
+            talking = wait_for(
+                lambda: [
+                    item
+                    for item in (ask(http, f"/tasks/1/{number}") for number in (1, 3))
+                    if item["stdout"] or item["stderr"]
+                ][1:],
+                "the output of both",
+            )
+            assert talking[0]["state"] == "running"
+            assert ask(http, "/tasks/1/1")["stdout"] == "began\n"
+            assert ask(http, "/tasks/1/3")["stderr"] == "line\n"
+            done.touch()
+            session.wait_all()
+
+
 def test_the_token_is_in_no_log(home):
     with LocalCluster(workers=[1]) as cluster:
         http = http_of(cluster)

@@ -336,6 +336,9 @@ if (dialog !== null) {
 // The connection.
 
 const RETRY_MS = 2000;
+const CHECK_MS = 10000;
+const MISSED = 2;
+let lastSeen = new Date();
 
 function timeOfDay(date) {
   return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
@@ -343,7 +346,7 @@ function timeOfDay(date) {
 
 function onLost() {
   if (control === null) return;
-  const now = timeOfDay(new Date());
+  const now = timeOfDay(lastSeen);
   document.getElementById("last").textContent = now;
   document.getElementById("lost").hidden = false;
   root.dataset.connected = "no";
@@ -361,16 +364,33 @@ function onLost() {
   }, RETRY_MS);
 }
 
+// A network that goes silent closes no connection: it is asked now and then.
+function watch() {
+  let missed = 0;
+  setInterval(async () => {
+    if (control === null) return;
+    const signal = AbortSignal.timeout(CHECK_MS);
+    const answer = await fetch("/api/v1/server", { cache: "no-store", signal }).catch(() => null);
+    missed = answer === null ? missed + 1 : 0;
+    if (answer !== null) lastSeen = new Date();
+    if (missed >= MISSED) onLost();
+  }, CHECK_MS);
+}
+
 async function connect() {
   await Bokeh.embed.embed_items({}, [told.item]);
   const doc = Bokeh.documents[0];
-  doc.on_event("connection_lost", onLost);
+  doc.on_event("connection_lost", () => {
+    lastSeen = new Date();
+    onLost();
+  });
   control = doc.get_model_by_name("control");
   connectFragments(doc);
   connectClicks(doc);
   tellTheme();
   tellQuery();
   root.dataset.connected = "yes";
+  watch();
 }
 
 showActiveTab();
