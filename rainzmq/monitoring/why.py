@@ -86,7 +86,9 @@ def _ready(model: Model, session: SessionLog, stands: Standing, time: float | No
     row = int(stands.rows[0])
     since = _ready_since(session, row, time)
     said = f"ready since {format_duration(max(0.0, _now(model, time) - since))}; "
-    reasons = session.waits_at(time)
+    own = f"task {session.session_id}/{int(session.tasks['ids'][row])} "
+    # Others may wait for what this one does not need.
+    reasons = [text for text in session.waits_at(time) if not text.startswith("task ") or own in text]
     if reasons:
         return said + "; ".join(reasons)
     cpus, kind = cpus_of(session, row), task_type(session, row).partition("/")[0]
@@ -202,9 +204,13 @@ def _missing(session: SessionLog, row: int, time: float | None) -> list[int]:
     return list(dict.fromkeys(lacking.tolist()))
 
 
+_MOST_HOPS = 1000
+"""So far up a chain of waiting tasks it is looked for the one that all wait for: some 30 ms."""
+
+
 def _root(session: SessionLog, row: int, time: float | None) -> int:
     """The task that `row` waits for in the end: the first one up the graph that does not wait itself."""
-    for _ in range(len(session.tasks)):
+    for _ in range(min(len(session.tasks), _MOST_HOPS)):
         missing = _missing(session, row, time)
         producer = int(session.objects["producer"][missing[0]]) if missing else -1
         if producer < 0:
