@@ -113,6 +113,14 @@ def test_closed_session_says_so(session):
     assert EVIL in shown(session)
 
 
+def test_session_that_failed_and_was_closed_says_that_it_failed(session):
+    session._failure = failure(make_uid(1, 1), EVIL).failure
+    session.close()
+
+    assert "state failed" in shown(session)
+    assert "closed" not in shown(session)
+
+
 @pytest.mark.parametrize("http", [None, HttpAccess("127.0.0.1", 7222, "the-secret")])
 def test_client_shows_its_server_and_where_the_dashboard_is(http):
     access = SimpleNamespace(address="host<", port=7210, http=http)

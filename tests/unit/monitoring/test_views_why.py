@@ -78,8 +78,12 @@ def test_waiting_names_what_is_waited_for_in_the_end():
 
 def test_ready_says_what_the_server_says():
     case = Case().later(2)
+    case.add(e.SessionWaits, 1, ["task 1/7 (big) needs 4 cpus", "task 1/1 (load) needs 5 cpus"])
+    assert case.why(1) == "ready since 2 s; task 1/1 (load) needs 5 cpus"
+    case.add(e.SessionWaits, 1, ["the upload of constant 1/9 has not arrived at the server"])
+    assert case.why(1) == "ready since 2 s; the upload of constant 1/9 has not arrived at the server"
     case.add(e.SessionWaits, 1, ["task 1/7 (big) needs 4 cpus"])
-    assert case.why(1) == "ready since 2 s; task 1/7 (big) needs 4 cpus"
+    assert "1/7" not in case.why(1)
 
 
 def test_ready_without_workers_or_with_ones_that_do_not_fit():
