@@ -6,8 +6,8 @@ arrays in the order of their fields. From the annotations a *row codec* is gener
 tuple of plain values) and `from_row` (plain values, from a peer that may be hostile, to an object), which
 raises `ProtocolError` and nothing else. Types understood: bool, int, float, str, bytes, `T | None`,
 `list[T]`, `tuple[T, ...fixed]`, `dict[str, T]`, structs, and `Any` for what msgpack decodes; `Int64s`,
-`Int32s`, `UInt32s` and `Float64s` for long columns of numbers that travel as bytes, which cost next to nothing
-to decode.
+`Int32s`, `UInt32s` and `Float64s` for long columns of numbers that travel as bytes, which costs next to
+nothing to decode.
 """
 
 from __future__ import annotations

@@ -285,7 +285,7 @@ def test_two_servers_do_not_write_to_one_log(tmp_path, events):
     path = tmp_path / "events.db"
     first = write(path, events)
     second = EventStore(path)
-    with pytest.raises(RainException, match="another server writes its events to .*--logdir of its own"):
+    with pytest.raises(RainException, match=r"another server writes its events to .*--logdir of its own"):
         second.begin(Header(server_epoch=2), events[0])
     second.add(events, frames_of(events, 2))
     assert everything(second) == []
