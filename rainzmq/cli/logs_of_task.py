@@ -27,7 +27,9 @@ def logs(
     replay: Path | None,
     as_json: bool,
 ) -> int:
-    """Shows the ends of what a task wrote to its stdout and stderr; known once an attempt is over.
+    """Shows the ends of what a task wrote to its stdout and stderr.
+
+    Those of a running task are looked at ever more seldom: after some minutes once a minute.
 
     TASK is SESSION/NUMBER, such as 3/17; the number alone where there is only one session.
     """
@@ -44,7 +46,7 @@ def logs(
     if not shown:
         wrote = "wrote nothing" if stream is None else f"wrote nothing to {stream}"
         if item["state"] in _NOT_OVER:
-            wrote = f"is {item['state']}; what it writes is known when it is over"
+            wrote = f"is {item['state']} and {wrote} so far"
         note(f"task {item['id']} {item['name']!r} {wrote}")
     return 0
 

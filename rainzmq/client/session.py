@@ -450,7 +450,7 @@ class Session:
         return session_html(self)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "failed" if self._failure is not None else "open"
+        state = "failed" if self._failure is not None else "closed" if self._closed else "open"
         return f"<Session {self.session_id} {self.name!r} {state}, {self.task_count} unsubmitted tasks>"
 
 

@@ -55,8 +55,9 @@ def demo_history(rows: int = 20, end: bool = True) -> list[Any]:
     if end:
         add(e.SessionEnded, time + 1, 1, "closed", None)
     history.events.sort(key=lambda event: event.time)
-    for number, event in enumerate(history.events, 1):
-        event.number = number
+    # The first two are the snapshot of a server that nothing has happened to.
+    for number, event in enumerate(history.events, -1):
+        event.number = max(0, number)
     return history.events
 
 

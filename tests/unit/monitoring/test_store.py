@@ -36,18 +36,9 @@ def write(path, events, epoch=EPOCH, chunk=7):
     return store
 
 
-def numbered(events):
-    """The demo's events as a server would number them: its first two are a snapshot."""
-    for event in events[:2]:
-        event.number = 0
-    for number, event in enumerate(events[2:], 1):
-        event.number = number
-    return events
-
-
 @pytest.fixture
 def events():
-    return numbered(demo_history())
+    return demo_history()
 
 
 @pytest.fixture
@@ -298,7 +289,7 @@ def test_two_servers_do_not_write_to_one_log(tmp_path, events):
 
 
 def test_a_log_that_ends_while_a_session_is_open_says_so(tmp_path):
-    events = numbered(demo_history(end=False))
+    events = demo_history(end=False)
     write(tmp_path / "events.db", events).close()
     (note,) = open_replay(tmp_path / "events.db").notes
     assert "ends while sessions are open (1)" in note
