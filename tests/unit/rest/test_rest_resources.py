@@ -72,7 +72,7 @@ def test_lists_come_in_pages(served):
         assert whole["next"] is None
         found, after = [], ""
         while after is not None:
-            page = served.get(f"{path}?limit=1" + (f"&after={after}" if after else ""))
+            page = served.get(f"{path}?limit=1" + (f"&after={after}" if after != "" else ""))
             assert page["total"] == whole["total"]
             assert len(page["items"]) == 1
             found += page["items"]
