@@ -10,7 +10,9 @@ from rainzmq.dashboard.charts import Heat
 from rainzmq.dashboard.page import Ask, Page
 from rainzmq.dashboard.page_overview import RECENT_S
 from rainzmq.dashboard.palette import Theme
-from rainzmq.monitoring.series import edges, loads, span_of
+from rainzmq.monitoring.series import edges, loads, rate, span_of
+
+_COUNTERS = ("net_received_bytes", "net_sent_bytes", "disk_read_bytes", "disk_written_bytes")
 
 _MOST_ROWS = 60
 _MOST_GONE = 100
@@ -32,9 +34,21 @@ class WorkersPage(Page):
         live = [view for view in views if view.state == "live"]
         gone = [view for view in views if view.state == "gone"][::-1]
         return {
-            "live": ask.render(self.parts, "live", workers=live),
+            "live": ask.render(self.parts, "live", workers=live, rates=self._rates(ask)),
             "gone": ask.render(self.parts, "gone", workers=gone[:_MOST_GONE], more=len(gone) - _MOST_GONE),
         }
+
+    @staticmethod
+    def _rates(ask: Ask) -> dict[int, list[float | None]]:
+        """Bytes per second by number of the worker: received, sent, read, written."""
+        return ask.once(
+            "rates",
+            lambda: {
+                worker.number: [rate(worker, column, ask.time) for column in _COUNTERS]
+                for worker in ask.model.workers.values()
+                if worker.is_there(ask.time)
+            },
+        )
 
     def draw(self, ask: Ask) -> None:
         """Bring the figure up to date."""

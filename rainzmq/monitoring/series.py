@@ -67,6 +67,20 @@ def loads(workers: Sequence[WorkerLog], column: str, times: FloatArray) -> NDArr
     return found
 
 
+def rate(worker: WorkerLog, column: str, time: float | None = None) -> float | None:
+    """How fast a counter of a worker's samples grew between the last two, now or before a time: per second.
+
+    None when there are not two samples, or the counter began anew.
+    """
+    samples = worker.samples
+    last = samples.at(time)
+    if last < 1:
+        return None
+    grown = float(samples[column][last] - samples[column][last - 1])
+    seconds = float(samples["time"][last] - samples["time"][last - 1])
+    return grown / seconds if grown >= 0 and seconds > 0 else None
+
+
 def span_of(model: Model, until: float, most_s: float | None) -> tuple[float, float]:
     """From the first thing that happened to `until`, at most the last `most_s` seconds of it."""
     first = model.first_time()

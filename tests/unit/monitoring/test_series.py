@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rainzmq.monitoring.series import edges, loads, span_of, throughput
+from rainzmq.monitoring.series import edges, loads, rate, span_of, throughput
 from rainzmq.testing.events import START, demo_hub
 
 
@@ -51,3 +51,16 @@ def test_pieces_are_no_shorter_than_asked_for():
     for length in (0.2, 3.0, 40.0):
         assert np.diff(edges((START, START + length), least_s=1.0))[0] == 1.0
     assert np.diff(edges((START, START + 3000), least_s=1.0))[0] > 1.0
+
+
+def test_a_rate_is_what_a_counter_grew_between_two_samples():
+    worker = demo_hub(20).model.workers[1]
+    assert rate(worker, "net_sent_bytes") == pytest.approx(1000)
+    assert rate(worker, "net_sent_bytes", START + 2.5) == pytest.approx(1000)
+    assert rate(worker, "net_sent_bytes", START + 1.5) is None
+
+
+def test_a_counter_that_began_anew_has_no_rate():
+    worker = demo_hub(20).model.workers[1]
+    worker.samples["disk_read_bytes"][-1] = 0
+    assert rate(worker, "disk_read_bytes") is None
