@@ -54,7 +54,7 @@ def server(
     access_file: Path | None,
     lifeline_fd: int | None,
 ) -> int:
-    """Runs a server in the foreground until Ctrl-C, SIGTERM or the end of its terminal (use nohup to outlive that).
+    """Runs a server in the foreground until Ctrl-C or SIGTERM, or until its terminal is closed.
 
     Clients and workers of the same user on this machine find its keys by themselves. Elsewhere, give them a
     copy of its access file, whose path is logged.

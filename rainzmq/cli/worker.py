@@ -62,7 +62,7 @@ def worker(
     access_file: Path | None,
     lifeline_fd: int | None,
 ) -> int:
-    """Runs a worker in the foreground until Ctrl-C, SIGTERM or the end of its terminal (use nohup to outlive that).
+    """Runs a worker in the foreground until Ctrl-C or SIGTERM, or until its terminal is closed.
 
     SERVER is "host", "host:port" or the path of the server's access file.
     """
