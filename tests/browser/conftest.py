@@ -16,9 +16,11 @@ from rainzmq.testing.events import demo_hub
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, as it is installed on this computer."""
+    """Chromium, as it is installed on this computer. Of one module: as long as it is open, playwright has an
+    event loop running in this thread, which other tests must not find.
+    """
     found = next((path for path in map(shutil.which, _NAMES) if path), None)
     if found is None:
         pytest.fail(
@@ -30,8 +32,8 @@ def browser() -> Iterator[Browser]:
         made.close()
 
 
-@pytest.fixture(scope="session")
-def replay() -> Iterator[Served]:
+@pytest.fixture(scope="module")
+def replay(browser: Browser) -> Iterator[Served]:
     """A finished history, for tests that change nothing."""
     server = Served(demo_hub(20))
     yield server

@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_readme_has_exactly_the_two_set_up_commands() -> None:
     assert re.findall(r"^    (\S.*)$", README.partition("## A taste")[0], re.MULTILINE) == [
-        "pip install . && rainzmq local -- python examples/stdlib_report.py",
+        "pip install '.[dashboard]' && rainzmq local -- python examples/stdlib_report.py",
         "./scripts/test",
     ]
 
