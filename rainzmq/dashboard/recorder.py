@@ -12,14 +12,12 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from rainzmq.common.errors import RainException
 from rainzmq.monitoring.link import EventLink
 from rainzmq.monitoring.search import EventRing
-from rainzmq.monitoring.store import EventStore, stored_events
+from rainzmq.monitoring.store import EventStore
 from rainzmq.protocol.codec import Header
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.schema import ProtocolError
@@ -97,7 +95,7 @@ class Recorder:
             return self._store.events()
         if not isinstance(self._store, EventStore) or not marker[0]:
             return []
-        return self._read(self._store.path, marker[0])
+        return self._read(self._store, marker[0])
 
     def watch_again(self) -> None:
         """Ask the server for a snapshot; from any thread."""
@@ -125,11 +123,10 @@ class Recorder:
                 self._store.close()
             self._on_end()
 
-    def _read(self, path: Path, last_row: int) -> Iterator[Any]:
+    def _read(self, store: EventStore, last_row: int) -> Iterator[Any]:
         try:
-            with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-                yield from stored_events(connection, last_row)
-        except (sqlite3.Error, ProtocolError) as error:
+            yield from store.past(last_row)
+        except (RainException, sqlite3.Error, ProtocolError) as error:
             _log.warning("the event log can not be read (%s); a snapshot is shown", error)
             self.loop.call_threadsafe(self._link.watch_again)
 

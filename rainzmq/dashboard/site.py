@@ -10,18 +10,15 @@ from typing import Any, TypeVar
 
 import jinja2
 
-from rainzmq.common.units import format_duration, format_size
+from rainzmq.common.units import format_duration
 from rainzmq.dashboard.palette import name_index
-from rainzmq.dashboard.texts import readable
+from rainzmq.dashboard.texts import NOTHING, environment, readable
 from rainzmq.monitoring.hub import Hub
 from rainzmq.monitoring.session import STATES
 from rainzmq.monitoring.why import headline
 
 UPDATE_S = 0.5
 """Pages change at most so often, s."""
-
-NOTHING = "\N{EN DASH}"
-"""Stands where there is no value."""
 
 _KEPT = 200
 """Computed values that are kept."""
@@ -79,22 +76,12 @@ class Site:
 
 
 def _templates() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("rainzmq.dashboard"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    made.filters.update(
-        size=lambda value: NOTHING if value is None else format_size(int(value)),
+    made = environment(
+        "rainzmq.dashboard",
         seconds=lambda value: NOTHING if value is None else format_duration(value),
-        count=lambda value: NOTHING if value is None else f"{value:,}",
         clock=clock_text,
-        moment=moment_text,
         percent=lambda value: NOTHING if value is None else f"{value:.0f} %",
         color=name_index,
-        readable=readable,
         headline=lambda value: headline(readable(value)),
     )
     made.globals.update(STATES=STATES)
@@ -107,8 +94,3 @@ def clock_text(value: float | None) -> str:
         return NOTHING
     tenths = int(value * 10 + 0.5)
     return clock.strftime("%H:%M:%S", clock.localtime(tenths // 10)) + f".{tenths % 10}"
-
-
-def moment_text(value: float | None) -> str:
-    """A day and time, `2026-11-27 14:05:22`."""
-    return NOTHING if value is None else clock.strftime("%Y-%m-%d %H:%M:%S", clock.localtime(value))

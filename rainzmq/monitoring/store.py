@@ -142,6 +142,15 @@ class EventStore:
             reader = self._reader
             return _search(reader, wanted, limit)
 
+    def past(self, last_row: int) -> Iterator[Any]:
+        """All events up to a row, in order; for any thread.
+
+        Raises:
+            RainException, sqlite3.Error, ProtocolError: the database can not be read, or is damaged.
+        """
+        with closing(_open(self.path)) as reader:
+            yield from stored_events(reader, last_row)
+
     def last_row(self) -> int:
         """Id of the last row that was written, 0 before the first."""
         if self._connection is None:

@@ -5,24 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from patience import PATIENCE_S, wait_for
 
 from rainzmq import Client, tasks
-
-PATIENCE_S = 20.0
-
-
-def wait_for(condition, what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}"
-        time.sleep(0.02)
-    return value
 
 
 def started(home: Path, name: str, *arguments: str, ignore: bool = False) -> subprocess.Popen[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -16,14 +17,13 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from patience import PATIENCE_S, wait_for
 
 from rainzmq import LocalCluster, RainException, SessionException, TaskException, blob, remote, tasks
 from rainzmq.monitoring.hub import Hub
 from rainzmq.monitoring.session import FAILED, FINISHED
 from rainzmq.monitoring.store import open_replay
 from rainzmq.transport.access import HttpAccess, read_access
-
-PATIENCE_S = 20.0
 
 
 def http_of(cluster: LocalCluster) -> HttpAccess:
@@ -63,17 +63,10 @@ def server_of(cluster: LocalCluster) -> psutil.Process:
 
 def web_of(cluster: LocalCluster) -> psutil.Process | None:
     for child in server_of(cluster).children():
-        if "web" in child.cmdline():
-            return child
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended, or nobody has seen it end yet
+            if "web" in child.cmdline():
+                return child
     return None
-
-
-def wait_for(condition, what: str):
-    deadline = time.monotonic() + PATIENCE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}"
-        time.sleep(0.02)
-    return value
 
 
 def database(cluster: LocalCluster) -> Path:

@@ -15,25 +15,23 @@ import time as clock
 from functools import cache
 from typing import Any
 
-import jinja2
 from bokeh.core.types import ID
 from bokeh.embed import json_item
 from bokeh.models import Plot
 from bokeh.resources import Resources
 from markupsafe import Markup
 
-from rainzmq.common.units import format_duration, format_size
+from rainzmq.common.units import format_duration
 from rainzmq.dashboard.graph_figure import graph_figure
 from rainzmq.dashboard.palette import DARK, LIGHT, Theme, name_colors
 from rainzmq.dashboard.report.contents import MOST_ROWS, Contents, contents, longest_names
 from rainzmq.dashboard.stream_figure import stream_figure
-from rainzmq.dashboard.texts import readable
+from rainzmq.dashboard.texts import NOTHING, environment
 from rainzmq.monitoring.hub import Hub
 
 MOST_BARS = 6000
 """Bars of the drawing of what ran when; it can be zoomed into, but never shows more."""
 
-_NONE = "\N{EN DASH}"
 
 _OUTSIDE = re.compile(r"""(?<=["'`])https?://(?!www\.w3\.org/)[^"'`\s\\)$]+""")
 """Where Bokeh's program would load from when asked for formulas, maps and icons, and what its logo links to.
@@ -44,7 +42,12 @@ def make_report(hub: Hub) -> str:
     """The HTML of a report of all that a hub knows."""
     found = contents(hub)
     figures = _figures(hub, found)
-    template = _environment().get_template("report.html")
+    templates = environment(
+        "rainzmq.dashboard.report",
+        seconds=lambda value: NOTHING if value is None else format_duration(value) if value else "0 s",
+        percent=_percent,
+    )
+    template = templates.get_template("report.html")
     return template.render(
         it=found,
         legend=[
@@ -96,33 +99,10 @@ def _bokeh_script() -> str:
     return program.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("rainzmq.dashboard.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    made.filters.update(
-        size=lambda value: _NONE if value is None else format_size(int(value)),
-        seconds=lambda value: _NONE if value is None else format_duration(value) if value else "0 s",
-        count=lambda value: _NONE if value is None else f"{value:,}",
-        percent=_percent,
-        readable=readable,
-        moment=_moment,
-    )
-    return made
-
-
 def _percent(share: float | None) -> str:
     if share is None:
-        return _NONE
+        return NOTHING
     value = 100 * share
     return (
         f"{value:.0f} %" if value >= 9.95 or value == 0 else f"{value:.1f} %" if value >= 0.05 else "<0.1 %"
     )
-
-
-def _moment(value: float | None) -> str:
-    return _NONE if value is None else clock.strftime("%Y-%m-%d %H:%M:%S", clock.localtime(value))
