@@ -25,7 +25,7 @@ _MARK = "RAINZMQ_TEST_RUN"
 """In the environment of every process that comes from this test run, orphans included."""
 
 _PATIENCE_S = 5.0
-_INTEGRATION = Path(__file__).parent / "integration"
+_WITH_PROCESSES = tuple(Path(__file__).parent / name for name in ("integration", "field", "faults"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -84,7 +84,7 @@ def _nothing_left_behind(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
     """After an integration test: no new process, no new working directory, no new file descriptor."""
-    if not request.path.is_relative_to(_INTEGRATION):
+    if not any(map(request.path.is_relative_to, _WITH_PROCESSES)):
         yield
         return
     if "client" in request.fixturenames or "shared_cluster" in request.fixturenames:
