@@ -74,6 +74,17 @@ SECURITY_POLICY = "; ".join(
 )
 """Scripts come from this server only, and none stands in a page. Styles do: Bokeh makes them as it goes."""
 
+HEADERS_S = 10.0
+"""Who has sent no whole request by then, the first or a further one, is disconnected: s. A websocket and an
+answer that is under way stay.
+"""
+
+BODY_S = 30.0
+"""How long the body of a request may take, s."""
+
+MAX_BODY_BYTES = 1 << 20
+"""Largest body of a request."""
+
 _ASSETS = Path(__file__).with_name("assets")
 _VIEW = "view"
 _TASK_PATH = re.compile(r"/tasks?/(\d{1,18}/\d{1,18})/?")
@@ -210,7 +221,13 @@ def serve(
     """Serve an application on bound, listening sockets; `loop`: the one that runs, None for the current."""
     loop = loop or IOLoop.current()
     application.initialize(loop)
-    server = HTTPServer(application, max_body_size=1 << 20, max_buffer_size=4 << 20)
+    server = HTTPServer(
+        application,
+        max_body_size=MAX_BODY_BYTES,
+        max_buffer_size=4 << 20,
+        idle_connection_timeout=HEADERS_S,
+        body_timeout=BODY_S,
+    )
     server.add_sockets(list(sockets))
     application.start()
     return server

@@ -31,6 +31,7 @@ from typing import Any, TextIO
 
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import make_uid, session_of
+from rainzmq.common.private import private_opener
 from rainzmq.monitoring.hub import EventFilter, Hub, Row
 from rainzmq.monitoring.rows import EVENTS_OF, WorkerNames
 from rainzmq.monitoring.search import search
@@ -94,8 +95,10 @@ class EventStore:
             if self._connection is None:
                 self._take_lock()
                 self._put_aside(str(header.server_epoch))
+                # SQLite would make a file that others can read; its further files get the mode of this one.
+                with open(self.path, "ab", opener=private_opener):
+                    self.path.chmod(0o600)
                 self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
-                self.path.chmod(0o600)
                 self._prepare(self._connection, header, event)
         except (sqlite3.Error, OSError) as error:
             self._close_connection()
@@ -199,7 +202,7 @@ class EventStore:
 
     def _take_lock(self) -> None:
         """One process writes: two servers with one directory of logs would spoil each other's database."""
-        lock = open(f"{self.path}.lock", "w")  # noqa: SIM115 (open as long as the database)
+        lock = open(f"{self.path}.lock", "w", opener=private_opener)  # noqa: SIM115 (as long as the database)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
