@@ -26,6 +26,7 @@ from rainzmq.common.limits import (
     INLINE_OBJECT_BYTES,
     MESSAGE_TARGET_BYTES,
 )
+from rainzmq.common.nesting import check_nesting
 from rainzmq.protocol.messages.client import Submit
 from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate, TaskBody
 
@@ -319,8 +320,9 @@ def _user_json(item: Task | DataObject) -> bytes:
     if not isinstance(item._spec.user, dict):
         raise RainException(f"{item.describe()}: spec.user is a dict, not a {type(item._spec.user).__name__}")
     try:
+        check_nesting(item._spec.user)
         data = json.dumps(item._spec.user).encode()
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError, RainException) as error:
         raise RainException(f"{item.describe()}: spec.user is not JSON-able: {error}") from None
     if len(data) > INFO_LIMIT_BYTES:
         raise RainException(

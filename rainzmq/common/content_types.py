@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rainzmq.common.errors import RainException
+from rainzmq.common.nesting import bounded, check_nesting, describe_limit, is_too_deep
 from rainzmq.common.pickles import dumps, dumps_by_value
 
 DIRECTORY_TYPE = "dir"
@@ -87,23 +88,26 @@ def encode_value(value: Any, content_type: str | None) -> bytes:
 
     Raises:
         ValueError: there is no such content type.
-        RainException: nothing is serialized to that type, `value` can not be, or an extra is missing.
+        RainException: nothing is serialized to that type, `value` cannot be (as when it is nested too deep),
+            or an extra is missing.
     """
     check_content_type(content_type)
     encoder = None if content_type is None else _ENCODERS.get(_kind(content_type))
     if encoder is None or content_type is None:
         raise RainException(
-            f"A value can not be encoded to content type {content_type!r}; encodings are "
+            f"A value cannot be encoded to content type {content_type!r}; encodings are "
             f"{', '.join(_ENCODERS)} and text-<ENCODING>"
         )
     try:
-        return encoder(value, content_type)
+        if content_type in _WALKED:
+            _check_nesting(value, content_type)
+        return bounded(encoder, value, content_type)
     except RainException:
         raise
     except Exception as error:  # serializers run code of the value's class
         raise RainException(
-            f"A value of type {type(value).__qualname__} can not be encoded to {content_type!r}: "
-            f"{type(error).__name__}: {error}"
+            f"A value of type {type(value).__qualname__} cannot be encoded to {content_type!r}: "
+            f"{describe_limit() if is_too_deep(error) else f'{type(error).__name__}: {error}'}"
         ) from error
 
 
@@ -112,7 +116,7 @@ def decode_value(data: bytes | memoryview, content_type: str | None) -> Any:
 
     Raises:
         ValueError: there is no such content type.
-        RainException: values of that type can not be loaded, `data` is malformed, or an extra is missing.
+        RainException: values of that type cannot be loaded, `data` is malformed, or an extra is missing.
     """
     check_content_type(content_type)
     decoder = None if content_type is None else _DECODERS.get(_kind(content_type))
@@ -121,16 +125,17 @@ def decode_value(data: bytes | memoryview, content_type: str | None) -> Any:
             "No content type is known" if content_type is None else f"Content type {content_type!r} is opaque"
         )
         raise RainException(
-            f"{known}, so the data can not be loaded; give the object one of {', '.join(_DECODERS)} "
+            f"{known}, so the data cannot be loaded; give the object one of {', '.join(_DECODERS)} "
             "or use get_bytes()"
         )
     try:
-        return decoder(data, content_type)
+        return bounded(decoder, data, content_type)
     except RainException:
         raise
     except Exception as error:  # deserializers run code of the value's class
         raise RainException(
-            f"Data of content type {content_type!r} can not be loaded: {type(error).__name__}: {error}"
+            f"Data of content type {content_type!r} cannot be loaded: "
+            f"{describe_limit() if is_too_deep(error) else f'{type(error).__name__}: {error}'}"
         ) from error
 
 
@@ -162,6 +167,17 @@ def _encode_text(value: Any, content_type: str) -> bytes:
             f"Only a str can be encoded to {content_type!r}, not a {type(value).__qualname__}"
         )
     return value.encode(text_encoding(content_type))
+
+
+def _check_nesting(value: Any, content_type: str) -> None:
+    # A DataFrame is no container itself, but its columns may hold some.
+    parts = value if isinstance(value, dict) or not hasattr(value, "items") else dict(value.items())
+    try:
+        check_nesting(parts)
+    except RainException as error:
+        raise RainException(
+            f"A value of type {type(value).__qualname__} cannot be encoded to {content_type!r}: {error}"
+        ) from None
 
 
 def _encode_json(value: Any, _content_type: str) -> bytes:
@@ -198,6 +214,9 @@ def _decode_arrow(data: bytes | memoryview, _content_type: str) -> Any:
     with arrow.ipc.open_stream(arrow.py_buffer(data)) as reader:
         return reader.read_all()
 
+
+_WALKED = frozenset({"cbor", "arrow"})
+"""Content types whose encoders would follow a value until the stack is full."""
 
 _ENCODERS: dict[str, Callable[[Any, str], bytes]] = {
     "pickle": lambda value, _: dumps(value),

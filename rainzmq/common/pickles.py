@@ -16,6 +16,8 @@ from io import BytesIO
 from types import CodeType, FunctionType
 from typing import IO, Any
 
+from rainzmq.common.nesting import bounded
+
 Refer = Callable[[Any], Any]
 """Called for every object met; gives the persistent id that stands for it in the pickle, None to pickle
 it."""
@@ -87,7 +89,7 @@ def dumps(value: Any, refer: Refer | None = None) -> bytes:
         return pickle.dumps(value, PROTOCOL)
     buffer = BytesIO()
     try:
-        PlainPickler(buffer, refer).dump(value)
+        bounded(PlainPickler(buffer, refer).dump, value)
     except Exception:
         # Also for errors of other kinds: cloudpickle can do more, and its error is the one worth telling.
         return dumps_by_value(value, refer)
@@ -97,7 +99,7 @@ def dumps(value: Any, refer: Refer | None = None) -> bytes:
 def dumps_by_value(value: Any, refer: Refer | None = None) -> bytes:
     """`value` as a pickle made by cloudpickle; raises whatever it raises for it."""
     buffer = BytesIO()
-    by_value_pickler(buffer, refer).dump(value)
+    bounded(by_value_pickler(buffer, refer).dump, value)
     return buffer.getvalue()
 
 

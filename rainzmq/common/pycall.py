@@ -45,6 +45,7 @@ import msgpack
 from rainzmq.common.content_types import merge_content_types
 from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
+from rainzmq.common.nesting import bounded
 from rainzmq.common.pickles import ATOMS, PROTOCOL, PlainPickler, Refer, by_value_pickler
 
 _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
@@ -239,7 +240,7 @@ def _dump(
         if starting is not None:
             starting(slot)
         try:
-            pickler.dump(value)
+            bounded(pickler.dump, value)
         except Exception as error:  # whatever a user's __reduce__ or __getstate__ raises
             raise ArgumentFault(slot, error) from error
         after = buffer.tell()

@@ -12,6 +12,7 @@ from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import ID
 from rainzmq.common.limits import INFO_LIMIT_BYTES
+from rainzmq.common.nesting import check_nesting
 from rainzmq.common.specs import ObjectInfo, TaskInfo, TaskSpec
 from rainzmq.common.states import DataType
 from rainzmq.protocol.messages.subworker import SubworkerTask
@@ -144,9 +145,10 @@ def user_json(user: Any, what: str) -> bytes:
     if not isinstance(user, dict):
         raise RainException(f"{what} must be a dictionary, not {type(user).__name__}")
     try:
+        check_nesting(user)
         data = json.dumps(user, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise RainException(f"{what} can not be written as JSON: {error}") from None
+    except (TypeError, ValueError, RecursionError, RainException) as error:
+        raise RainException(f"{what} cannot be written as JSON: {error}") from None
     if len(data) > INFO_LIMIT_BYTES:
         raise RainException(
             f"{what} is {len(data)} bytes as JSON, at most {INFO_LIMIT_BYTES} are allowed; "

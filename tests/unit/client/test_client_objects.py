@@ -65,7 +65,7 @@ def test_content_types_are_checked(session: Session) -> None:
 
 
 def test_value_that_can_not_be_encoded_is_an_error(session: Session) -> None:
-    with pytest.raises(RainException, match="type object can not be encoded to 'json'"):
+    with pytest.raises(RainException, match="type object cannot be encoded to 'json'"):
         blob(object(), encode="json")
     assert session.dataobj_count == 0
 

@@ -130,15 +130,15 @@ def test_value_that_can_not_be_encoded_is_named(value: Any, content_type: str) -
 
 @pytest.mark.parametrize("content_type", [None, "dir", "protobuf", "mime/x", "user/x"])
 def test_opaque_types_can_be_neither_encoded_nor_loaded(content_type: str | None) -> None:
-    with pytest.raises(RainException, match="can not be encoded"):
+    with pytest.raises(RainException, match="cannot be encoded"):
         encode_value(1, content_type)
-    with pytest.raises(RainException, match="can not be loaded"):
+    with pytest.raises(RainException, match="cannot be loaded"):
         decode_value(b"", content_type)
 
 
 @pytest.mark.parametrize("content_type", ["json", "pickle", "text"])
 def test_malformed_data_is_an_error_with_the_reason(content_type: str) -> None:
-    with pytest.raises(RainException, match=f"'{content_type}' can not be loaded: .*Error"):
+    with pytest.raises(RainException, match=f"'{content_type}' cannot be loaded: .*Error"):
         decode_value(b"\xff\xfe{", content_type)
 
 
