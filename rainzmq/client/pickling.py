@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from rainzmq.client.dataobj import DataObject
 from rainzmq.client.inputs import Input
 from rainzmq.client.outputs import Template
+from rainzmq.client.site import warn
 from rainzmq.client.task import Body, Task, as_object
 from rainzmq.common.content_types import DIRECTORY_TYPE
 from rainzmq.common.errors import RainException
+from rainzmq.common.generators import RECIPE, generator_kind
 from rainzmq.common.limits import CONFIG_LIMIT_BYTES
 from rainzmq.common.pickles import dumps_by_value
 from rainzmq.common.pycall import HIDDEN_ARGUMENTS, HIDDEN_FUNCTION, CallBody, encode_body
@@ -158,8 +160,16 @@ def pickle_function(function: Callable[..., Any], session: Session, function_id:
     name = getattr(function, "__qualname__", repr(function))
     title = f"Function {name!r}"
     references = References(session, title, [])
+    generators: list[str] = []
+
+    def refer(value: Any) -> Any:
+        kind = generator_kind(value)
+        if kind is not None:
+            generators.append(kind)
+        return references.refer(value)
+
     try:
-        data = dumps_by_value(function, references.refer)
+        data = dumps_by_value(function, refer)
     except RainException:
         raise
     except Exception as error:  # whatever objects in its closure and globals raise
@@ -167,6 +177,12 @@ def pickle_function(function: Callable[..., Any], session: Session, function_id:
             f"{title} can not be sent to workers: something in its closure or globals can not be pickled: "
             f"{type(error).__name__}: {error}"
         ) from error
+    if generators:
+        warn(
+            f"{title} holds a random generator in its closure or globals: "
+            f"{', '.join(sorted(set(generators)))}. It travels with its present state, so that calls repeat "
+            f"each other's numbers; {RECIPE}"
+        )
     return PickledFunction(function_id, name, data, references.objects, own_sys_path())
 
 

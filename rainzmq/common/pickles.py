@@ -16,6 +16,7 @@ from io import BytesIO
 from types import CodeType, FunctionType
 from typing import IO, Any
 
+from rainzmq.common.generators import name_of_shared_generator
 from rainzmq.common.nesting import bounded
 
 Refer = Callable[[Any], Any]
@@ -49,7 +50,7 @@ class PlainPickler(pickle.Pickler):
         """Stops at functions and classes that another process could not import."""
         if (type(obj) is FunctionType or isinstance(obj, type)) and not _importable(obj):
             raise NotImportable(obj)
-        return NotImplemented
+        return name_of_shared_generator(obj) or NotImplemented
 
 
 def by_value_pickler(file: IO[bytes], refer: Refer | None = None) -> pickle.Pickler:
@@ -79,6 +80,9 @@ def _by_value_class() -> Any:
 
         def persistent_id(self, obj: Any) -> Any:
             return None if self._refer is None else self._refer(obj)
+
+        def reducer_override(self, obj: Any) -> Any:
+            return name_of_shared_generator(obj) or super().reducer_override(obj)
 
     return ByValuePickler
 
