@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from rainzmq.common.cgroups import cpu_quota
 from rainzmq.common.errors import RainException
 
 
 def available_cpus() -> int:
-    """Number of cpus this process may run on (its affinity mask, which is what container runtimes limit)."""
-    return len(os.sched_getaffinity(0))
+    """Number of cpus this process may keep busy, at least 1: those of its affinity mask, but no more than the
+    quota of cpu time of its container, batch job or service pays for.
+
+    A quota of one and a half cpus counts as one: with two, both tasks would be stopped in every period, and
+    tasks would take longer than one after the other.
+    """
+    cpus = len(os.sched_getaffinity(0))
+    quota = cpu_quota()
+    return cpus if quota is None else max(1, min(cpus, int(quota)))
 
 
 def share_cpus(workers: int | Sequence[int] | None, cpus: int | None) -> list[int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import psutil
 
+from rainzmq.common.cgroups import memory_limit, memory_used
 from rainzmq.common.room import free_bytes
 from rainzmq.protocol.messages.worker import Sample
 from rainzmq.store.objects import ObjectStore
@@ -97,7 +99,14 @@ def _cpu_percent() -> list[float]:
 
 def _memory() -> tuple[int, int]:
     memory = psutil.virtual_memory()
-    return memory.total - memory.available, memory.total
+    limit = _memory_limit()
+    if limit is None or limit[0] >= memory.total:
+        return memory.total - memory.available, memory.total
+    return memory_used(limit[1]), limit[0]
+
+
+_memory_limit = cache(memory_limit)
+"""Looked up once: a group's limit hardly ever changes, and all groups above must be looked at."""
 
 
 def _network() -> tuple[int, int]:

@@ -178,8 +178,8 @@ class Sample:
     """How busy the worker's machine is. Counters grow from the start of the machine."""
 
     cpu_percent: Annotated[list[float], "load of each cpu of the machine since the last sample, 0 to 100"]
-    memory_used_bytes: Annotated[int, "memory of the machine in use"]
-    memory_total_bytes: Annotated[int, "memory of the machine"]
+    memory_used_bytes: Annotated[int, "memory in use, of the machine or of a container with a limit"]
+    memory_total_bytes: Annotated[int, "memory of the machine, or the tighter limit of a container"]
     net_sent_bytes: Annotated[int, "counter of the machine's network, loopback left out"]
     net_received_bytes: Annotated[int, "counter of the machine's network, loopback left out"]
     disk_read_bytes: Annotated[int, "counter of the machine's disks"]
