@@ -1,5 +1,7 @@
 """The worker's TOML file: read and checked completely before anything starts.
 
+pin = "auto"                               # or "none", as --pin
+
 [subworkers.NAME]
 command = "program and its arguments"      # or a list: ["program", "argument"]
 """
@@ -13,7 +15,7 @@ from typing import Any
 
 from rainzmq.common.errors import RainException
 
-_TOP_KEYS = ("subworkers",)
+_TOP_KEYS = ("subworkers", "pin")
 _SUBWORKER_KEYS = ("command",)
 _OWN_KINDS = ("builtin", "python")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -38,6 +40,8 @@ def read_config(path: Path | None) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise RainException(f"{path} is not valid TOML: {error}") from error
     _check_keys(path, "", config, _TOP_KEYS)
+    if config.get("pin", "auto") not in ("auto", "none"):
+        raise RainException(f"{path}: pin must be 'auto' or 'none', not {config['pin']!r}")
     subworkers = config.get("subworkers", {})
     if not isinstance(subworkers, dict):
         raise RainException(f"{path}: subworkers must be a table: [subworkers.NAME]")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from rainzmq.cli.options import cpu_count, cpu_list, web_options
+from rainzmq.cli.options import cpu_count, cpu_list, pin_option, web_options
 from rainzmq.common.errors import RainException
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ _LOST_GRACE_S = 2.0
     metavar="PORT",
     help="Port of the dashboard and REST.  [default: 7222 if free, else any]",
 )
+@pin_option
 @web_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def local(
@@ -65,6 +66,7 @@ def local(
     workers: list[int] | None,
     port: int | None,
     http_port: int | None,
+    pin: str | None,
     http_allow: tuple[str, ...],
     events: str,
     no_dashboard: bool,
@@ -92,6 +94,7 @@ def local(
         http_allow=http_allow,
         events=events,
         dashboard=not no_dashboard,
+        pin=pin,
     )
     try:
         with cluster:

@@ -77,6 +77,16 @@ def cpu_list(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
+def pin_option(command: _Command) -> _Command:
+    """Adds whether workers bind tasks to their cpus; None when it is not given."""
+    return click.option(
+        "--pin",
+        type=click.Choice(["auto", "none"]),
+        help="Bind tasks to the cpus they were given, when no other worker on this machine can have the same "
+        "(auto), or never.  [default: auto]",
+    )(command)
+
+
 def web_options(command: _Command) -> _Command:
     """Adds what commands that start a server say about its dashboard."""
     for decorate in reversed(

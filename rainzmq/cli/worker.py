@@ -12,6 +12,7 @@ from rainzmq.cli.logs import start_logging
 from rainzmq.cli.options import (
     cpu_count,
     listen_address,
+    pin_option,
     process_options,
     ready_place,
     writable_directory,
@@ -48,6 +49,7 @@ _FROM_LIFELINE = "-"
     type=click.Path(path_type=Path),
     help='TOML file; [subworkers.NAME] command = "..." registers a subworker.',
 )
+@pin_option
 @click.option("--die-with-server", is_flag=True, hidden=True)
 @process_options
 def worker(
@@ -56,6 +58,7 @@ def worker(
     listen: tuple[str, int] | None,
     workdir: Path | None,
     config: Path | None,
+    pin: str | None,
     die_with_server: bool,
     logdir: Path | None,
     ready_file: Path | None,
@@ -67,6 +70,8 @@ def worker(
     SERVER is "host", "host:port" or the path of the server's access file.
     """
     parsed = read_config(config)
+    if pin is not None:
+        parsed["pin"] = pin
     if server == _FROM_LIFELINE and lifeline_fd is None:
         raise click.UsageError("SERVER can not be '-': give host, host:port or the path of an access file")
     logdir = start_logging("worker", logdir)

@@ -67,6 +67,7 @@ class LocalCluster:
         http_port: int | None = None,
         http_allow: Sequence[str] = (),
         events: str = "sqlite",
+        pin: str | None = None,
     ) -> None:
         """Starts the processes and returns when all of them accept work.
 
@@ -80,11 +81,16 @@ class LocalCluster:
             http_port: the dashboard's port, 0 for any free one; None is 7222 if that is free, else any.
             http_allow: further "host:port" by which browsers may call it, as through a tunnel.
             events: where events are kept: "none", "memory", or "sqlite" (`events.db` in the server's logs).
+            pin: "auto" binds tasks to the cpus they were given when no other worker on this machine can have
+                the same, "none" never; None is what the configuration file says, else "auto".
 
         Raises:
             RainException: a bad argument, or a process that did not start, with what it said.
         """
         counts = share_cpus(workers, cpus)
+        if pin not in (None, "auto", "none"):
+            raise RainException(f"pin={pin!r} is neither 'auto' nor 'none'")
+        self._pin = pin
         self._address = "(not started)"
         self._config = None if config is None else Path(config).absolute()
         self._web_arguments = _web_arguments(dashboard, http_port, http_allow, events)
@@ -143,6 +149,8 @@ class LocalCluster:
     def _start_worker(self, cpus: int) -> ChildProcess:
         name = f"worker-{next(self._worker_numbers)}"
         arguments = ["worker", "-", "--cpus", str(cpus), "--listen", f"{HOST}:0", "--die-with-server"]
+        if self._pin is not None:
+            arguments += ["--pin", self._pin]
         if self._config is not None:
             arguments += ["--config", str(self._config)]
         return ChildProcess(name, arguments, self.logdir / name)

@@ -63,7 +63,7 @@ from rainzmq.worker.core.events import (
     TurnEnded,
 )
 from rainzmq.worker.core.jobs import Job, Outcome
-from rainzmq.worker.cpus import claim_cpus
+from rainzmq.worker.cpus import claims_of
 from rainzmq.worker.link import ServerLink
 from rainzmq.worker.namespace import protect, unprotect
 from rainzmq.worker.programs import ProgramRunner
@@ -92,7 +92,7 @@ class WorkerOptions:
         workdir: where data and running tasks are; None: a private directory, on a RAM disk that has room.
         logdir: where subworkers' output goes.
         ready_file: written once the server knows this worker.
-        config: the parsed TOML file.
+        config: the parsed TOML file; what the command line says of its keys goes before.
         access_file: explicit path of the access file.
         lifeline_fd: a pipe whose end of file ends the worker.
         dies_with_server: end instead of waiting when the server is lost.
@@ -147,7 +147,7 @@ class Worker:
         self._open_data(context, access, options)
 
         processes.become_subreaper()
-        indices, pinned, claims = claim_cpus(options.cpus)
+        indices, pinned, claims = claims_of(options.cpus, options.config.get("pin", "auto"))
         self._cleanups.extend(claim.close for claim in claims)
         self._builtin = BuiltinRunner(self.loop, self.store, scratch / "builtin", self._on_outcome)
         self._cleanups.append(self._builtin.close)

@@ -41,6 +41,7 @@ def test_subworkers_have_a_command_as_string_or_list(tmp_path: Path) -> None:
             '[subworkers.x]\ncommand = "a"\ncmd = "b"',
             r"unknown key 'cmd' in \[subworkers.x\]; known: command",
         ),
+        ("pin = true", "pin must be 'auto' or 'none', not True"),
         ("subworkers = 3", "must be a table"),
         ("[subworkers]\nx = 'prog'", "subworkers.x must be a table"),
         ("[subworkers.x]", "subworkers.x has no command"),

@@ -168,6 +168,17 @@ def test_worker_gets_its_options(fake_worker: _Fake, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(("given", "pin"), [([], "none"), (["--pin", "auto"], "auto")])
+def test_the_command_line_goes_before_the_configuration_file(
+    fake_worker: _Fake, tmp_path: Path, given: list[str], pin: str
+) -> None:
+    (tmp_path / "worker.toml").write_text('pin = "none"\n')
+    options = ["--config", str(tmp_path / "worker.toml"), "--logdir", str(tmp_path / "logs")]
+
+    assert main(["worker", "node1", *options, *given]) == 0
+    assert fake_worker.options["config"] == {"pin": pin}
+
+
 def test_worker_of_a_cluster_reads_its_server_from_the_lifeline(fake_worker: _Fake, tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.write(writing, b"/home/access.json\nrest")
