@@ -28,6 +28,7 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.ids import id_of
 from rainzmq.common.limits import CONNECT_TIMEOUT_S
 from rainzmq.common.states import DataType
+from rainzmq.common.trees import make_executable
 from rainzmq.protocol.messages.client import AskServerInfo, NewSession, ServerInfo, SessionOpened
 from rainzmq.transport.access import Access, find_access
 from rainzmq.transport.control import ControlClient
@@ -184,6 +185,8 @@ class Client:
         try:
             with open(temporary, "xb") as file:
                 self._data.download(uid, ticket, Sink(file=file))
+            if obj._info.executable:
+                make_executable(temporary)
             os.replace(temporary, target)
         except BaseException:
             with suppress(FileNotFoundError):

@@ -112,6 +112,7 @@ def _fetch_once(session: Session, obj: DataObject, path: str | os.PathLike[str] 
         obj._declared_type if is_directory else meta.content_type,
         fetched.worker,
         _user(meta.info_user),
+        meta.executable,
     )
     obj._info = info
     obj._state = DataObjectState.FINISHED
@@ -159,13 +160,14 @@ def apply_news(news: News, items: Items) -> None:
         if isinstance(task, Task):
             task._state = TaskState(state)
             task._info = TaskInfo(None, start_time, duration, worker, _user(user), debug)
+    executables = frozenset(news.executables)
     for num, state, size, content_type, worker, user in news.objects:
         obj = items.get(num)
         if isinstance(obj, DataObject):
             obj._state = DataObjectState(state)
             if obj.data_type is DataType.DIRECTORY:
                 content_type = obj._declared_type
-            obj._info = ObjectInfo(size, content_type, worker, _user(user))
+            obj._info = ObjectInfo(size, content_type, worker, _user(user), num in executables)
 
 
 def _user(data: bytes) -> dict[str, Any]:

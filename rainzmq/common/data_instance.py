@@ -20,7 +20,7 @@ from rainzmq.common.content_types import DIRECTORY_TYPE, decode_value, text_enco
 from rainzmq.common.errors import RainException
 from rainzmq.common.specs import ObjectInfo, ObjectSpec
 from rainzmq.common.states import DataType
-from rainzmq.common.trees import copy_file, copy_tree, remove_tree, tree_size
+from rainzmq.common.trees import copy_file, copy_tree, make_executable, remove_tree, tree_size
 
 PathLike = str | os.PathLike[str]
 _View = memoryview  # the class below has a method of that name
@@ -154,8 +154,9 @@ class DataInstance:
         return value
 
     def write(self, path: PathLike) -> None:
-        """Write a copy that is the caller's own and writable. A file at `path` is replaced; a directory is
-        written to a path that is free or an empty directory, with its modes but that its owner may write.
+        """Write a copy that is the caller's own and writable, and executable if it was. A file at `path` is
+        replaced; a directory is written to a path that is free or an empty directory, with its modes but that
+        its owner may write.
 
         Raises:
             RainException: `path` is taken.
@@ -189,7 +190,7 @@ class DataInstance:
             os.symlink(os.path.abspath(self._existing_path()), target)
             return
         self._write_new_file(target)
-        os.chmod(target, 0o444)
+        os.chmod(target, 0o555 if self._is_executable() else 0o444)
 
     def with_content_type(self, content_type: str | None) -> DataInstance:
         """The same content under another content type."""
@@ -232,10 +233,15 @@ class DataInstance:
     def _write_new_file(self, target: str) -> None:
         if self.path is not None:
             copy_file(self.path, target)
-            return
-        assert self._data is not None
-        with open(target, "xb") as file:
-            file.write(self._data)
+        else:
+            assert self._data is not None
+            with open(target, "xb") as file:
+                file.write(self._data)
+        if self._is_executable():
+            make_executable(target)
+
+    def _is_executable(self) -> bool:
+        return self.info is not None and self.info.executable
 
 
 class _Archive:

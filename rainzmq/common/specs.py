@@ -41,12 +41,15 @@ class ObjectInfo:
         content_type: the actual content type, a subtype of the declared one.
         worker: the `worker_id` of one holder, None when only the server holds it.
         user: what the task that made it attached.
+        executable: whether it is a blob that was an executable file when it was made; it is one again
+            wherever it becomes a file.
     """
 
     size: int | None = None
     content_type: str | None = None
     worker: str | None = None
     user: dict[str, Any] = field(default_factory=dict)
+    executable: bool = False
 
 
 @dataclass(slots=True)

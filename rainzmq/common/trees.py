@@ -250,6 +250,17 @@ def copy_file(
             os.fchmod(descriptor, mode)
 
 
+def is_executable(mode: int) -> bool:
+    """Whether a regular file of this mode is one to be executed, by whomsoever."""
+    return stat.S_ISREG(mode) and bool(mode & 0o111)
+
+
+def make_executable(path: str) -> None:
+    """Let everybody who may read a file execute it. Raises `OSError`."""
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    os.chmod(path, mode | (mode & 0o444) >> 2)
+
+
 def append_file(source: str, out: FileIO, *, cancelled: Callable[[], bool] | None = None) -> None:
     """Write the content of a file to an open one.
 

@@ -366,6 +366,9 @@ class Model:
         for uid, content_type in event.content_types:
             if session_of(uid) in self.sessions:
                 self.sessions[session_of(uid)].content_types[local_of(uid)] = content_type
+        for uid in event.executables:
+            if session_of(uid) in self.sessions:
+                self.sessions[session_of(uid)].executables.add(local_of(uid))
 
     def _on_returned(self, event: e.TasksReturned) -> None:
         notes = np.array(event.notes or [""] * len(event.uids), dtype=object)

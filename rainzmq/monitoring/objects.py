@@ -51,6 +51,7 @@ def object_views(
                 size_bytes=int(objects["size"][row]) if is_made and objects["size"][row] >= 0 else None,
                 content_type=_content_type(session, row, is_made),
                 is_directory=_is_directory(session, row),
+                executable=is_made and int(objects["ids"][row]) in session.executables,
                 keep=bool(objects["keep"][row]),
                 producer=task_id(session, producer) if producer >= 0 else None,
                 consumers=int(consumers[place]),

@@ -106,6 +106,7 @@ class SessionLog:
     users: dict[int, bytes] = field(default_factory=dict)
     info_users: dict[int, bytes] = field(default_factory=dict)
     content_types: dict[int, str | None] = field(default_factory=dict)
+    executables: set[int] = field(default_factory=set)
     labels: dict[int, str] = field(default_factory=dict)
     tasks: IdColumns = field(
         default_factory=lambda: IdColumns(

@@ -219,6 +219,7 @@ class ObjectView:
     size_bytes: Annotated[int | None, "its size; null before it is finished"]
     content_type: Annotated[str | None, "its content type; null when unknown"]
     is_directory: Annotated[bool, "a directory rather than a blob"]
+    executable: Annotated[bool, "a blob that was an executable file when it was made"]
     keep: Annotated[bool, "its client wants it kept"]
     producer: Annotated[str | None, "id of the task that makes it; null for a constant"]
     consumers: Annotated[int, "tasks that have it as an input"]

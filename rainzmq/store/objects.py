@@ -3,9 +3,9 @@
     root/objects/   one file or sealed directory tree per object that is too large for memory (`common.trees`)
     root/incoming/  what is still being written; moved to objects/ by rename when it is complete
 
-Files are 0444, directories 0555 and their files keep exec bits only, so a program that gets a link to one can
-not write to it, unless it is root's: then `use_view` names a read-only mount of objects/ and `path` points
-there.
+Files are 0444, or 0555 when they are executable, directories 0555 and their files keep exec bits only, so a
+program that gets a link to one can not write to it, unless it is root's: then `use_view` names a read-only
+mount of objects/ and `path` points there.
 
 Several uids can share one content (`alias`); it goes when the last of them goes. The store may be used from
 several threads: a lock guards the tables, work on files is done outside of it.
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from rainzmq.common.ids import id_of, session_of
 from rainzmq.common.limits import MEMORY_OBJECT_BYTES
-from rainzmq.common.trees import copy_file, copy_tree, remove_tree, seal_tree, tree_size
+from rainzmq.common.trees import copy_file, copy_tree, is_executable, remove_tree, seal_tree, tree_size
 from rainzmq.common.units import format_size
 from rainzmq.store.signature import Signature, signature_of
 from rainzmq.store.streams import FileSource, MemorySource, Sink, Source, TreeSource, write_all
@@ -43,13 +43,16 @@ class StoreFull(Exception):
 class _Content:
     """One content, which several uids may share."""
 
-    __slots__ = ("data", "digest", "is_directory", "name", "references", "signature", "size")
+    __slots__ = ("data", "digest", "executable", "is_directory", "name", "references", "signature", "size")
 
-    def __init__(self, size: int, data: bytes | None, name: str | None, is_directory: bool) -> None:
+    def __init__(
+        self, size: int, data: bytes | None, name: str | None, is_directory: bool, executable: bool = False
+    ) -> None:
         self.size = size
         self.data = data
         self.name = name
         self.is_directory = is_directory
+        self.executable = executable
         self.digest: bytes | None = None
         self.signature: Signature | None = None
         self.references = 1
@@ -80,16 +83,17 @@ class ObjectStore:
         """From now on `path` points into `view`, a read-only mount of `objects_dir`."""
         self._view = view
 
-    def put(self, uid: int, data: bytes | memoryview) -> int:
+    def put(self, uid: int, data: bytes | memoryview, executable: bool = False) -> int:
         """Store a blob, in memory or as a file by its size; returns its size. Replaces what had the uid.
+        An executable one is always a file, so that whoever gets its path can run it.
 
         Raises `StoreFull`, `OSError`.
         """
-        return self._put(uid, data, None)
+        return self._put(uid, data, None, executable)
 
     def adopt(self, uid: int, path: str, is_directory: bool) -> int:
         """Take a file or directory over: it is gone from `path`. Returns its size, of a directory the sum of
-        its files. Replaces what had the uid.
+        its files. Replaces what had the uid. A file that anybody may execute stays executable.
 
         Raises `ValueError` when it is not a regular file, or not a directory; `ArchiveError` when the
         directory has something in it that can not be stored; `StoreFull`, `OSError`. It is removed then, too,
@@ -99,7 +103,7 @@ class ObjectStore:
         if is_directory != stat.S_ISDIR(info.st_mode) or not (is_directory or stat.S_ISREG(info.st_mode)):
             raise ValueError(f"{path} is not a {'directory' if is_directory else 'regular file'}")
         try:
-            return self._adopt(uid, path, is_directory, info, None)
+            return self._adopt(uid, path, is_directory, info, None, is_executable(info.st_mode))
         except OSError as error:
             needed = tree_size(path) if is_directory and os.path.lexists(path) else info.st_size
             raise self._full(error, needed) from error
@@ -123,6 +127,10 @@ class ObjectStore:
     def is_directory(self, uid: int) -> bool:
         """Whether it is a directory."""
         return self._contents[uid].is_directory
+
+    def is_executable(self, uid: int) -> bool:
+        """Whether it is a blob that was an executable file when it was made."""
+        return self._contents[uid].executable
 
     def data(self, uid: int) -> bytes | None:
         """Its content when it is in memory, else None."""
@@ -214,15 +222,14 @@ class ObjectStore:
         kind = TreeSource if content.is_directory else FileSource
         return kind(self._path_of(content), content.digest, found)
 
-    def open_sink(self, uid: int, is_directory: bool) -> Sink:
+    def open_sink(self, uid: int, is_directory: bool, executable: bool = False) -> Sink:
         """Take an object in as a stream. It is in the store once the sink's `finish` returned.
 
         Raises `StoreFull`.
         """
         try:
-            return Sink(
-                is_directory, self._new_path(uid), partial(self._place, uid, is_directory), self._full
-            )
+            place = partial(self._place, uid, is_directory, executable)
+            return Sink(is_directory, self._new_path(uid), place, self._full)
         except OSError as error:
             raise self._full(error, 0) from error
 
@@ -236,9 +243,9 @@ class ObjectStore:
         with suppress(OSError):
             self.root.rmdir()
 
-    def _put(self, uid: int, data: bytes | memoryview, digest: bytes | None) -> int:
+    def _put(self, uid: int, data: bytes | memoryview, digest: bytes | None, executable: bool) -> int:
         size = len(data)
-        if size <= MEMORY_OBJECT_BYTES and self._take_memory(size):
+        if size <= MEMORY_OBJECT_BYTES and not executable and self._take_memory(size):
             content = _Content(size, bytes(data), None, False)
         else:
             path = self._new_path(uid)
@@ -246,10 +253,10 @@ class ObjectStore:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
                 try:
                     write_all(descriptor, data)
-                    os.fchmod(descriptor, 0o444)
+                    os.fchmod(descriptor, _file_mode(executable))
                 finally:
                     os.close(descriptor)
-                content = self._keep_file(path, size)
+                content = self._keep_file(path, size, executable)
             except OSError as error:
                 remove_tree(path)
                 raise self._full(error, size) from error
@@ -258,42 +265,49 @@ class ObjectStore:
         return size
 
     def _adopt(
-        self, uid: int, path: str, is_directory: bool, info: os.stat_result, digest: bytes | None
+        self,
+        uid: int,
+        path: str,
+        is_directory: bool,
+        info: os.stat_result,
+        digest: bytes | None,
+        executable: bool,
     ) -> int:
         if is_directory:
             content = self._keep_tree(uid, path)
-        elif info.st_size <= MEMORY_OBJECT_BYTES and self._memory_left >= info.st_size:
+        elif info.st_size <= MEMORY_OBJECT_BYTES and not executable and self._memory_left >= info.st_size:
             with open(path, "rb") as file:
                 data = file.read()
             os.unlink(path)
-            return self._put(uid, data, digest)
+            return self._put(uid, data, digest, False)
         else:
-            content = self._keep_file(self._take_file(uid, path, info.st_nlink > 1), info.st_size)
+            taken = self._take_file(uid, path, info.st_nlink > 1, _file_mode(executable))
+            content = self._keep_file(taken, info.st_size, executable)
         content.digest = digest
         self._register(uid, content)
         return content.size
 
-    def _take_file(self, uid: int, path: str, has_other_links: bool) -> str:
-        """Move a file to the incoming directory, 0444; copied when others could still write to it."""
+    def _take_file(self, uid: int, path: str, has_other_links: bool, mode: int) -> str:
+        """Move a file to the incoming directory, with `mode`; copied when others could still write to it."""
         target = self._new_path(uid)
         if not has_other_links:
             try:
                 os.rename(path, target)
-                os.chmod(target, 0o444)
+                os.chmod(target, mode)
                 return target
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
         try:
-            copy_file(path, target, 0o444)
+            copy_file(path, target, mode)
         except OSError:
             remove_tree(target)
             raise
         os.unlink(path)
         return target
 
-    def _keep_file(self, path: str, size: int) -> _Content:
-        content = _Content(size, None, os.path.basename(path), False)
+    def _keep_file(self, path: str, size: int, executable: bool) -> _Content:
+        content = _Content(size, None, os.path.basename(path), False, executable)
         os.rename(path, self._path_of(content))
         content.signature = signature_of(self._path_of(content), False)
         return content
@@ -318,11 +332,13 @@ class ObjectStore:
             raise
         return content
 
-    def _place(self, uid: int, is_directory: bool, result: bytes | str, digest: bytes) -> int:
+    def _place(
+        self, uid: int, is_directory: bool, executable: bool, result: bytes | str, digest: bytes
+    ) -> int:
         """Take over what a sink received."""
         if isinstance(result, bytes):
-            return self._put(uid, result, digest)
-        return self._adopt(uid, result, is_directory, os.lstat(result), digest)
+            return self._put(uid, result, digest, executable)
+        return self._adopt(uid, result, is_directory, os.lstat(result), digest, executable)
 
     def _register(self, uid: int, content: _Content, is_new: bool = True) -> None:
         with self._lock:
@@ -379,3 +395,7 @@ class ObjectStore:
         return StoreFull(
             f"the store at {self.root} is full: need {least}{format_size(size)}, have {format_size(have)}"
         )
+
+
+def _file_mode(executable: bool) -> int:
+    return 0o555 if executable else 0o444

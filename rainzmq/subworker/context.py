@@ -15,6 +15,7 @@ from rainzmq.common.limits import INFO_LIMIT_BYTES
 from rainzmq.common.nesting import check_nesting
 from rainzmq.common.specs import ObjectInfo, TaskInfo, TaskSpec
 from rainzmq.common.states import DataType
+from rainzmq.common.trees import is_executable
 from rainzmq.protocol.messages.subworker import SubworkerTask
 from rainzmq.subworker.failure import cut
 from rainzmq.subworker.sandbox import Sandbox
@@ -91,14 +92,17 @@ class Context:
         return self.blob(value, encode="pickle")
 
     def stage_file(self, path: str | os.PathLike[str], content_type: str | None = None) -> DataInstance:
-        """Move a file of the working directory out of it, as a result.
+        """Move a file of the working directory out of it, as a result. An executable one stays one.
 
         Raises:
             RainException: the path is absolute, leads out of the working directory (through a link, too), is
                 missing, or is no regular file.
         """
         staged = self._sandbox.stage(path, is_directory=False)
-        return _made(DataInstance(path=staged, content_type=content_type, data_type=DataType.BLOB))
+        instance = _made(DataInstance(path=staged, content_type=content_type, data_type=DataType.BLOB))
+        assert instance.info is not None, "_made gave it one"
+        instance.info.executable = is_executable(os.lstat(staged).st_mode)
+        return instance
 
     def stage_directory(self, path: str | os.PathLike[str]) -> DataInstance:
         """Move a directory of the working directory out of it, as a result; "." stages all of it.

@@ -11,6 +11,7 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.labeled_list import LabeledList
 from rainzmq.common.limits import MEMORY_OBJECT_BYTES
 from rainzmq.common.states import DataType
+from rainzmq.common.trees import make_executable
 from rainzmq.protocol.messages.subworker import SubworkerOutput, SubworkerResult
 from rainzmq.subworker.context import user_json
 from rainzmq.subworker.sandbox import Sandbox
@@ -136,7 +137,8 @@ class Collector:
             instance.write(path)
             self._taken.add(path)
             return SubworkerResult(data=None, path=path, content_type=None, user=user)
-        result = self._blob(index, instance.memoryview(), content_type)
+        executable = instance.info is not None and instance.info.executable
+        result = self._blob(index, instance.memoryview(), content_type, executable)
         result.user = user
         return result
 
@@ -156,12 +158,18 @@ class Collector:
         return path
 
     def _blob(
-        self, index: int, data: bytes | bytearray | memoryview, content_type: str | None
+        self,
+        index: int,
+        data: bytes | bytearray | memoryview,
+        content_type: str | None,
+        executable: bool = False,
     ) -> SubworkerResult:
         content_type = self._narrowed(index, content_type)
         size = memoryview(data).nbytes
-        if size > MEMORY_OBJECT_BYTES or self._inline_bytes + size > MESSAGE_DATA_BYTES:
+        if executable or size > MEMORY_OBJECT_BYTES or self._inline_bytes + size > MESSAGE_DATA_BYTES:
             path = self._sandbox.write(memoryview(data))
+            if executable:
+                make_executable(path)  # the worker takes the mode of a file for what it is
             self._taken.add(path)
             return SubworkerResult(data=None, path=path, content_type=content_type, user=b"")
         self._inline_bytes += size

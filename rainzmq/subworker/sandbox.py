@@ -20,7 +20,15 @@ from contextlib import suppress
 
 from rainzmq.common.errors import RainException
 from rainzmq.common.room import is_full, no_room
-from rainzmq.common.trees import ArchiveError, check_tree, copy_file, copy_tree, remove_tree, tree_size
+from rainzmq.common.trees import (
+    ArchiveError,
+    check_tree,
+    copy_file,
+    copy_tree,
+    is_executable,
+    remove_tree,
+    tree_size,
+)
 
 _MARK_NS = 1_073_741_824_123_456_789
 """Modification time of a working directory in which nothing was made, ns since 1970."""
@@ -129,7 +137,7 @@ class Sandbox:
             if is_directory:
                 copy_tree(source, target, writable=True)
             else:
-                copy_file(source, target)
+                copy_file(source, target, 0o755 if is_executable(os.stat(source).st_mode) else 0o644)
         except OSError as error:
             if is_full(error):
                 size = tree_size(source) if is_directory else os.path.getsize(source)

@@ -17,6 +17,7 @@ from rainzmq.common.pycall import CallBody, Calls, decode_body
 from rainzmq.common.room import is_full
 from rainzmq.common.specs import ObjectInfo, ObjectSpec
 from rainzmq.common.states import DataType
+from rainzmq.common.trees import is_executable
 from rainzmq.protocol.messages.subworker import SubworkerInput, SubworkerTask, TaskPrinted, TaskResult
 from rainzmq.subworker.context import Context
 from rainzmq.subworker.failure import describe
@@ -163,8 +164,21 @@ def _instance(item: SubworkerInput) -> DataInstance:
         content_type=item.content_type,
         user=_user(item.spec_user),
     )
-    info = ObjectInfo(size=item.size, content_type=item.content_type, user=_user(item.info_user))
+    info = ObjectInfo(
+        size=item.size,
+        content_type=item.content_type,
+        user=_user(item.info_user),
+        executable=not item.is_directory and item.path is not None and _is_program(item.path),
+    )
     return DataInstance(item.data, item.path, spec=spec, info=info)
+
+
+def _is_program(path: str) -> bool:
+    """Whether a stored file is executable, by its mode. An executable blob is a file whatever its size."""
+    try:
+        return is_executable(os.stat(path).st_mode)
+    except OSError:  # reading it tells why
+        return False
 
 
 def _user(data: bytes) -> dict[str, Any]:

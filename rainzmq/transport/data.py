@@ -127,8 +127,11 @@ class DataPort(Port):
         holders: Sequence[Endpoint],
         done: Callable[[str | None], None],
         arrived: Arrived | None = None,
+        *,
+        executable: bool = False,
     ) -> None:
-        """Get an object into the store from one of its holders, tried in order.
+        """Get an object into the store from one of its holders, tried in order; as an executable file when
+        it is one.
 
         `done(None)` is called once it is there, `done("why not")` when no holder could give it or it does
         not fit; never from inside this call, and not after `cancel`. `arrived` is called in place of
@@ -139,7 +142,15 @@ class DataPort(Port):
             # An impossible one is as good as one that does not answer.
             with suppress(ProtocolError):
                 peers.append(peer_of(endpoint))
-        self.exchange.fetch(uid, is_directory, peers, done, reply_to=self.endpoint, arrived=arrived)
+        self.exchange.fetch(
+            uid,
+            is_directory,
+            peers,
+            done,
+            reply_to=self.endpoint,
+            executable=executable,
+            arrived=arrived,
+        )
 
     def cancel(self, uid: int) -> None:
         """Do not fetch an object any more; `done` is not called."""

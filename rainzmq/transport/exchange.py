@@ -147,18 +147,19 @@ class Exchange:
         transfer: int | None = None,
         size_limit: int | None = None,
         open_sink: Callable[[], Sink] | None = None,
+        executable: bool = False,
         arrived: Arrived | None = None,
     ) -> None:
         """Get an object into the store (or `open_sink()`), then `done(None)`; or `done(why not)`. Never
         from inside this.
 
         While the object is being fetched already, its holders are the ones given first. `transfer` fixes
-        the id of all tries. `arrived` is called in place of `done(None)`, unless the object was there
-        already.
+        the id of all tries. With `executable` it becomes an executable file in the store. `arrived` is called
+        in place of `done(None)`, unless the object was there already.
         """
         incoming = self._incoming.get(uid)
         if incoming is None:
-            sink = open_sink or (lambda: self._store.open_sink(uid, is_directory))
+            sink = open_sink or (lambda: self._store.open_sink(uid, is_directory, executable))
             new = self._new_transfer if transfer is None else (lambda: transfer)
 
             def make(credit: int) -> Receiver:

@@ -81,7 +81,7 @@ class Store(Protocol):
     def open_source(self, uid: int) -> Source:
         """Its stream; `KeyError` when it is not here. May be called from any thread."""
 
-    def open_sink(self, uid: int, is_directory: bool) -> Sink:
+    def open_sink(self, uid: int, is_directory: bool, executable: bool = False) -> Sink:
         """A place for it; raises when there is no room."""
 
 

@@ -131,7 +131,7 @@ class BuiltinRunner:
         for index, item in enumerate(inputs):
             if item.is_directory:
                 raise TaskFault(f"Concat joins blobs, but input {index} is a directory")
-        if len(inputs) == 1:
+        if len(inputs) == 1 and not inputs[0].executable:  # what is joined is no program
             self._end(attempt.finished([Produced(alias=inputs[0].uid)]))
         elif sum(item.size for item in inputs) <= MEMORY_OBJECT_BYTES:
             joined = b"".join([self._store.read(item.uid) for item in inputs])

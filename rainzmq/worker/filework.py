@@ -23,7 +23,9 @@ from rainzmq.common.trees import (
     append_file,
     copy_file,
     copy_tree,
+    is_executable,
     is_inside,
+    make_executable,
     remove_tree,
     tree_size,
 )
@@ -59,7 +61,7 @@ def load(attempt: Attempt, store: ObjectStore, temporary: str) -> list[Produced]
         raise TaskFault(f"{path} is a directory; LoadDir takes directories")
     if not stat.S_ISREG(info.st_mode):
         raise TaskFault(f"{path} is neither a file nor a directory")
-    return [_produced_copy(path, info.st_size, temporary, attempt)]
+    return [_produced_copy(path, info, temporary, attempt)]
 
 
 def load_dir(attempt: Attempt, store: ObjectStore, temporary: str) -> list[Produced]:
@@ -155,7 +157,7 @@ def slice_directory(attempt: Attempt, store: ObjectStore, temporary: str) -> lis
         return [Produced(path=temporary)]
     if os.path.isdir(found):
         raise TaskFault(f"{path!r} is a directory; ask for it as {path + '/'!r}")
-    return [_produced_copy(found, os.stat(found).st_size, temporary, attempt)]
+    return [_produced_copy(found, os.stat(found), temporary, attempt)]
 
 
 METHODS: dict[str, Work] = {
@@ -212,16 +214,21 @@ def _write_input(
         copy_tree(path, target, cancelled=attempt.is_cancelled)
     else:
         copy_file(path, target, mode, cancelled=attempt.is_cancelled)
+        if item.executable:
+            make_executable(target)
 
 
-def _produced_copy(path: str, size: int, temporary: str, attempt: Attempt) -> Produced:
-    """A file's content: in memory when it is small, else as a copy at `temporary`."""
-    if size <= MEMORY_OBJECT_BYTES:
+def _produced_copy(path: str, info: os.stat_result, temporary: str, attempt: Attempt) -> Produced:
+    """A file, of which `info` is known: in memory when it is small and no program, else as a copy at
+    `temporary`.
+    """
+    executable = is_executable(info.st_mode)
+    if info.st_size <= MEMORY_OBJECT_BYTES and not executable:
         with open(path, "rb") as file:
             data = file.read(MEMORY_OBJECT_BYTES + 1)
         if len(data) <= MEMORY_OBJECT_BYTES:
             return Produced(data=data)
-    copy_file(path, temporary, cancelled=attempt.is_cancelled)
+    copy_file(path, temporary, 0o755 if executable else 0o644, cancelled=attempt.is_cancelled)
     return Produced(path=temporary)
 
 

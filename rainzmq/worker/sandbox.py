@@ -21,7 +21,15 @@ from dataclasses import dataclass
 import msgpack
 
 from rainzmq.common.limits import MEMORY_OBJECT_BYTES
-from rainzmq.common.trees import check_tree, copy_file, copy_tree, is_inside, remove_tree
+from rainzmq.common.trees import (
+    check_tree,
+    copy_file,
+    copy_tree,
+    is_executable,
+    is_inside,
+    make_executable,
+    remove_tree,
+)
 from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate
 from rainzmq.store import ObjectStore
 from rainzmq.store.streams import write_all
@@ -154,7 +162,8 @@ class Sandbox:
         elif item.is_directory:
             copy_tree(source, target, writable=write, cancelled=cancelled)
         else:
-            copy_file(source, target, 0o644 if write else 0o444, cancelled=cancelled)
+            mode = (0o644 if write else 0o444) | (0o111 if item.executable else 0)
+            copy_file(source, target, mode, cancelled=cancelled)
         if not write:
             if mapped.link is None:
                 mapped.state = _age(target)
@@ -219,7 +228,7 @@ class Sandbox:
             raise TaskFault(f"the output {path!r} is declared as a blob, but the program made a directory")
         if not stat.S_ISREG(info.st_mode):
             raise TaskFault(f"the output {path!r} is neither a file nor a directory")
-        if info.st_size <= MEMORY_OBJECT_BYTES:
+        if info.st_size <= MEMORY_OBJECT_BYTES and not is_executable(info.st_mode):
             with open(full, "rb", buffering=0) as file:
                 return Produced(data=file.read())
         return Produced(path=full)
@@ -234,6 +243,8 @@ class Sandbox:
             copy_tree(target, full)
         else:
             copy_file(target, full)
+            if is_executable(os.stat(target).st_mode):
+                make_executable(full)
         return full
 
     def _listing(self) -> str:

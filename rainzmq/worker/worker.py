@@ -303,6 +303,8 @@ class Worker:
                 assert made.path is not None, "an output is data, a path or an alias"
                 size = store.adopt(uid, made.path, declared.is_directory)
             event.sizes.append(size)
+            if store.is_executable(uid):
+                event.executables.append(uid)
             is_small = size <= INLINE_OBJECT_BYTES and inline_bytes + size <= MESSAGE_TARGET_BYTES
             if is_small and not declared.is_directory and self.engine.wants_output(uid):
                 event.inline.append((uid, bytes(store.read(uid))))
@@ -345,10 +347,11 @@ class Worker:
                 effect.holders,
                 lambda problem: self._on_fetched(uid, problem),
                 lambda arrival: self._on_arrived(uid, arrival),
+                executable=effect.executable,
             )
         elif isinstance(effect, StoreObject):
             if not self.store.has(effect.uid):
-                self.store.put(effect.uid, effect.data)
+                self.store.put(effect.uid, effect.data, effect.executable)
         elif isinstance(effect, RemoveObjects):
             for uid in effect.uids:
                 self._data.cancel(uid)

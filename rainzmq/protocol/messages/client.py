@@ -6,6 +6,7 @@ served is answered with `RequestFailed`. `Submit` has no reply: what is wrong wi
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, Any
 
 from rainzmq.protocol.messages.shared import Failure, ObjectMeta, TaskBody
@@ -153,6 +154,9 @@ class News:
         list[tuple[int, str, int | None, str | None, str | None, bytes]],
         "(id, DataObjectState value, size in bytes, content type, worker_id of a holder, user info as JSON)",
     ]
+    executables: Annotated[list[int], "ids of those of `objects` that were executable files"] = field(
+        default_factory=list
+    )
 
 
 @message("fetch", CONVERSATION, _OWNER)

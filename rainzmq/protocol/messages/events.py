@@ -13,6 +13,7 @@ the n-th item of each belongs to the n-th task or object.
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, Any
 
 from rainzmq.protocol.messages.client import CONVERSATION
@@ -218,6 +219,9 @@ class TasksFinished:
     ]
     users: Annotated[list[tuple[int, bytes]], "(uid, `info.user` as JSON) of tasks and outputs"]
     debugs: Annotated[list[tuple[int, str]], "(uid, debug messages) of tasks that have some"]
+    executables: Annotated[list[int], "uids of outputs that were executable files"] = field(
+        default_factory=list
+    )
 
 
 @message("ev_returned", CONVERSATION, _SERVER)

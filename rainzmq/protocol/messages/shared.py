@@ -45,6 +45,7 @@ class ObjectMeta:
     size: Annotated[int, "bytes; for a directory the sum of its files"]
     spec_user: Annotated[bytes, "`spec.user` as JSON, empty for {}"]
     info_user: Annotated[bytes, "`info.user` as JSON, empty for {}"]
+    executable: Annotated[bool, "a blob that was an executable file when it was made"] = False
 
 
 @struct

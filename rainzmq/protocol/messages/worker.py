@@ -140,6 +140,7 @@ class Report:
     content_types: Annotated[
         list[tuple[int, str]], "(uid, content type) of outputs that differ from the declared one"
     ]
+    executables: Annotated[list[int], "uids of outputs that were executable files"]
     users: Annotated[
         list[tuple[int, bytes]], "(uid, `info.user` as JSON) of finished tasks and outputs that have one"
     ]

@@ -207,6 +207,7 @@ def _on_finished(state: ServerState, worker: WorkerRecord, report: m.Report) -> 
         return
     content_types, users = dict(report.content_types), dict(report.users)
     debugs, inline = dict(report.debugs), dict(report.inline)
+    executables = set(report.executables)
     start = 0
     stale: list[int] = []
     rows = zip(report.finished, *columns, strict=True)
@@ -224,6 +225,8 @@ def _on_finished(state: ServerState, worker: WorkerRecord, report: m.Report) -> 
                 item.data = data
             if item.uid in content_types:
                 session.content_types[item.uid] = content_types[item.uid]
+            if executables and item.uid in executables:
+                session.executables.add(item.uid)
             if item.uid in users:
                 session.info_users[item.uid] = users[item.uid]
         if uid in users:
@@ -247,6 +250,7 @@ def _tell_finished(state: ServerState, worker: WorkerRecord, report: m.Report, s
     ]
     sizes = report.sizes
     extras: list[list[Any]] = [report.content_types, report.users, report.debugs]
+    executables = report.executables
     if stale:
         late = set(stale)
         ends = list(accumulate(report.output_counts))
@@ -257,8 +261,9 @@ def _tell_finished(state: ServerState, worker: WorkerRecord, report: m.Report, s
             uid + n for uid, outputs in zip(columns[0], columns[5], strict=True) for n in range(outputs + 1)
         }
         extras = [[item for item in column if item[0] in known] for column in extras]
+        executables = [uid for uid in executables if uid in known]
     if columns[0]:
-        state.feed.add(state.now, e.TasksFinished, worker.number, *columns, sizes, *extras)
+        state.feed.add(state.now, e.TasksFinished, worker.number, *columns, sizes, *extras, executables)
 
 
 def _discard_stale(state: ServerState, worker: WorkerRecord, uid: int, outputs: int) -> None:

@@ -324,6 +324,7 @@ class SessionRecord:
     info_users: dict[int, bytes] = field(default_factory=dict)
     debugs: dict[int, str] = field(default_factory=dict)
     content_types: dict[int, str] = field(default_factory=dict)
+    executables: set[int] = field(default_factory=set)
     groups: NameGroups = field(default_factory=NameGroups)
     unfinished: int = 0
     running: int = 0
@@ -371,6 +372,7 @@ class SessionRecord:
             item.size,
             self.users.get(uid, b""),
             self.info_users.get(uid, b""),
+            uid in self.executables,
         )
 
     def is_directory(self, item: ObjectRecord) -> bool:

@@ -225,6 +225,7 @@ def empty_session(state: ServerState, session: SessionRecord) -> None:
     session.names.clear()
     session.debugs.clear()
     session.content_types.clear()
+    session.executables.clear()
     session.unread.clear()
     session.unfinished = session.running = 0
     waits.dropped(state, session)

@@ -83,7 +83,7 @@ def send_news(state: ServerState, session: SessionRecord, peer: bytes, request: 
         debug = session.debugs.get(uid, "")
         row_bytes = NEWS_ROW_BYTES + len(session.info_users.get(uid, b"")) + 4 * len(debug)
         if size_bytes + row_bytes > MESSAGE_TARGET_BYTES and size_bytes:
-            state.tell(peer, News(request, True, tasks, objects))
+            state.tell(peer, News(request, True, tasks, objects, _executables(session, objects)))
             tasks, objects, size_bytes = [], [], 0
         size_bytes += row_bytes
         task, item = session.tasks.get(uid), session.objects.get(uid)
@@ -95,7 +95,14 @@ def send_news(state: ServerState, session: SessionRecord, peer: bytes, request: 
             tasks.append(_past_task_row(session, uid, past))
         elif (gone := session.history.output(uid)) is not None:
             objects.append(_past_object_row(session, uid, gone))
-    state.tell(peer, News(request, False, tasks, objects))
+    state.tell(peer, News(request, False, tasks, objects, _executables(session, objects)))
+
+
+def _executables(session: SessionRecord, rows: list[Any]) -> list[int]:
+    """Ids of those objects in rows of `News` that were executable files."""
+    if not session.executables:
+        return []
+    return [row[0] for row in rows if make_uid(session.session_id, row[0]) in session.executables]
 
 
 def fetchable(state: ServerState, session: SessionRecord, item: ObjectRecord) -> None:

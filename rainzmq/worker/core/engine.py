@@ -135,11 +135,11 @@ class WorkerEngine:
         if known is not None and known.state == states.STORED:
             return
         if data is not None:
-            self._effects.append(StoreObject(meta.uid, data))
+            self._effects.append(StoreObject(meta.uid, data, meta.executable))
             self._store(meta)
         elif known is None:
             self.replicas[meta.uid] = Replica(meta, states.EXPECTED)
-            self._effects.append(FetchObject(meta.uid, meta.is_directory, holders))
+            self._effects.append(FetchObject(meta.uid, meta.is_directory, holders, meta.executable))
 
     def _add_task(self, task: AssignedTask) -> None:
         self.tasks[task.uid] = task

@@ -46,11 +46,13 @@ class JobEnded:
         outcome: what the runner said.
         sizes: bytes of each output, in order; empty unless it finished.
         inline: (uid, content) of small outputs.
+        executables: uids of outputs that were executable files.
     """
 
     outcome: Outcome
     sizes: list[int] = field(default_factory=list)
     inline: list[tuple[int, bytes]] = field(default_factory=list)
+    executables: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -124,6 +126,7 @@ class FetchObject:
     uid: int
     is_directory: bool
     holders: list[Endpoint]
+    executable: bool = False
 
 
 @dataclass(slots=True)
@@ -132,6 +135,7 @@ class StoreObject:
 
     uid: int
     data: bytes
+    executable: bool = False
 
 
 @dataclass(slots=True)

@@ -100,8 +100,10 @@ class Reports:
                 size,
                 job.output_users.get(uid, b""),
                 made.user,
+                uid in event.executables,
             )
             metas.append(meta)
+        report.executables.extend(event.executables)
         for uid, data in event.inline:
             report.inline.append((uid, data))
             self._bytes += len(data)

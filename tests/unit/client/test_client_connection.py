@@ -32,6 +32,7 @@ from rainzmq.protocol.messages.client import (
     Unkeep,
     Wait,
 )
+from rainzmq.protocol.version import PROTOCOL_VERSION
 
 
 def new(control: FakeControl) -> Connection:
@@ -66,7 +67,7 @@ def test_refusal_is_told(control: FakeControl) -> None:
 
 def test_other_version_is_told(control: FakeControl) -> None:
     greeting(control, encode(welcome(), Header(version=99)))
-    with pytest.raises(RainException, match="protocol version 99, this client 1"):
+    with pytest.raises(RainException, match=f"protocol version 99, this client {PROTOCOL_VERSION}"):
         new(control).greet()
 
 

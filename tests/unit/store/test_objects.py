@@ -332,3 +332,35 @@ def test_paths_point_into_the_view(store: ObjectStore, tmp_path: Path) -> None:
     store.use_view(tmp_path / "ro")
     assert store.path(A) == str(tmp_path / "ro" / name)
     assert content(store, A) == BIG
+
+
+class TestExecutables:
+    def test_a_small_one_is_a_file_that_can_be_run_and_keeps_that_under_another_uid(
+        self, store: ObjectStore
+    ) -> None:
+        store.put(make_uid(1, 1), b"#!/bin/sh\n", executable=True)
+        store.alias(make_uid(1, 2), make_uid(1, 1))
+        path = store.path(make_uid(1, 2))
+        assert path is not None
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o555
+        assert store.is_executable(make_uid(1, 2))
+        assert store.looks_unchanged(make_uid(1, 1))
+
+    def test_a_file_that_may_be_executed_by_anybody_is_taken_over_as_one(
+        self, store: ObjectStore, tmp_path: Path
+    ) -> None:
+        for number, mode in enumerate((0o644, 0o744, 0o611)):
+            file = tmp_path / "file"
+            file.write_bytes(b"x")
+            file.chmod(mode)
+            store.adopt(make_uid(1, number), str(file), False)
+        assert [store.is_executable(make_uid(1, number)) for number in range(3)] == [False, True, True]
+
+    def test_one_that_comes_as_a_stream_is_one_again(self, store: ObjectStore) -> None:
+        sink = store.open_sink(make_uid(1, 1), False, executable=True)
+        sink.write(b"abc")
+        sink.finish(3, hashlib.sha256(b"abc").digest())
+        path = store.path(make_uid(1, 1))
+        assert store.is_executable(make_uid(1, 1))
+        assert path is not None
+        assert os.access(path, os.X_OK)

@@ -88,7 +88,7 @@ class MemoryStore:
         self.sources.append(source)
         return source
 
-    def open_sink(self, uid: int, is_directory: bool) -> MemorySink:
+    def open_sink(self, uid: int, is_directory: bool, executable: bool = False) -> MemorySink:
         self.sinks.append(MemorySink(self, uid))
         return self.sinks[-1]
 
