@@ -36,7 +36,7 @@ CONNECT_TIMEOUT_S = 9.5
 """Who can not connect is told why within 10 s; the rest is room for a slow machine."""
 
 CRASH_LIMIT = 3
-"""A task that ended its subworker or worker this often fails."""
+"""A task that ended the process it ran in this often fails; so does one that workers died of this often."""
 
 DEFAULT_PORT = 7210
 DEFAULT_HTTP_PORT = 7222

@@ -36,7 +36,10 @@ class ChildProcess:
         name: for people, such as `the server` or `worker-1`.
         logdir: where it logs; `stderr.txt` there holds what it wrote to its stderr.
         pid: its process id.
+        program: what Python runs: `rainzmq`; a test has servers of its own.
     """
+
+    program: tuple[str, ...] = ("-m", "rainzmq")
 
     def __init__(self, name: str, arguments: list[str], logdir: Path) -> None:
         """Starts `rainzmq ARGUMENTS...`; `--logdir`, `--ready-file` and the lifeline are added here.
@@ -49,7 +52,7 @@ class ChildProcess:
         self._ready_file = logdir / "ready"
         reading, self._lifeline = os.pipe()
         # -P: a file in the user's current directory must not stand in for a module of the standard library.
-        command = [sys.executable, "-P", "-m", "rainzmq", *arguments]
+        command = [sys.executable, "-P", *self.program, *arguments]
         command += [
             "--logdir",
             str(logdir),

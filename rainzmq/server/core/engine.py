@@ -35,7 +35,7 @@ from rainzmq.server.core.events import (
 )
 from rainzmq.server.core.liveness import on_tick
 from rainzmq.server.core.on_client import client_gone, client_joined, client_said
-from rainzmq.server.core.on_worker import worker_joined, worker_lost, worker_said
+from rainzmq.server.core.on_worker import Loss, worker_joined, worker_lost, worker_said
 from rainzmq.server.core.state import CoreOptions, Counters, ServerState
 from rainzmq.server.core.submits import on_uploaded
 from rainzmq.server.core.tasks import object_lost
@@ -142,7 +142,7 @@ class Engine:
     def _peer_gone(self, event: PeerGone) -> None:
         state = self.state
         if event.peer in state.workers:
-            worker_lost(state, state.workers[event.peer], event.reason)
+            worker_lost(state, state.workers[event.peer], event.reason, Loss.DIED)
         elif event.peer in state.clients:
             client_gone(state, event.peer, event.reason)
 

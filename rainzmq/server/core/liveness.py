@@ -6,7 +6,7 @@ from rainzmq.protocol.messages.client import ClientHeartbeat
 from rainzmq.protocol.messages.worker import WorkerHeartbeat
 from rainzmq.server.core import states
 from rainzmq.server.core.on_client import client_gone
-from rainzmq.server.core.on_worker import worker_lost
+from rainzmq.server.core.on_worker import Loss, worker_lost
 from rainzmq.server.core.reasons import why_not_placed
 from rainzmq.server.core.records import TaskRecord
 from rainzmq.server.core.state import ServerState
@@ -31,7 +31,7 @@ def on_tick(state: ServerState) -> None:
     for worker in list(state.workers.values()):
         silence = state.now - worker.last_heard
         if silence >= options.dead_after_s:
-            worker_lost(state, worker, f"silent for {silence:.1f} s")
+            worker_lost(state, worker, f"silent for {silence:.1f} s", Loss.SILENT)
             continue
         if silence >= options.suspect_after_s and worker.state == states.LIVE:
             worker.to(states.SUSPECT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from itertools import accumulate
 from typing import Any
 
@@ -10,6 +11,7 @@ from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.schema import to_row
 from rainzmq.server.core import feed, states
+from rainzmq.server.core.deaths import Death
 from rainzmq.server.core.events import WorkerJoined
 from rainzmq.server.core.objects import ask_back
 from rainzmq.server.core.records import WorkerRecord
@@ -22,6 +24,7 @@ from rainzmq.server.core.tasks import (
     task_failed,
     task_finished,
     task_started,
+    worker_died_under,
 )
 
 MAX_CPUS = 1 << 16
@@ -31,16 +34,25 @@ MISS_LIMIT = 10
 """An input that workers could not get so often fails the task that asks for it."""
 
 
+class Loss(Enum):
+    """How a worker was lost: it left on purpose, it was silent for too long, or its connection ended."""
+
+    LEFT = "left"
+    SILENT = "silent"
+    DIED = "died"
+
+
 def worker_joined(state: ServerState, event: WorkerJoined) -> None:
     """Register a worker, or refuse one that claims the data endpoint of a live one."""
     if event.peer in state.workers:
-        worker_lost(state, state.workers[event.peer], "it said hello again", on_purpose=True)
+        worker_lost(state, state.workers[event.peer], "it said hello again", Loss.LEFT)
     epoch = state.options.random_id()
     worker = WorkerRecord(event.peer, epoch, event.hello, state.now, state.next_worker_number)
     options = state.options
+    state.deaths.withdraw(event.hello.previous_epoch)
     for other in list(state.workers.values()):
         if event.hello.previous_epoch == other.epoch:
-            worker_lost(state, other, "it says hello anew", on_purpose=True)
+            worker_lost(state, other, "it says hello anew", Loss.LEFT)
         elif other.name == worker.name:
             reason = f"a worker with the data endpoint {worker.name} is registered and alive"
             state.log("warning", f"worker {event.hello.hostname} (pid {event.hello.pid}) refused: {reason}")
@@ -68,15 +80,16 @@ def worker_joined(state: ServerState, event: WorkerJoined) -> None:
     )
 
 
-def worker_lost(state: ServerState, worker: WorkerRecord, reason: str, on_purpose: bool = False) -> None:
+def worker_lost(state: ServerState, worker: WorkerRecord, reason: str, how: Loss) -> None:
     """A worker is gone: what only it held is made again, what it ran runs elsewhere.
 
     Args:
         state: the server's.
         worker: the worker.
         reason: for the log, and for tasks that are blamed.
-        on_purpose: it said so itself, so that no task can be blamed for it.
+        how: what is known of its end.
     """
+    on_purpose = how is Loss.LEFT
     worker.to(states.LOST)
     del state.workers[worker.peer]
     state.counters.workers_lost += 1
@@ -91,6 +104,10 @@ def worker_lost(state: ServerState, worker: WorkerRecord, reason: str, on_purpos
     ]
     feed.returned(state, worker, tasks, "lost", [reason] * len(tasks))
     state.feed.add(state.now, e.WorkerWent, worker.number, reason, on_purpose)
+    running = {task.uid: task.attempt for task in tasks if task.state == states.RUNNING}
+    if not on_purpose:
+        blamed = running if how is Loss.DIED else {}
+        state.deaths.add(Death(state.now, worker.epoch, worker.name, reason, blamed))
     objects = list(worker.objects.values())
     for item in objects:
         item.forget(worker)
@@ -98,8 +115,8 @@ def worker_lost(state: ServerState, worker: WorkerRecord, reason: str, on_purpos
         session = state.session_of(task.uid)
         if session is None or task.worker is not worker:
             continue
-        if task.state == states.RUNNING and not on_purpose:
-            task_crashed(state, session, task, f"the worker was lost while it ran ({reason})")
+        if task.uid in running and how is Loss.DIED:
+            worker_died_under(state, session, task)
         else:
             task_again(state, session, task, new_attempt=True)
     for item in objects:
@@ -118,7 +135,7 @@ def worker_said(state: ServerState, worker: WorkerRecord, message: Any) -> None:
         if state.feed.on:
             state.feed.add(state.now, e.WorkerSampled, worker.number, *to_row(message))
     elif isinstance(message, m.WorkerBye):
-        worker_lost(state, worker, message.reason or "it said goodbye", on_purpose=True)
+        worker_lost(state, worker, message.reason or "it said goodbye", Loss.LEFT)
 
 
 def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> None:

@@ -52,7 +52,7 @@ class TaskRecord:
         blevel: longest path in tasks from here to a task without consumers, within its submit.
         worker: where it is assigned or runs, or where it last finished.
         attempt: which attempt the current or next run is, from 0.
-        crashes: how often it ended its subworker or worker.
+        crashes: how often it ended the process it ran in.
         crash_notes: where and how, one line each.
         retracting: it was asked back from its worker.
         expected_s: what it was counted with in its worker's backlog.

@@ -10,6 +10,7 @@ from typing import Any
 from rainzmq.common.ids import session_of
 from rainzmq.scheduler.ready import ReadyQueues
 from rainzmq.server.core import states
+from rainzmq.server.core.deaths import Deaths
 from rainzmq.server.core.events import Effect, Forget, Log, Send
 from rainzmq.server.core.feed import Feed
 from rainzmq.server.core.records import (
@@ -81,6 +82,7 @@ class ServerState:
     sessions: dict[int, SessionRecord] = field(default_factory=dict)
     ready: ReadyQueues = field(default_factory=ReadyQueues)
     unservable_since: dict[str, float] = field(default_factory=dict)
+    deaths: Deaths = field(default_factory=Deaths)
     trash: Trash = field(default_factory=Trash)
     counters: Counters = field(default_factory=Counters)
     ended: deque[PastSession] = field(default_factory=lambda: deque(maxlen=PAST_SESSIONS))

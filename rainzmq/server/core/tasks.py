@@ -155,7 +155,7 @@ def _ask_back_followers(task: TaskRecord) -> None:
 
 
 def task_crashed(state: ServerState, session: SessionRecord, task: TaskRecord, note: str) -> None:
-    """It ended its subworker or worker. Run again, up to the crash limit."""
+    """It ended the process it ran in. Run again, up to the crash limit."""
     worker = task.worker.name if task.worker else "?"
     task.crashes += 1
     task.crash_notes = (*task.crash_notes, f"attempt {task.attempt + 1} on {worker}: {note}")
@@ -167,6 +167,15 @@ def task_crashed(state: ServerState, session: SessionRecord, task: TaskRecord, n
         + "\n".join(task.crash_notes)
     )
     task_failed(state, session, task, text, "")
+
+
+def worker_died_under(state: ServerState, session: SessionRecord, task: TaskRecord) -> None:
+    """The worker it ran on is gone. Run again elsewhere, unless it is to blame (`deaths.py`)."""
+    verdict = state.deaths.verdict(task.uid, state.options.crash_limit)
+    if verdict is None:
+        task_again(state, session, task, new_attempt=True)
+    else:
+        task_failed(state, session, task, f"crash limit: {verdict}", "")
 
 
 def task_failed(
