@@ -23,12 +23,16 @@ from io import FileIO
 from pathlib import Path
 
 from rainzmq.common.errors import RainException
+from rainzmq.common.removal import remove
 
 MAX_TREE_ENTRIES = 500_000
 """A tree with more files, directories and links is refused."""
 
 MAX_TREE_BYTES = 1 << 40
 """A tree whose files are larger together is refused."""
+
+MAX_PATH_BYTES = 4096
+"""A tree with longer paths in it is refused; Linux takes none."""
 
 _COPY_BYTES = 16 << 20
 _MAX_LINK_HOPS = 40
@@ -93,7 +97,8 @@ def scan_tree(path: str | os.PathLike[str]) -> list[Entry]:
     root = os.fspath(path)
     saved = _read_modes(root)
     entries: list[Entry] = []
-    for name, info in _walk(root):
+    for name, info in _checked(root):
+        _check_kind(root, name, info.st_mode)
         mode = stat.S_IMODE(info.st_mode) & _MODE_BITS
         if saved is not None and not stat.S_ISLNK(info.st_mode):
             mode = saved.get(name, mode | 0o200)
@@ -110,14 +115,30 @@ def scan_tree(path: str | os.PathLike[str]) -> list[Entry]:
     return entries
 
 
+def _checked(root: str) -> Iterator[tuple[str, os.stat_result]]:
+    """`walk_tree`, with a short error for a tree that no path leads to the end of."""
+    try:
+        yield from walk_tree(root)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ArchiveError(
+            f"directory {root} is too deep: paths in it are longer than the {MAX_PATH_BYTES} bytes "
+            "that a path may have"
+        ) from None
+
+
 def check_tree(path: str | os.PathLike[str]) -> None:
     """Raise `ArchiveError` when the tree at `path` holds something that a directory object can not hold."""
     scan_tree(path)
 
 
 def tree_size(path: str | os.PathLike[str]) -> int:
-    """Bytes of all files below `path` together. Links count nothing; nothing is checked."""
-    return sum(info.st_size for _, info in _walk(os.fspath(path), check=False) if stat.S_ISREG(info.st_mode))
+    """Bytes of all files below `path` together. Links count nothing; nothing is checked, and what cannot be
+    looked at (no permission, too deep for a path) counts nothing.
+    """
+    found = walk_tree(path, onerror=lambda _: None)
+    return sum(info.st_size for _, info in found if stat.S_ISREG(info.st_mode))
 
 
 def check_links(links: dict[str, str]) -> None:
@@ -280,36 +301,11 @@ def append_file(source: str, out: FileIO, *, cancelled: Callable[[], bool] | Non
 def remove_tree(path: str | os.PathLike[str]) -> None:
     """Remove a tree, a file or a link at `path`, sealed or not, and its side file.
 
-    No error when it is not there.
+    No error when it is not there; see `removal` for what it may be.
     """
     root = os.fspath(path)
-    _remove(root)
-    with_side_file = modes_file(root)
-    if os.path.lexists(with_side_file):
-        os.unlink(with_side_file)
-
-
-def _remove(full: str) -> None:
-    try:
-        os.unlink(full)
-        return
-    except FileNotFoundError:
-        return
-    except (IsADirectoryError, PermissionError):
-        if not stat.S_ISDIR(os.lstat(full).st_mode):
-            raise
-    os.chmod(full, 0o700)
-    directories = [full]
-    for directory in directories:
-        with os.scandir(directory) as listing:
-            for item in listing:
-                if item.is_dir(follow_symlinks=False):
-                    os.chmod(item.path, 0o700)
-                    directories.append(item.path)
-                else:
-                    os.unlink(item.path)
-    for directory in reversed(directories):
-        os.rmdir(directory)
+    remove(root)
+    remove(modes_file(root))
 
 
 def _make_directory(full: str) -> bool:
@@ -339,25 +335,42 @@ def _read_modes(root: str) -> dict[str, int] | None:
     return modes
 
 
-def _walk(root: str, check: bool = True) -> Iterator[tuple[str, os.stat_result]]:
-    """(name relative to root, lstat) of all entries, sorted, each directory before what is in it."""
-    stack = [iter(_listing(root, ""))]
+def walk_tree(
+    path: str | os.PathLike[str], onerror: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[str, os.stat_result]]:
+    """(name relative to the root, lstat) of all entries, sorted, each directory before what is in it.
+
+    Iterative, for trees may be deeper than Python's recursion limit. `onerror` gets what cannot be looked at;
+    without it `OSError` is raised.
+    """
+    root = os.fspath(path)
+    stack = [iter(_listing(root, "", onerror))]
     while stack:
         name = next(stack[-1], None)
         if name is None:
             stack.pop()
             continue
-        info = os.lstat(os.path.join(root, name))
-        if check:
-            _check_kind(root, name, info.st_mode)
+        try:
+            info = os.lstat(os.path.join(root, name))
+        except OSError as error:
+            if onerror is None:
+                raise
+            onerror(error)
+            continue
         yield name, info
         if stat.S_ISDIR(info.st_mode):
-            stack.append(iter(_listing(root, name)))
+            stack.append(iter(_listing(root, name, onerror)))
 
 
-def _listing(root: str, name: str) -> list[str]:
+def _listing(root: str, name: str, onerror: Callable[[OSError], None] | None) -> list[str]:
     prefix = name + "/" if name else ""
-    return [prefix + child for child in sorted(os.listdir(os.path.join(root, name)))]
+    try:
+        return [prefix + child for child in sorted(os.listdir(os.path.join(root, name)))]
+    except OSError as error:
+        if onerror is None:
+            raise
+        onerror(error)
+        return []
 
 
 _REFUSED_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (

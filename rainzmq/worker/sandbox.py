@@ -29,6 +29,7 @@ from rainzmq.common.trees import (
     is_inside,
     make_executable,
     remove_tree,
+    walk_tree,
 )
 from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate
 from rainzmq.store import ObjectStore
@@ -296,9 +297,10 @@ def _write_file(path: str, data: bytes | memoryview, mode: int) -> None:
 def _age(path: str) -> object:
     """Make all files of a fresh copy a second old; returns what `_state_of` says then."""
     then = time.time_ns() - 1_000_000_000
-    for directory, _, names in os.walk(path):
-        for name in names:
-            os.utime(os.path.join(directory, name), ns=(then, then), follow_symlinks=False)
+    if os.path.isdir(path):
+        for name, info in walk_tree(path):
+            if not stat.S_ISDIR(info.st_mode):
+                os.utime(os.path.join(path, name), ns=(then, then), follow_symlinks=False)
     os.utime(path, ns=(then, then))
     return _state_of(path)
 
@@ -309,12 +311,9 @@ def _state_of(path: str) -> object:
     if not stat.S_ISDIR(info.st_mode):
         return stat.S_IFMT(info.st_mode), info.st_ino, info.st_size, info.st_mtime_ns
     states = set()
-    for directory, directories, names in os.walk(path):
-        for name in directories + names:
-            full = os.path.join(directory, name)
-            found = os.lstat(full)
-            content = () if stat.S_ISDIR(found.st_mode) else (found.st_size, found.st_mtime_ns)
-            states.add((full, found.st_mode, found.st_ino, content))
+    for name, found in walk_tree(path):
+        content = () if stat.S_ISDIR(found.st_mode) else (found.st_size, found.st_mtime_ns)
+        states.add((name, found.st_mode, found.st_ino, content))
     return states
 
 

@@ -66,3 +66,18 @@ def test_the_default_is_below_a_directory_of_the_user() -> None:
     path = default_workdir()
     assert path.parent.name.startswith("rainzmq-")
     release_workdir(path)
+
+
+def test_directories_of_dead_processes_deeper_than_any_path_are_removed(tmp_path: Path) -> None:
+    dead = tmp_path / f"rainzmq-{os.geteuid()}" / "dead"
+    dead.mkdir(parents=True)
+    here = os.open(dead, os.O_RDONLY)
+    for _ in range(60):
+        os.mkdir("x" * 100, dir_fd=here)
+        inner = os.open("x" * 100, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    path = private_workdir(tmp_path)
+    assert not dead.exists()
+    release_workdir(path)
