@@ -150,6 +150,28 @@ def make_outputs(outputs: Any) -> tuple[Output, ...]:
     return made
 
 
+def refine_outputs(
+    declared: tuple[Output, ...] | None, output: Any, outputs: Any, title: str
+) -> tuple[Output, ...]:
+    """The outputs of one call: what was declared (None: nothing was) with what `output=` or `outputs=` of the
+    call say in addition or instead. One of the two is not None; `title` names who is called.
+
+    Raises:
+        RainException: both are given, `output` is not one, there are as many as cannot refine the declared
+            ones, or one does not fit; whatever `make_outputs` raises.
+    """
+    if output is not None and outputs is not None:
+        raise RainException(f"{title}: give output or outputs, not both")
+    given = make_outputs(outputs if output is None else output)
+    if output is not None and len(given) != 1:
+        raise RainException(f"{title}: output= is one output; use outputs= for {len(given)}")
+    if declared is None:
+        return given
+    if len(given) != len(declared):
+        raise RainException(f"{title} declares {len(declared)} outputs, which {len(given)} can not refine")
+    return make_outputs([old.refined(new) for old, new in zip(declared, given, strict=True)])
+
+
 def check_labels(labels: Iterable[str | None], what: str) -> None:
     """RainException when a label is there twice."""
     seen: set[str] = set()

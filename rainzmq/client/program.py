@@ -13,13 +13,14 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rainzmq.client.active import get_active_session
 from rainzmq.client.checks import check_cpus, check_name, check_relative_path
 from rainzmq.client.dataobj import DataObject
 from rainzmq.client.inputs import Input
-from rainzmq.client.outputs import Output, OutputDir, check_labels
+from rainzmq.client.outputs import Output, OutputDir, check_labels, refine_outputs
 from rainzmq.client.task import Body, Task, as_object, input_object
 from rainzmq.common.errors import RainException
 from rainzmq.common.labeled_list import LabeledList
@@ -47,6 +48,14 @@ class _Slot:
     @property
     def write(self) -> bool:
         return isinstance(self.source, Input) and self.source.write
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is known to be a directory."""
+        source = self.source
+        if isinstance(source, Task):
+            return len(source.outputs) == 1 and source.output.data_type is DataType.DIRECTORY
+        return source.data_type is DataType.DIRECTORY
 
     @property
     def is_hole(self) -> bool:
@@ -127,6 +136,8 @@ class Pattern:
     def _add_stdin(self, stdin: Any) -> int | None:
         if stdin is None:
             return None
+        if isinstance(stdin, str):
+            stdin = Input(stdin)
         _check_input(stdin, "stdin")
         if isinstance(stdin, Input) and (stdin.data_type is not DataType.BLOB or stdin.write):
             raise RainException(f"stdin is a blob that is read, not {stdin!r}")
@@ -191,8 +202,10 @@ class Pattern:
         return next(name for name in names if name not in self._explicit)
 
     def _check_paths(self) -> None:
-        """No two inputs at one path, no two outputs, and nothing inside of a file or a read-only directory.
-        An output may be what an input with write=True became, or stand in such a directory."""
+        """No two inputs at one path, no two outputs, and nothing inside of another file. An output may be an
+        input or lie inside of an input directory: with write=True it is what became of that, else it is
+        the same data.
+        """
         inputs = {slot.path: slot for slot in self.slots if slot.path is not None}
         paths = [slot.path for slot in self.slots if slot.path is not None]
         outputs = [output.path for output in self.outputs if output.path is not None]
@@ -202,22 +215,32 @@ class Pattern:
                 raise RainException(f"Two files of the program have the path {path!r}")
         everything = {*paths, *outputs}
         for path in outputs:
-            slot = inputs.get(path)
-            if slot is not None and not slot.write:
-                raise RainException(
-                    f"The path {path!r} is an input and an output; map the input with write=True, "
-                    "or choose another path"
-                )
+            self._check_passed_on(path, inputs.get(path))
         for path in (*paths, *outputs):
-            parent = os.path.dirname(path)
-            while parent:
-                if parent in everything and not (
-                    path not in inputs and parent in inputs and inputs[parent].write
-                ):
+            parents = [str(parent) for parent in PurePosixPath(path).parents]
+            slots = [inputs[parent] for parent in parents if parent in inputs]
+            if path not in inputs and any(slot.is_directory and not slot.write for slot in slots):
+                continue  # a part of what stays as it is
+            for parent in parents:
+                holds_outputs = parent in inputs and inputs[parent].write and parent not in outputs
+                if parent in everything and (path in inputs or not holds_outputs):
                     raise RainException(
                         f"The path {path!r} is inside of {parent!r}, which is another file of the program"
                     )
-                parent = os.path.dirname(parent)
+
+    def _check_passed_on(self, path: str, slot: _Slot | None) -> None:
+        """The output at the path of a read-only input is that input, so it is of the same kind."""
+        if slot is None or slot.write:
+            return
+        is_directory = any(
+            output.path == path and output.data_type is DataType.DIRECTORY for output in self.outputs
+        )
+        if is_directory != slot.is_directory:
+            kinds = ("directory", "blob") if slot.is_directory else ("blob", "directory")
+            raise RainException(
+                f"The path {path!r} is a {kinds[0]} as an input and a {kinds[1]} as an output; "
+                "an input without write=True stays what it is"
+            )
 
 
 class Execute(Task):
@@ -242,7 +265,8 @@ class Execute(Task):
     ) -> None:
         """`args` is a string, split as a shell does, or a sequence of str, data objects, tasks, `Input`s
         (mapped to a file, whose path takes its place) and `Output`s (that file becomes an output). `stdout`
-        is True (label "stdout"), a label, or an `Output`; `stdin` an object or `Input`. `input_paths` and
+        is True (label "stdout"), a label, or an `Output`; `stdin` an object, an `Input` or its label (which
+        only a `Program` can fill). `input_paths` and
         `output_paths` map more files. With `shell` the arguments, joined by spaces, are a command of
         `/bin/sh`.
 
@@ -255,7 +279,8 @@ class Execute(Task):
         pattern = Pattern(args, stdout, stdin, input_paths, output_paths, shell)
         for slot in pattern.slots:
             if slot.is_hole:
-                raise RainException(f"{slot.source!r} has no data object; give it one with dataobj=")
+                hint = ", or make one of a text with blob()" if isinstance(stdin, str) else ""
+                raise RainException(f"{slot.source!r} has no data object; give it one with dataobj={hint}")
         session = get_active_session() if session is None else session
         body = pattern.body(cpus, name)
         self._setup(
@@ -297,30 +322,47 @@ class Program:
         self.name = name
 
     def __call__(self, *args: Any, **fillings: Any) -> Task:
-        """A task of the active session. Keywords are the labels of the holes, values data objects or tasks;
-        `name` is the task's name unless it is a hole.
+        """A task of the active session. Keywords are the labels of the holes, values data objects or tasks.
+        Unless they are holes, `name` is the task's name, and `output` and `outputs` refine the outputs: their
+        labels, content types and size hints.
 
         Raises:
             TypeError: a hole is not filled, or a keyword is no hole.
-            RainException: an object does not fit; no active session.
+            RainException: an object does not fit, or an output; no active session.
         """
-        name = None
-        if "name" not in self._holes:
-            name = fillings.pop("name", None)
+        name, output, several = (
+            None if option in self._holes else fillings.pop(option, None)
+            for option in ("name", "output", "outputs")
+        )
         if args or fillings.keys() != self._holes.keys():
             self._refuse(args, fillings)
         session = get_active_session()
+        body, outputs = self._body, tuple(self._pattern.outputs)
+        if output is not None or several is not None:
+            outputs = self._refined(refine_outputs(outputs, output, several, self._title()))
+            body = body._replace(outputs=tuple([item.template() for item in outputs]))
         objects = self._pattern.inputs(session, fillings)
         task = Execute.__new__(Execute)
         task._setup(
             session,
-            self._body,
+            body,
             objects,
-            tuple(self._pattern.outputs),
+            outputs,
             name=None if name is None else check_name(name),
             spec_config=self._pattern.config,
         )
         return task
+
+    def _refined(self, outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+        """Outputs of a call, each of the file that the pattern names; RainException for one of another."""
+        for declared, output in zip(self._pattern.outputs, outputs, strict=True):
+            if output.path != declared.path:
+                where = "its standard output" if declared.path is None else repr(declared.path)
+                raise RainException(
+                    f"{self._title()} makes {output.label or 'an output'!r} of {where}; a call cannot change "
+                    f"that to the path {output.path!r}"
+                )
+        return tuple([_plain_output(output, output.path) for output in outputs])
 
     def _refuse(self, args: tuple[Any, ...], fillings: Mapping[str, Any]) -> NoReturn:
         faults = []

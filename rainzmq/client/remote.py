@@ -12,7 +12,7 @@ from rainzmq.client.active import get_active_session
 from rainzmq.client.checks import check_cpus, check_name
 from rainzmq.client.dataobj import DataObject
 from rainzmq.client.inputs import Input
-from rainzmq.client.outputs import ONE_OUTPUT, Output, make_outputs
+from rainzmq.client.outputs import ONE_OUTPUT, Output, make_outputs, refine_outputs
 from rainzmq.client.pickling import TASK_TYPE, PickledFunction, References, pickle_function
 from rainzmq.client.session import Session
 from rainzmq.client.site import warn
@@ -132,8 +132,9 @@ class Remote:
             self._check_arguments(args, kwargs)
         session = get_active_session()
         outputs, templates = self._outputs, self._templates
-        if options.get("output") is not None or options.get("outputs") is not None:
-            outputs = self._refined_outputs(options)
+        output, several = options.get("output"), options.get("outputs")
+        if output is not None or several is not None:
+            outputs = self._encoded(refine_outputs(self._declared, output, several, self._title))
             templates = tuple([output.template() for output in outputs])
         pickled = self._pickled(session)
         for obj in pickled.objects:
@@ -260,21 +261,6 @@ class Remote:
                         "blob() or pickled()"
                     )
         return config
-
-    def _refined_outputs(self, options: dict[str, Any]) -> tuple[Output, ...]:
-        if options.get("output") is not None and options.get("outputs") is not None:
-            raise RainException(f"{self._title}: give output or outputs, not both")
-        given = make_outputs(options.get("outputs") if options.get("output") is None else options["output"])
-        if options.get("output") is not None and len(given) != 1:
-            raise RainException(f"{self._title}: output= is one output; use outputs= for {len(given)}")
-        if self._declared is None:
-            return self._encoded(given)
-        if len(given) != len(self._declared):
-            raise RainException(
-                f"{self._title} declares {len(self._declared)} outputs, which {len(given)} can not refine"
-            )
-        refined = [old.refined(new) for old, new in zip(self._declared, given, strict=True)]
-        return self._encoded(make_outputs(refined))
 
     def _encoded(self, outputs: tuple[Output, ...]) -> tuple[Output, ...]:
         """The outputs with `auto_encode` where nothing else is said."""

@@ -226,13 +226,8 @@ def copy_tree(
     both sides; `TreeCancelled` when `cancelled()` was true between two files.
     """
     root, goal = os.fspath(source), os.fspath(target)
-    entries = scan_tree(root)
-    if below:
-        prefix = below + "/"
-        entries = [e for e in entries if e.name.startswith(prefix)]
-        check_links({e.name[len(prefix) :]: e.target for e in entries if e.is_link})
-    else:
-        prefix = ""
+    prefix = below + "/" if below else ""
+    entries = _entries_below(root, prefix)
     os.makedirs(goal, exist_ok=True)
     made: list[tuple[str, int]] = []
     for entry in entries:
@@ -253,6 +248,30 @@ def copy_tree(
             )
     for full, mode in reversed(made):
         os.chmod(full, mode)
+
+
+def link_part(source: str, below: str, target: str) -> int:
+    """Make `target` a symlink to the sub-directory `below` of the sealed tree `source`, which stands beside
+    it: a sealed tree of its own, with a side file. Returns its size in bytes.
+
+    Raises `ArchiveError` for a link that leaves `below`, `OSError`.
+    """
+    prefix = below + "/"
+    entries = _entries_below(source, prefix)
+    modes = {e.name[len(prefix) :]: e.mode for e in entries if not e.is_link}
+    with open(modes_file(target), "w", encoding="utf-8") as file:
+        json.dump(modes, file)
+    os.symlink(os.path.join(os.path.basename(source), below), target)
+    return sum(entry.size for entry in entries)
+
+
+def _entries_below(root: str, prefix: str) -> list[Entry]:
+    """Those entries of a tree whose name begins with `prefix`; a link among them must not leave it."""
+    entries = scan_tree(root)
+    if prefix:
+        entries = [e for e in entries if e.name.startswith(prefix)]
+        check_links({e.name[len(prefix) :]: e.target for e in entries if e.is_link})
+    return entries
 
 
 def copy_file(

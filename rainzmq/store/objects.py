@@ -28,7 +28,15 @@ from pathlib import Path
 
 from rainzmq.common.ids import id_of, session_of
 from rainzmq.common.limits import MEMORY_OBJECT_BYTES
-from rainzmq.common.trees import copy_file, copy_tree, is_executable, remove_tree, seal_tree, tree_size
+from rainzmq.common.trees import (
+    copy_file,
+    copy_tree,
+    is_executable,
+    link_part,
+    remove_tree,
+    seal_tree,
+    tree_size,
+)
 from rainzmq.common.units import format_size
 from rainzmq.store.signature import Signature, signature_of
 from rainzmq.store.streams import FileSource, MemorySource, Sink, Source, TreeSource, write_all
@@ -43,7 +51,17 @@ class StoreFull(Exception):
 class _Content:
     """One content, which several uids may share."""
 
-    __slots__ = ("data", "digest", "executable", "is_directory", "name", "references", "signature", "size")
+    __slots__ = (
+        "data",
+        "digest",
+        "executable",
+        "is_directory",
+        "name",
+        "references",
+        "signature",
+        "size",
+        "whole",
+    )
 
     def __init__(
         self, size: int, data: bytes | None, name: str | None, is_directory: bool, executable: bool = False
@@ -56,6 +74,8 @@ class _Content:
         self.digest: bytes | None = None
         self.signature: Signature | None = None
         self.references = 1
+        self.whole: _Content | None = None
+        """The directory that this is a part of, and stays as long as this does; None for most."""
 
 
 class ObjectStore:
@@ -108,11 +128,22 @@ class ObjectStore:
             needed = tree_size(path) if is_directory and os.path.lexists(path) else info.st_size
             raise self._full(error, needed) from error
 
-    def alias(self, uid: int, source_uid: int) -> int:
-        """Give the content of one object another uid as well, without a copy; returns its size."""
+    def alias(self, uid: int, source_uid: int, inner: str = "") -> int:
+        """Give the content of one object another uid as well, without a copy; returns its size. `inner` is
+        a path inside of a directory, through no links: of that file or directory only. The whole directory
+        stays on the disk as long as a part of it is here.
+
+        Raises `ArchiveError` for a directory with a link that leaves it, `OSError`.
+        """
         with self._lock:
             content = self._contents[source_uid]
             content.references += 1
+        if inner:
+            try:
+                content = self._part_of(content, inner, uid)
+            except BaseException:
+                self._release(content)
+                raise
         self._register(uid, content, is_new=False)
         return content.size
 
@@ -332,6 +363,20 @@ class ObjectStore:
             raise
         return content
 
+    def _part_of(self, whole: _Content, inner: str, uid: int) -> _Content:
+        """A file or directory inside of a stored directory, as a content of its own."""
+        info = os.lstat(os.path.join(self._path_of(whole), inner))
+        if stat.S_ISDIR(info.st_mode):
+            name = os.path.basename(self._new_path(uid))
+            size = link_part(self._path_of(whole), inner, os.path.join(self.objects_dir, name))
+            part = _Content(size, None, name, True)
+        else:
+            executable = is_executable(info.st_mode)
+            part = _Content(info.st_size, None, f"{whole.name}/{inner}", False, executable)
+        part.whole = whole
+        part.signature = signature_of(self._path_of(part), part.is_directory)
+        return part
+
     def _place(
         self, uid: int, is_directory: bool, executable: bool, result: bytes | str, digest: bytes
     ) -> int:
@@ -354,11 +399,14 @@ class ObjectStore:
             content.references -= 1
             if content.references:
                 return
-            self._used_bytes -= content.size
+            if content.whole is None:
+                self._used_bytes -= content.size
             if content.data is not None:
                 self._memory_left += content.size
-        if content.name is not None:
-            remove_tree(self._path_of(content))
+        if content.name is not None and (content.whole is None or content.is_directory):
+            remove_tree(self._path_of(content))  # of a part, the link to it
+        if content.whole is not None:
+            self._release(content.whole)
 
     def _take_memory(self, size: int) -> bool:
         with self._lock:

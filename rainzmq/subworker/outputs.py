@@ -127,7 +127,7 @@ class Collector:
             raise RainException(f"{self._where(index)}: {kinds[0]} was returned, but {kinds[1]} is declared")
         content_type = None if is_directory else self._narrowed(index, instance.content_type)
         user = b""
-        if instance.info is not None and instance.spec is None:
+        if instance.info is not None:
             user = user_json(instance.info.user, f"info.user of {self._where(index)}")
         if instance.path is not None:
             path = self._path(instance.path, is_directory)

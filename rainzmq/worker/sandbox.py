@@ -4,7 +4,8 @@ An input that lives in a file is mapped as a symlink into the store, where nobod
 (`worker.namespace`), or copied where that can not be had; one that lives in memory is written to a fresh
 file. With `write` it is always a writable copy. A mapped input that was not given for writing must be there
 afterwards as it was: the task fails if not, for what it computed does not follow from its declared inputs.
-Deleting or replacing one counts as a change.
+Deleting or replacing one counts as a change. So an output at the path of such an input, or below it, is that
+data under another id, and nothing is copied.
 
 Fresh files get a modification time of a second ago, so that every later write shows, however soon it comes.
 """
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 
 import msgpack
 
+from rainzmq.common.content_types import is_subtype
 from rainzmq.common.limits import MEMORY_OBJECT_BYTES
 from rainzmq.common.trees import (
     check_tree,
@@ -140,7 +142,7 @@ class Sandbox:
             if path is not None:
                 self._map(index, path, write, cancelled)
         for path in self._plan.outputs:
-            if path is not None:
+            if path is not None and self._kept_input(path) is None:
                 make_parents(self.path, _parts_of(path)[:-1], path)
         if self.stdin_copy is not None and self._plan.stdin is not None:
             source = self._store.path(self._job.inputs[self._plan.stdin].uid)
@@ -206,7 +208,50 @@ class Sandbox:
             for path, declared in zip(self._plan.outputs, outputs, strict=True)
         ]
 
+    def _kept_input(self, path: str) -> tuple[ObjectMeta, str] | None:
+        """The input that an output is, or lies in, if that cannot be changed; and where in it."""
+        name = "/".join(_parts_of(path))
+        for item, (mapped, write) in zip(self._job.inputs, self._plan.inputs, strict=True):
+            if mapped is not None and not write:
+                inside, _, inner = f"{name}/".partition(f"{mapped}/")
+                if not inside:
+                    return item, inner.rstrip("/")
+        return None
+
+    def _passed_on(self, item: ObjectMeta, inner: str, path: str, declared: OutputTemplate) -> Produced:
+        """An output that is an input, or a part of one, as it was: the same data under another id."""
+        if inner:
+            made, is_directory = self._part_of(item, inner, path)
+        else:
+            keeps_type = not item.is_directory and is_subtype(item.content_type, declared.content_type)
+            made = Produced(alias=item.uid, content_type=item.content_type if keeps_type else None)
+            is_directory = item.is_directory
+        if is_directory != declared.is_directory:
+            kinds = ("a blob", "a directory") if is_directory else ("a directory", "a file")
+            raise TaskFault(f"the output {path!r} is declared as {kinds[0]}, but it is {kinds[1]}")
+        return made
+
+    def _part_of(self, item: ObjectMeta, inner: str, path: str) -> tuple[Produced, bool]:
+        """What is at a path inside of an input, and whether it is a directory."""
+        root = self._store.path(item.uid)
+        if root is None or not item.is_directory:
+            raise TaskFault(f"the output {path!r} is missing: the input it would lie in is a file")
+        root = os.path.realpath(root)
+        found = os.path.realpath(os.path.join(root, inner))  # links stay inside: that was checked
+        if not os.path.exists(found):
+            raise TaskFault(f"the output {path!r} is missing: the input it would lie in has no such entry")
+        info = os.stat(found)
+        is_directory = stat.S_ISDIR(info.st_mode)
+        if not is_directory and info.st_size <= MEMORY_OBJECT_BYTES and not is_executable(info.st_mode):
+            with open(found, "rb", buffering=0) as file:
+                return Produced(data=file.read()), False
+        inner = os.path.relpath(found, root)
+        return Produced(alias=item.uid, inner="" if inner == "." else inner), is_directory
+
     def _collect(self, path: str, declared: OutputTemplate) -> Produced:
+        kept = self._kept_input(path)
+        if kept is not None:
+            return self._passed_on(*kept, path, declared)
         parts = _parts_of(path)
         full = os.path.join(self.path, *parts)
         if not os.path.lexists(full):

@@ -298,7 +298,7 @@ class Worker:
             if made.data is not None:
                 size = store.put(uid, made.data)
             elif made.alias is not None:
-                size = store.alias(uid, made.alias)
+                size = store.alias(uid, made.alias, made.inner)
             else:
                 assert made.path is not None, "an output is data, a path or an alias"
                 size = store.adopt(uid, made.path, declared.is_directory)

@@ -91,6 +91,7 @@ class Produced:
         alias: uid of a stored object that has the same content (passed on without a copy), None otherwise.
         content_type: the actual content type, None for the declared one.
         user: `info.user` as JSON, empty for {}.
+        inner: with `alias`, the path inside of that directory that is the content; "" for all of it.
     """
 
     data: bytes | None = None
@@ -98,6 +99,7 @@ class Produced:
     alias: int | None = None
     content_type: str | None = None
     user: bytes = b""
+    inner: str = ""
 
 
 @dataclass(slots=True)

@@ -194,11 +194,9 @@ def test_paths_are_used_once(session: Session, a: DataObject) -> None:
         Execute("cmd", input_paths=[Input("x", dataobj=a), Input("y", path="x", dataobj=a)])
     with pytest.raises(RainException, match="path 'x'"):
         Execute("cmd", output_paths=["x", Output("y", path="x")])
-    with pytest.raises(RainException, match="write=True"):
-        Execute("cmd", input_paths=[Input("x", dataobj=a)], output_paths=[Output("y", path="x")])
-    assert Execute(
-        "cmd", input_paths=[Input("x", dataobj=a, write=True)], output_paths=[Output("y", path="x")]
-    )
+    for write in (False, True):
+        given = Input("x", dataobj=a, write=write)
+        assert Execute("cmd", input_paths=[given], output_paths=[Output("y", path="x")])
 
 
 def test_no_path_is_inside_of_another_file(session: Session, a: DataObject, folder: DataObject) -> None:
@@ -208,9 +206,12 @@ def test_no_path_is_inside_of_another_file(session: Session, a: DataObject, fold
     with pytest.raises(RainException, match="inside of"):
         Execute("cmd", output_paths=[OutputDir("x"), "x/y"])
     with pytest.raises(RainException, match="inside of"):
-        Execute("cmd", input_paths=[InputDir("x", dataobj=folder)], output_paths=["x/y"])
-    writable = InputDir("x", dataobj=folder, write=True)
-    assert Execute("cmd", input_paths=[writable], output_paths=["x/y"])
+        Execute("cmd", input_paths=[InputDir("x", dataobj=folder), Input("y", path="x/y", dataobj=a)])
+    for write in (False, True):
+        given = InputDir("x", dataobj=folder, write=write)
+        assert Execute("cmd", input_paths=[given], output_paths=["x/y"])
+    with pytest.raises(RainException, match="inside of"):
+        Execute("cmd", input_paths=[given], output_paths=[OutputDir("x"), "x/y"])
 
 
 def test_labels_are_used_once(session: Session, a: DataObject) -> None:

@@ -364,3 +364,48 @@ class TestExecutables:
         assert store.is_executable(make_uid(1, 1))
         assert path is not None
         assert os.access(path, os.X_OK)
+
+
+class TestPartsOfDirectories:
+    def test_the_whole_stays_as_long_as_a_part_does_and_counts_once(
+        self, store: ObjectStore, tree: Path
+    ) -> None:
+        store.adopt(A, str(tree), True)
+        assert store.alias(B, A, "sub") == 3
+        assert store.alias(make_uid(3, 1), A, "run") == 5
+        assert store.used_bytes == 8
+        store.remove(A)
+        assert store.used_bytes == 8
+        assert content(store, make_uid(3, 1)) == b"12345"
+        assert store.is_executable(make_uid(3, 1))
+        store.remove(make_uid(3, 1))
+        path = store.path(B)
+        assert path is not None
+        assert os.listdir(path) == ["data"]
+        assert store.looks_unchanged(B)
+        store.remove(B)
+        assert store.used_bytes == 0
+        assert not os.listdir(store.objects_dir)
+
+    def test_a_part_has_the_modes_it_had_and_parts_of_its_own(
+        self, store: ObjectStore, tree: Path, tmp_path: Path
+    ) -> None:
+        (tree / "sub" / "deep").mkdir(mode=0o700)
+        store.adopt(A, str(tree), True)
+        store.alias(B, A, "sub")
+        store.alias(make_uid(3, 1), B, "data")
+        store.remove(A)
+        copy_tree(store.path(B) or "", tmp_path / "copy")
+        assert (mode(tmp_path / "copy" / "data"), mode(tmp_path / "copy" / "deep")) == (0o600, 0o700)
+        store.remove(B)
+        assert content(store, make_uid(3, 1)) == b"678"
+
+    def test_a_part_with_a_link_out_of_it_is_refused_and_nothing_is_held(
+        self, store: ObjectStore, tree: Path
+    ) -> None:
+        (tree / "sub" / "up").symlink_to("../run")
+        store.adopt(A, str(tree), True)
+        with pytest.raises(ArchiveError, match="leaves the tree"):
+            store.alias(B, A, "sub")
+        store.remove(A)
+        assert not os.listdir(store.objects_dir)
