@@ -114,6 +114,12 @@ class Remote:
             self._declared = _annotated_outputs(
                 self._annotation(self._signature.return_annotation, scope or {})
             )
+        for output in self._declared or ():
+            if output.path is not None:
+                warn(
+                    f"{self._title}: path= of {output!r} has no effect for a Python function; "
+                    "ctx.stage_file() makes a result of a file"
+                )
         self._outputs = self._encoded(ONE_OUTPUT if self._declared is None else self._declared)
         self._templates = tuple([output.template() for output in self._outputs])
 
@@ -205,6 +211,12 @@ class Remote:
             raise RainException(f"{self._title} has no parameter {parameter!r} for {item!r}")
         if item.dataobj is not None:
             raise RainException(f"{self._title}: {item!r} can not have a data object; pass it in the call")
+        for option in ("path", "write"):
+            if getattr(item, option):
+                warn(
+                    f"{self._title}, parameter {parameter!r}: {option}= has no effect for a Python function; "
+                    "it gets a DataInstance: write() makes a file of it"
+                )
         self._inputs[parameter] = item
 
     def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -287,7 +299,14 @@ class Remote:
 
 
 @overload
-def remote(outputs: Callable[..., Any], /) -> Remote: ...
+def remote(
+    outputs: Callable[..., Any],
+    inputs: Any = (),
+    auto_load: bool | None = None,
+    auto_encode: str | None = None,
+    name: str | None = None,
+    cpus: int = 1,
+) -> Remote: ...
 @overload
 def remote(
     outputs: Any = None,
@@ -306,13 +325,14 @@ def remote(
     cpus: int = 1,
 ) -> Remote | Callable[[Callable[..., Any]], Remote]:
     """Decorator: calling the function in a session makes a task, and the function runs in a subworker, with a
-    `Context` as its first argument. Also without parentheses.
+    `Context` as its first argument. Also without parentheses, and as `remote(function, ...)` with options.
 
     Data objects and tasks with one output anywhere in the arguments become inputs; the function gets
     `DataInstance`s.
 
     Args:
         outputs: a count, labels, or `Output`s; by default what the return annotation says of these, else one.
+            Or the function itself.
         inputs: `Input`s by parameter, as a dictionary or labelled with the parameters; annotations work as
             well.
         auto_load: deliver loaded values instead of `DataInstance`s where an `Input` does not say otherwise.
@@ -327,7 +347,7 @@ def remote(
     """
     scope = sys._getframe(1).f_locals
     if callable(outputs) and not isinstance(outputs, type):
-        return Remote(outputs, scope=scope)
+        return Remote(outputs, None, inputs, auto_load, auto_encode, name, cpus, scope=scope)
 
     def decorate(function: Callable[..., Any]) -> Remote:
         return Remote(function, outputs, inputs, auto_load, auto_encode, name, cpus, scope=scope)

@@ -460,3 +460,20 @@ def test_auto_encode_is_checked_at_the_definition() -> None:
 def test_wrong_options_are_refused_at_the_definition(options: Any) -> None:
     with pytest.raises(RainException):
         remote(**options)(lambda ctx: None)
+
+
+def test_options_count_when_the_function_is_given_with_them(session: Session) -> None:
+    made = remote(lambda ctx, x: x, auto_encode="pickle", cpus=7, name="x", inputs={"x": Input(load=True)})
+    task = made(1)
+    assert (task.name, task.spec.resources, task.output.content_type) == ("x", {"cpus": 7}, "pickle")
+    with pytest.raises(RainException, match="cpus"):
+        remote(lambda ctx: None, cpus=0)
+
+
+def test_options_that_only_programs_have_are_named() -> None:
+    def f(ctx: Any, x: Any) -> Any: ...
+
+    with pytest.warns(RainWarning, match=r"f\(\), parameter 'x': write= has no effect"):
+        remote(f, inputs={"x": Input(write=True)})
+    with pytest.warns(RainWarning, match=r"f\(\): path= of Output\('x', path='y'\) has no effect"):
+        remote(outputs=[Output("x", path="y")])(f)
