@@ -14,6 +14,7 @@ from typing import Any
 
 from rainzmq import __version__
 from rainzmq.common.limits import MESSAGE_TARGET_BYTES
+from rainzmq.common.versions import python_version
 from rainzmq.protocol.codec import Header, decode, encode
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import Endpoint
@@ -51,7 +52,7 @@ class FakeWorker:
         # Of this process alone: the server may not have noticed yet that those of an earlier one are gone.
         port = 1 + (os.getpid() * MAX_WORKERS + number) % 65_535
         endpoint = Endpoint("127.0.0.1", port, KeyPair.new().public)
-        kinds = ["builtin", "python"]
+        kinds = ["builtin", "python", f"python {python_version()}"]
         self._tell([m.WorkerHello(__version__, "fake", os.getpid(), 1, endpoint, kinds, 0)])
 
     def _tell(self, messages: list[Any]) -> None:

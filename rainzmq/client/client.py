@@ -29,7 +29,14 @@ from rainzmq.common.ids import id_of
 from rainzmq.common.limits import CONNECT_TIMEOUT_S
 from rainzmq.common.states import DataType
 from rainzmq.common.trees import make_executable
-from rainzmq.protocol.messages.client import AskServerInfo, NewSession, ServerInfo, SessionOpened
+from rainzmq.common.versions import python_version
+from rainzmq.protocol.messages.client import (
+    AskServerInfo,
+    NewSession,
+    ServerInfo,
+    SessionOpened,
+    SessionPython,
+)
 from rainzmq.transport.access import Access, find_access
 from rainzmq.transport.control import ControlClient
 from rainzmq.transport.net import format_address
@@ -122,6 +129,7 @@ class Client:
         """
         check_name(name, "session name")
         opened: SessionOpened = self._connection.ask(lambda number: NewSession(number, name))
+        self._connection.send(SessionPython(opened.session_id, python_version()))
         session = Session(self, opened.session_id, name)
         if default:
             set_default(session)

@@ -25,11 +25,13 @@ import socket
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import rainzmq
+from rainzmq.client.site import warn_softly
 from rainzmq.common.errors import RainException, SessionException
 from rainzmq.common.limits import CONNECT_TIMEOUT_S, CONTROL_FRAME_LIMIT_BYTES
 from rainzmq.protocol.codec import Header, decode, encode, peek_header
@@ -43,6 +45,7 @@ from rainzmq.protocol.messages.client import (
     ClientWelcome,
     RequestFailed,
     SessionFailed,
+    SessionWarned,
     Wait,
 )
 from rainzmq.protocol.messages.shared import Failure
@@ -81,7 +84,10 @@ class Pending:
             RainException: the request was refused.
             SessionException: the session ended, or the connection is lost.
         """
-        self._connection._wait(self, timeout_s)
+        try:
+            self._connection._wait(self, timeout_s)
+        finally:
+            self._connection.warn()
         if not self.done:
             return None
         if self.error is not None:
@@ -120,6 +126,7 @@ class Connection:
         self._leading = False
         self._lost: str | None = None
         self._bad_frames = 0
+        self._warnings: deque[str] = deque()
         self._pid = os.getpid()
         self._last_sent_s = self._last_heard_s = time.monotonic()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -312,6 +319,15 @@ class Connection:
         except RainException as error:
             _log.debug("goodbye was not needed: %s", error)
 
+    def warn(self) -> None:
+        """Give what the server warned of as `RainWarning`s, in the thread that asks something just now."""
+        while self._warnings:
+            try:
+                text = self._warnings.popleft()
+            except IndexError:  # another thread was faster
+                return
+            warn_softly(text)
+
     # -- waiting -----------------------------------------------------------------------------------
 
     def _wait(self, pending: Pending, timeout_s: float | None) -> None:
@@ -412,6 +428,8 @@ class Connection:
             return
         if isinstance(message, SessionFailed):
             self.failures.setdefault(message.session_id, message.failure)
+        elif isinstance(message, SessionWarned):
+            self._warnings.append(message.text)
         elif isinstance(message, ClientBye):
             self._lose(
                 f"the server says goodbye: {message.reason}" if message.reason else "the server has ended"

@@ -22,6 +22,7 @@ from rainzmq.common.limits import CONFIG_LIMIT_BYTES
 from rainzmq.common.pickles import dumps_by_value
 from rainzmq.common.pycall import HIDDEN_ARGUMENTS, HIDDEN_FUNCTION, CallBody, encode_body
 from rainzmq.common.states import DataType
+from rainzmq.common.versions import imported_versions
 
 if TYPE_CHECKING:
     from rainzmq.client.session import Session
@@ -148,6 +149,7 @@ class PickledFunction:
                 len(self.objects),
                 hidden,
                 self.sys_path,
+                imported_versions(),
             )
         )
         made = Body(TASK_TYPE, cpus, task_name, config, outputs), self.constant

@@ -36,7 +36,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -70,6 +70,7 @@ class CallBody:
         function_inputs: how many of the first inputs the pickled function refers to.
         hidden: what the last inputs hold, in order: of HIDDEN_FUNCTION, HIDDEN_ARGUMENTS.
         sys_path: absolute directories that modules are imported from, in order.
+        versions: what the client has imported, as `versions.imported_versions` gives it.
     """
 
     name: str
@@ -78,6 +79,7 @@ class CallBody:
     function_inputs: int = 0
     hidden: tuple[str, ...] = ()
     sys_path: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 class ArgumentFault(Exception):
@@ -104,6 +106,7 @@ def encode_body(body: CallBody) -> bytes:
             "function_inputs": body.function_inputs,
             "hidden": list(body.hidden),
             "sys_path": list(body.sys_path),
+            "versions": body.versions,
         },
         use_bin_type=True,
     )
@@ -121,8 +124,9 @@ def decode_body(config: bytes) -> CallBody:
             function_inputs=int(fields["function_inputs"]),
             hidden=tuple(fields["hidden"]),
             sys_path=tuple(fields["sys_path"]),
+            versions={str(name): str(version) for name, version in fields["versions"].items()},
         )
-    except (ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, msgpack.exceptions.UnpackException) as error:
         raise RainException(f"The configuration of a Python task is malformed: {error!r}") from None
 
 

@@ -66,6 +66,9 @@ class Server:
         result = self._tasks.run(task)
         if result.outputs:
             self._recent.add(task, result)
+        differing = self._tasks.other_packages(task, failed=not result.ok)
+        if differing is not None:
+            self._connection.send(differing)
         printed = self._tasks.take_output(task)
         if printed is None:
             self._connection.send(result)

@@ -18,10 +18,17 @@ from rainzmq.common.room import is_full
 from rainzmq.common.specs import ObjectInfo, ObjectSpec
 from rainzmq.common.states import DataType
 from rainzmq.common.trees import is_executable
-from rainzmq.protocol.messages.subworker import SubworkerInput, SubworkerTask, TaskPrinted, TaskResult
+from rainzmq.protocol.messages.subworker import (
+    PackagesDiffer,
+    SubworkerInput,
+    SubworkerTask,
+    TaskPrinted,
+    TaskResult,
+)
 from rainzmq.subworker.context import Context
 from rainzmq.subworker.failure import describe
 from rainzmq.subworker.outputs import Collector
+from rainzmq.subworker.packages import PackageCheck
 from rainzmq.subworker.sandbox import Sandbox
 from rainzmq.subworker.streams import Streams
 
@@ -43,6 +50,7 @@ class Tasks:
         self._streams = Streams()
         self._calls = Calls()
         self._bodies: dict[tuple[int, int], bytes | CallBody] = {}
+        self._packages = PackageCheck()
 
     def add_body(self, session_id: int, key: int, config: bytes) -> None:
         """Remember the shared part of tasks to come."""
@@ -53,6 +61,7 @@ class Tasks:
         gone = set(session_ids)
         self._bodies = {key: body for key, body in self._bodies.items() if key[0] not in gone}
         self._calls.forget(gone)
+        self._packages.forget(gone)
 
     def run(self, task: SubworkerTask) -> TaskResult:
         """Run a task to its end. An exception of any kind in it is a failed result."""
@@ -82,6 +91,13 @@ class Tasks:
     def take_output(self, task: SubworkerTask) -> TaskPrinted | None:
         """What the task that was run last wrote to its standard streams; None for nothing."""
         return self._streams.take(task.id, task.attempt) if self._streams.has_output else None
+
+    def other_packages(self, task: SubworkerTask, failed: bool) -> PackagesDiffer | None:
+        """What its client has in other versions than this process, as far as that is news; mostly None."""
+        body = self._bodies[task.id[0], task.body]
+        if isinstance(body, bytes):
+            return None
+        return self._packages.look(task.id[0], task.body, body.versions, failed)
 
     def ignore_output(self) -> None:
         """What is written between tasks belongs to none. To be called before a task that was waited for."""

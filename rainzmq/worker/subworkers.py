@@ -25,11 +25,13 @@ from rainzmq.common.trees import remove_tree
 from rainzmq.protocol.messages.shared import TaskBody
 from rainzmq.protocol.messages.subworker import (
     DropSessions,
+    PackagesDiffer,
     SubworkerHello,
     SubworkerTask,
     TaskPrinted,
     TaskResult,
 )
+from rainzmq.protocol.messages.worker import VersionsDiffer
 from rainzmq.store.objects import ObjectStore
 from rainzmq.transport.loop import Loop, Timer
 from rainzmq.worker import processes
@@ -64,6 +66,7 @@ class SubworkerPool:
         kinds: Mapping[str, str | Sequence[str]],
         logdir: Path,
         pin_cpus: bool,
+        tell_server: Callable[[VersionsDiffer], None] = lambda _: None,
     ) -> None:
         """`done` gets each job's outcome. `given_back` gets jobs that were queued, have not begun and are the
         caller's again, and whether that is because an input was not made. Both are called from the loop,
@@ -78,6 +81,7 @@ class SubworkerPool:
             kinds: commands of foreign subworkers, split as a shell does when they are a str.
             logdir: directory for the subworkers' output.
             pin_cpus: cpu indices are cpus of this host, which Python tasks set as their affinity.
+            tell_server: gets what the server should know at once.
         """
         self.kinds: dict[str, list[str]] = {pool.PYTHON: list(PYTHON_COMMAND)}
         for kind, command in kinds.items():
@@ -91,6 +95,7 @@ class SubworkerPool:
         self._given_back = given_back
         self._logdir = logdir
         self._pin_cpus = pin_cpus
+        self._tell_server = tell_server
         self._core = pool.PoolCore()
         self._links: dict[int, SubworkerLink] = {}
         self._unflushed: dict[int, SubworkerLink] = {}
@@ -352,6 +357,9 @@ class SubworkerPool:
         for message in messages:
             if isinstance(message, TaskPrinted):
                 link.note_printed(message)
+                continue
+            if isinstance(message, PackagesDiffer):
+                self._tell_server(VersionsDiffer(message.session_id, message.rows))
                 continue
             if isinstance(message, SubworkerHello):
                 link.fault = "said hello twice"

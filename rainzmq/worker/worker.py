@@ -25,6 +25,7 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.ids import id_of
 from rainzmq.common.limits import INLINE_OBJECT_BYTES, MESSAGE_TARGET_BYTES
 from rainzmq.common.ready import write_ready
+from rainzmq.common.versions import python_version
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.store.objects import ObjectStore, StoreFull
@@ -169,6 +170,7 @@ class Worker:
             kinds={name: entry["command"] for name, entry in options.config.get("subworkers", {}).items()},
             logdir=options.logdir or scratch,
             pin_cpus=pinned,
+            tell_server=lambda message: self._link.tell([message]),
         )
         self._cleanups.append(self._subworkers.close)
         self.engine = WorkerEngine(indices, self._subworkers.accepts_more)
@@ -378,7 +380,7 @@ class Worker:
             os.getpid(),
             self.engine.cpus.total,
             self._endpoint,
-            ["builtin", *self._subworkers.kinds],
+            ["builtin", *self._subworkers.kinds, f"python {python_version()}"],
             previous_epoch,
         )
 

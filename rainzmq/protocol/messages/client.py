@@ -76,6 +76,15 @@ class SessionOpened:
     session_id: Annotated[int, "the new session, from 1"]
 
 
+@message("session_python", CONVERSATION, _OWNER)
+class SessionPython:
+    """The functions of a session are of this Python: only workers with the same minor version run them. Comes
+    before the session's first `Submit`. No answer; without it any worker runs them."""
+
+    session_id: Annotated[int, "the session"]
+    version: Annotated[str, "the version, such as `3.11.7`"]
+
+
 @message("close_session", CONVERSATION, _OWNER)
 class CloseSession:
     """Stop the session's tasks and free its objects. Answered by `Done`."""
@@ -210,6 +219,14 @@ class SessionFailed:
 
     session_id: Annotated[int, "the session"]
     failure: Annotated[Failure, "why"]
+
+
+@message("session_warned", CONVERSATION, _SERVER)
+class SessionWarned:
+    """Something that the program should know, though nothing failed yet. Sent unasked."""
+
+    session_id: Annotated[int, "the session"]
+    text: Annotated[str, "for people"]
 
 
 @message("progress", CONVERSATION, *_CLIENT)

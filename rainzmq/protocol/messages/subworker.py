@@ -126,6 +126,14 @@ class TaskPrinted:
     stderr_end: Annotated[int, "the same of standard error"]
 
 
+@message("versions_differ", CONVERSATION, _SUBWORKER)
+class PackagesDiffer:
+    """The last task met packages here of other versions than its client has. Only of Python subworkers."""
+
+    session_id: Annotated[int, "the session"]
+    rows: Annotated[list[tuple[str, str, str]], "(name, the client's version, the version here)"]
+
+
 @message("unmet", CONVERSATION, _SUBWORKER)
 class UnmetInputs:
     """A task was not run: an earlier task has not left an input of it here. Only of Python subworkers."""
@@ -159,6 +167,7 @@ __all__ = [
     "Bye",
     "CancelTasks",
     "DropSessions",
+    "PackagesDiffer",
     "RunTasks",
     "SubworkerHello",
     "SubworkerInput",

@@ -24,7 +24,9 @@ class WorkerHello:
     pid: Annotated[int, "the worker's process"]
     cpus: Annotated[int, "cpus it offers"]
     data: Annotated[Endpoint, "its data endpoint; `host:port` of it is the worker_id"]
-    subworkers: Annotated[list[str], "kinds of task it can run, such as `builtin`, `python`"]
+    subworkers: Annotated[
+        list[str], "kinds of task it can run, such as `builtin`, `python`, and `python 3.11.7`: its Python"
+    ]
     previous_epoch: Annotated[int, "its epoch before, which it drops hereby; 0 for none"]
 
 
@@ -172,6 +174,14 @@ class Report:
     lost: Annotated[
         list[int], "objects this worker reported and does not have any more, such as damaged files"
     ]
+
+
+@message("versions_differ", CONVERSATION, _WORKER)
+class VersionsDiffer:
+    """A Python task of a session met packages here of other versions than its client has."""
+
+    session_id: Annotated[int, "the session"]
+    rows: Annotated[list[tuple[str, str, str]], "(name, the client's version, the version here)"]
 
 
 @message("sample", CONVERSATION, _WORKER)

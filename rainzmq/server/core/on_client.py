@@ -99,6 +99,12 @@ def _on_new_session(state: ServerState, client: ClientRecord, message: m.NewSess
     state.tell(client.peer, m.SessionOpened(message.request, session_id))
 
 
+def _on_session_python(
+    state: ServerState, client: ClientRecord, session: SessionRecord, message: m.SessionPython
+) -> None:
+    session.python = message.version
+
+
 def _on_submit(state: ServerState, client: ClientRecord, session: SessionRecord, message: m.Submit) -> None:
     on_submit(state, session, message)
 
@@ -269,6 +275,7 @@ _PLAIN: dict[type, Callable[[ServerState, ClientRecord, Any], None]] = {
 }
 
 _SESSION: dict[type, Callable[[ServerState, ClientRecord, SessionRecord, Any], None]] = {
+    m.SessionPython: _on_session_python,
     m.Submit: _on_submit,
     m.Wait: _on_wait,
     m.Update: _on_update,

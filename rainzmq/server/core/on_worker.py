@@ -26,6 +26,7 @@ from rainzmq.server.core.tasks import (
     task_started,
     worker_died_under,
 )
+from rainzmq.server.core.versions import name_other_packages, name_other_pythons
 
 MAX_CPUS = 1 << 16
 """No machine has more cpus; a report that says so is refused."""
@@ -66,6 +67,8 @@ def worker_joined(state: ServerState, event: WorkerJoined) -> None:
     state.workers[event.peer] = worker
     state.next_worker_number += 1
     state.feed.add(state.now, e.WorkerCame, *worker_came(worker))
+    for session in state.sessions.values():
+        name_other_pythons(state, session)
     state.log("info", f"worker {worker.name} joined: {worker.hello.hostname}, {worker.cpus} cpus")
     state.tell(
         event.peer,
@@ -134,6 +137,8 @@ def worker_said(state: ServerState, worker: WorkerRecord, message: Any) -> None:
     elif isinstance(message, m.Sample):
         if state.feed.on:
             state.feed.add(state.now, e.WorkerSampled, worker.number, *to_row(message))
+    elif isinstance(message, m.VersionsDiffer):
+        name_other_packages(state, worker, message)
     elif isinstance(message, m.WorkerBye):
         worker_lost(state, worker, message.reason or "it said goodbye", Loss.LEFT)
 

@@ -6,6 +6,7 @@ from rainzmq.common.ids import id_of
 from rainzmq.scheduler import policy
 from rainzmq.server.core.records import SessionRecord, TaskRecord, WorkerRecord
 from rainzmq.server.core.state import ServerState
+from rainzmq.server.core.versions import why_no_python
 
 MAX_REASONS = 5
 
@@ -44,10 +45,14 @@ def why_not_placed(state: ServerState, session: SessionRecord, task: TaskRecord)
     who = f"task {id_of(task.uid)}" + (f" ({name})" if name else "")
     able = [worker for worker in workers if kind in worker.kinds]
     if not able:
-        offered = sorted({item for worker in workers for item in worker.kinds})
+        other_python = why_no_python(session, workers) if task.body.kind == "python" else None
+        if other_python is not None:
+            return f"{who} {other_python}"
+        offered = sorted({item for worker in workers for item in worker.kinds if " " not in item})
         return (
-            f"{who} is of type {task.body.declared.task_type!r}, but no worker offers {kind!r} (they offer "
-            f"{', '.join(offered)}); register it in a worker's configuration: [subworkers.{kind}]"
+            f"{who} is of type {task.body.declared.task_type!r}, but no worker offers {task.body.kind!r} "
+            f"(they offer {', '.join(offered)}); register it in a worker's configuration: "
+            f"[subworkers.{task.body.kind}]"
         )
     largest = max(able, key=lambda worker: worker.cpus)
     return f"{who} needs {cpus} cpus, but the largest worker, {largest.name}, has {largest.cpus}"

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from rainzmq.common.ids import id_of
+from rainzmq.common.versions import minor_of
 from rainzmq.protocol.messages.shared import Endpoint, Failure, ObjectMeta, TaskBody
 from rainzmq.protocol.messages.worker import WorkerHello
 from rainzmq.server.core import states
@@ -24,18 +25,23 @@ class Body:
     Attributes:
         declared: as the client sent it.
         kind: what stands before the `/` of the task type: which runner it needs.
-        request: (cpus, kind): tasks of one request share a ready heap.
+        request: (cpus, kind), where the kind of Python functions has the minor version: `python 3.11`. Tasks
+            of one request share a ready heap.
         mean_s: running mean of the duration of its tasks in seconds, None before the first.
         group: counts that its tasks without a name of their own are in, as `NameGroups` has them.
     """
 
     __slots__ = ("declared", "group", "kind", "mean_s", "request")
 
-    def __init__(self, declared: TaskBody, group: list[int]) -> None:
+    def __init__(self, declared: TaskBody, group: list[int], python: str = "") -> None:
+        """`python`: the client's minor version of Python, empty when it is not known."""
         self.declared = declared
         self.group = group
         self.kind = declared.task_type.partition("/")[0]
-        self.request = (declared.cpus, self.kind)
+        self.request = (
+            declared.cpus,
+            f"{self.kind} {python}" if python and self.kind == "python" else self.kind,
+        )
         self.mean_s: float | None = None
 
     def measured(self, duration_s: float) -> None:
@@ -202,6 +208,8 @@ class WorkerRecord:
         ahead: cpus that those of them ask for that were sent ahead and still wait.
         backlog_s: how long these take together, as far as is known.
         progress_at: when a task of it finished last, or it got one after it had none.
+        kinds: kinds of task it can run; with `python` also `python 3.11`, say.
+        python: its version of Python, empty when it has not told.
         frontier: assigned tasks whose consumers have not been looked at for sending ahead, oldest first.
         objects: what it holds or is getting.
         deleting: objects that it was told to remove and has not confirmed.
@@ -231,6 +239,7 @@ class WorkerRecord:
         "objects",
         "peer",
         "progress_at",
+        "python",
         "solo",
         "state",
         "tasks",
@@ -250,7 +259,11 @@ class WorkerRecord:
         self.endpoint: Endpoint = hello.data
         self.name = f"{hello.data.host}:{hello.data.port}"
         self.cpus = hello.cpus
-        self.kinds = frozenset(hello.subworkers)
+        told = [kind.removeprefix("python ") for kind in hello.subworkers if kind.startswith("python ")]
+        self.python = told[0] if told else ""
+        self.kinds = frozenset([kind for kind in hello.subworkers if " " not in kind])
+        if self.python:
+            self.kinds |= {f"python {minor_of(self.python)}"}
         self.state = states.LIVE
         self.solo: tuple[WorkerRecord, ...] = (self,)
         self.tasks: dict[int, TaskRecord] = {}
@@ -295,6 +308,8 @@ class SessionRecord:
     Attributes:
         opened: when it was opened, on the engine's clock.
         groups: how many tasks there are and are finished, by the first part of their names.
+        python: version of Python that its functions are of, empty when that is not known.
+        named_versions: versions at workers that its client was told of already.
         unfinished: number of tasks that are neither finished nor cancelled.
         running: number of tasks in state running.
         tasks, objects: those that are not past.
@@ -326,6 +341,8 @@ class SessionRecord:
     content_types: dict[int, str] = field(default_factory=dict)
     executables: set[int] = field(default_factory=set)
     groups: NameGroups = field(default_factory=NameGroups)
+    python: str = ""
+    named_versions: set[str] = field(default_factory=set)
     unfinished: int = 0
     running: int = 0
     submit_open: bool = False

@@ -45,7 +45,8 @@ def shown_body(body: TaskBody) -> TaskBody:
 def worker_came(worker: WorkerRecord) -> tuple[Any, ...]:
     """Fields of a `WorkerCame`."""
     hello = worker.hello
-    return worker.number, worker.name, hello.hostname, hello.pid, worker.cpus, sorted(worker.kinds)
+    kinds = sorted(kind for kind in worker.kinds if " " not in kind)
+    return worker.number, worker.name, hello.hostname, hello.pid, worker.cpus, kinds
 
 
 def snapshot_parts(state: ServerState, request: int) -> Iterator[list[Any]]:

@@ -6,6 +6,7 @@ from itertools import islice
 
 from rainzmq.common.ids import MAX_ID, make_uid, session_of
 from rainzmq.common.limits import CONFIG_LIMIT_BYTES, INLINE_OBJECT_BYTES
+from rainzmq.common.versions import minor_of
 from rainzmq.protocol.messages.client import Submit
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.server.core import feed, states
@@ -13,6 +14,7 @@ from rainzmq.server.core.objects import object_finished, unread_object
 from rainzmq.server.core.records import Body, ObjectRecord, SessionRecord, TaskRecord
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.tasks import input_finished, session_failed, task_ready_or_waiting
+from rainzmq.server.core.versions import name_other_pythons
 
 
 class BadSubmit(Exception):
@@ -29,7 +31,8 @@ def on_submit(state: ServerState, session: SessionRecord, submit: Submit) -> Non
                 raise BadSubmit(f"body {body.key} has cpus {body.cpus} and type {body.task_type!r}")
             if len(body.config) > CONFIG_LIMIT_BYTES:
                 raise BadSubmit(f"body {body.key} has {len(body.config)} bytes of configuration")
-            session.bodies[body.key] = Body(body, session.groups.of(body.name or body.task_type))
+            group = session.groups.of(body.name or body.task_type)
+            session.bodies[body.key] = Body(body, group, minor_of(session.python))
         consts = _add_constants(state, session, submit)
         tasks = _add_tasks(session, submit)
         for local_id in submit.keep:
@@ -38,6 +41,8 @@ def on_submit(state: ServerState, session: SessionRecord, submit: Submit) -> Non
         message = f"the server can not use this submit: {error}"
         session_failed(state, session, Failure(0, None, None, 0, None, message, ""))
         return
+    if submit.bodies:
+        name_other_pythons(state, session)
     state.counters.tasks_submitted += len(tasks)
     feed.submitted(state, session, submit)
     session.unfinished += len(tasks)
