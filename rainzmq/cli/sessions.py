@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rainzmq.cli.source import Item, open_source, source_options
+from rainzmq.common.headline import headline
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -60,7 +61,7 @@ def session_table(items: list[Item], now: float | None, width: int) -> Renderabl
 
 
 def _cells(item: Item, now: float | None) -> dict[str, Any]:
-    from rainzmq.cli.terminal import duration, first_line, moment
+    from rainzmq.cli.terminal import duration, moment
 
     counts = item["counts"]
     end = now if item["ended"] is None else item["ended"]
@@ -68,7 +69,7 @@ def _cells(item: Item, now: float | None) -> dict[str, Any]:
     if item["failure"] is not None:
         failure = item["failure"]
         named = f"{failure['task']} {failure['name'] or ''}: " if failure["task"] else ""
-        why = named + first_line(failure["message"])
+        why = named + headline(failure["message"])
     return {
         "session": item["session_id"],
         "name": item["name"],

@@ -120,17 +120,11 @@ def _columns(width: int, whys: dict[str, str], items: list[Item]) -> list[str]:
 
 
 def _whys(source: Source, items: list[Item]) -> dict[str, str]:
-    """By the ids of tasks: the line that says most of why they failed, and what others wait for."""
-    from rainzmq.cli.terminal import last_line
-
-    found = {}
-    if any(item["state"] == "failed" for item in items):
-        failures = [item["failure"] for item in source.sessions() if item["failure"] is not None]
-        found = {failure["task"]: last_line(failure["message"]) for failure in failures if failure["task"]}
+    """By the ids of tasks: why they failed, and what others wait for."""
+    found = {item["id"]: item["reason"] for item in items if item["reason"]}
     deadline = time.monotonic() + _WHYS_S
     for item in [item for item in items if item["state"] in _WAIT][:_MOST_WHYS]:
         if time.monotonic() > deadline:
             break
         found[item["id"]] = source.task(item["id"])["why"]
-    shown = {item["id"] for item in items}
-    return {task: why for task, why in found.items() if task in shown}
+    return found

@@ -59,19 +59,6 @@ def clean(value: Any, *, keep_lines: bool = False) -> str:
     )
 
 
-def first_line(text: str) -> str:
-    """The first line of a text that is not blank; "" without one. Of a traceback the last one."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        return ""
-    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
-
-
-def last_line(text: str) -> str:
-    """The last line of a text that is not blank; "" without one."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
-
-
 def count(number: int, what: str) -> str:
     """Such as "1 worker", "2 workers"."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

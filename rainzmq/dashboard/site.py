@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import jinja2
 
+from rainzmq.common.headline import headline
 from rainzmq.common.units import format_duration
 from rainzmq.dashboard.palette import name_index
 from rainzmq.dashboard.texts import NOTHING, environment, readable
 from rainzmq.monitoring.hub import Hub
 from rainzmq.monitoring.session import STATES
-from rainzmq.monitoring.why import headline
 
 UPDATE_S = 0.5
 """Pages change at most so often, s."""

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import time as clock
 from typing import Any
 
 import jinja2
 
+from rainzmq.common.tails import as_left
 from rainzmq.common.units import format_size
 
 NOTHING = "\N{EN DASH}"
 """Stands where there is no value."""
 
-_ESCAPES = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, movements
-    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # OSC: titles, links
-    r"|\x1b[ -/]*[0-Z\\^-~]"  # others of two or three signs
-    r"|\x1b(?:\[[0-?]*[ -/]*)?$"  # cut off at the end
-)
-
 
 def readable(text: str | None) -> str:
-    """A text without the escape sequences that terminals take for colours and movements."""
-    return _ESCAPES.sub("", text) if text and "\x1b" in text else text or ""
+    """A text as a terminal shows it in the end, without the escape sequences for colours and movements."""
+    return as_left(text or "")
 
 
 def moment_text(value: float | None) -> str:

@@ -156,6 +156,10 @@ class TaskView:
     started: Annotated[Time, "when it began to run, s since the epoch"]
     ended: Annotated[Time, "when it ended, s since the epoch"]
     duration_s: Annotated[float | None, "how long it ran, or has been running until now"]
+    reason: Annotated[
+        str | None,
+        "why it failed, in one line: exception, or exit code and last words; else null",
+    ]
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from rainzmq.common.headline import headline
 from rainzmq.common.ids import ID, id_of, local_of, make_uid, session_of
 from rainzmq.monitoring.columns import IntArray
 from rainzmq.monitoring.groups import GroupTable, group_table, groups, name_matches
@@ -57,6 +58,7 @@ from rainzmq.monitoring.standing import (
     task_type,
 )
 from rainzmq.monitoring.why import why
+from rainzmq.protocol.messages.shared import Failure
 
 __all__ = [
     "AttemptView",
@@ -279,9 +281,22 @@ def _task_fields(
                 "started": started,
                 "ended": ended,
                 "duration_s": duration,
+                "reason": None if code != FAILED else _reason(session, row),
             }
         )
     return found
+
+
+def _failure_of(session: SessionLog, row: int) -> Failure | None:
+    """Why the task failed that its session failed of; None for others."""
+    failure = session.failure
+    uid = make_uid(session.session_id, int(session.tasks["ids"][row]))
+    return failure if failure is not None and failure.task == uid else None
+
+
+def _reason(session: SessionLog, row: int) -> str | None:
+    failure = _failure_of(session, row)
+    return None if failure is None else headline(failure.message)
 
 
 def task_detail(model: Model, session: SessionLog, row: int, time: float | None = None) -> TaskDetail:
@@ -294,9 +309,7 @@ def task_detail(model: Model, session: SessionLog, row: int, time: float | None 
     printed = session.printed.get(local_id)
     if printed is not None and not (is_over or time is None or past_of(session, row, time)):
         printed = None
-    failure = session.failure
-    uid = make_uid(session.session_id, local_id)
-    error = failure.message if failure is not None and failure.task == uid and code == FAILED else None
+    failure = _failure_of(session, row) if code == FAILED else None
     first_output = session.objects.row(local_id + 1)
     outputs = int(session.tasks["output_count"][row])
     made = np.arange(first_output, first_output + outputs) if first_output >= 0 else np.empty(0, np.int64)
@@ -313,7 +326,7 @@ def task_detail(model: Model, session: SessionLog, row: int, time: float | None 
         user=decoded_user(session.users.get(local_id, b"")),
         info_user=decoded_user(session.info_users.get(local_id, b"") if is_over else b""),
         debug=session.debugs.get(local_id, "") if is_over else "",
-        error=error,
+        error=None if failure is None else failure.message,
         attempts=_attempts(model, session, row, stands, time),
         stdout=printed.stdout if printed else "",
         stderr=printed.stderr if printed else "",

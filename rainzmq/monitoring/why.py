@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rainzmq.common.headline import headline
 from rainzmq.common.ids import id_of, make_uid
 from rainzmq.common.units import format_duration, format_size
 from rainzmq.monitoring.model import Model
@@ -30,8 +31,6 @@ from rainzmq.monitoring.standing import (
     task_type,
 )
 
-_LONGEST_LINE = 300
-
 
 def why(model: Model, session: SessionLog, row: int, time: float | None = None) -> str:
     """Why a task of a session is where it is, now or at a time."""
@@ -43,20 +42,6 @@ def why(model: Model, session: SessionLog, row: int, time: float | None = None) 
     if code in (WAITING, READY, ASSIGNED, RUNNING):
         said += _earlier_attempts(model, session, row, time)
     return said
-
-
-def headline(text: str) -> str:
-    """The line of an error that says most: the first, or of a traceback that of the (last) exception."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        return "no reason was given"
-    line = lines[0].strip()
-    if line.startswith("Traceback ("):
-        last = max(at for at, item in enumerate(lines) if item.strip().startswith("Traceback ("))
-        # What was called is indented; messages may go on in further lines.
-        said = [item for item in lines[last + 1 :] if not item[0].isspace()]
-        line = said[0] if said else lines[-1].strip()
-    return line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 3] + "..."
 
 
 # One sentence per state.

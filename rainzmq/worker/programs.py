@@ -27,10 +27,11 @@ from rainzmq.common.limits import MEMORY_OBJECT_BYTES
 from rainzmq.common.room import free_bytes, no_room
 from rainzmq.common.tails import read_tail
 from rainzmq.common.trees import TreeCancelled, remove_tree, tree_size
+from rainzmq.common.units import format_size
 from rainzmq.store import ObjectStore
 from rainzmq.store.streams import write_all
 from rainzmq.transport.loop import Timer
-from rainzmq.worker.core.jobs import CRASHED, FAILED, Job, Outcome, Printed, Produced
+from rainzmq.worker.core.jobs import CRASHED, FAILED, FINISHED, Job, Outcome, Printed, Produced
 from rainzmq.worker.faults import Attempt, TaskFault, describe
 from rainzmq.worker.processes import Process, ProcessLoop, end, kill_tree, spawn
 from rainzmq.worker.sandbox import ProgramPlan, Sandbox, plan_of
@@ -39,6 +40,7 @@ from rainzmq.worker.trimmer import Trimmer
 _log = logging.getLogger(__name__)
 
 _TAIL_BYTES = 8 << 10
+_SHORT_TAIL_BYTES = 2 << 10
 _FULL_BELOW_BYTES = 64 << 10
 _THREADS = 2
 
@@ -222,9 +224,8 @@ class ProgramRunner:
             outcome = attempt.cancelled_outcome()
             outcome.damaged = damaged
         else:
-            printed = _printed(run)  # a file that becomes an output is gone afterwards
             outcome = self._judge(run, process.returncode or 0, changed, damaged)
-            outcome.printed = printed
+            outcome.printed = _printed(run, with_output=outcome.kind != FINISHED)
         self._finish(run, outcome)
 
     def _judge(self, run: _Run, returncode: int, changed: list[str], damaged: list[int]) -> Outcome:
@@ -343,10 +344,13 @@ def _stdout_of(run: _Run) -> Produced:
     return Produced(path=run.stdout_path)
 
 
-def _printed(run: _Run) -> Printed | None:
-    """What the program wrote; standard output only when it is no output of the task."""
+def _printed(run: _Run, with_output: bool = False) -> Printed | None:
+    """What the program wrote; standard output that is an output of the task only `with_output`: when there
+    will be no such output.
+    """
     tails, sizes = ["", ""], [0, 0]
-    for index, file in enumerate((run.stdout if run.plan.stdout is None else None, run.stderr)):
+    stdout = run.stdout if run.plan.stdout is None or with_output else None
+    for index, file in enumerate((stdout, run.stderr)):
         if file is not None:
             sizes[index] = os.fstat(file.fileno()).st_size
             tails[index] = read_tail(file.fileno(), 0, sizes[index])
@@ -354,18 +358,21 @@ def _printed(run: _Run) -> Printed | None:
 
 
 def _tails(run: _Run) -> str:
-    """What the program wrote last to its standard error, or to its standard output when that was all."""
-    for file, name, kept in (
-        (run.stderr, "error", False),
-        (run.stdout, "output", run.plan.stdout is not None),
-    ):
-        if file is None or kept:
-            continue
-        size = os.fstat(file.fileno()).st_size
-        tail = read_tail(file.fileno(), 0, size, _TAIL_BYTES).rstrip()
-        if tail:
-            return f"\nStandard {name}{' (its end)' if size > _TAIL_BYTES else ''}:\n{tail}"
-    return "\nIt wrote nothing to its standard error."
+    """What the program wrote last, standard error at the end; less of standard output when there is both."""
+    error = _tail(run.stderr, "error", _TAIL_BYTES)
+    output = _tail(run.stdout, "output", _SHORT_TAIL_BYTES if error else _TAIL_BYTES)
+    return output + error or "\nIt wrote nothing to its standard error."
+
+
+def _tail(file: IO[bytes] | None, name: str, limit_bytes: int) -> str:
+    """The end of a stream under a heading; empty when there is nothing."""
+    size = 0 if file is None else os.fstat(file.fileno()).st_size
+    if file is None or not size:
+        return ""
+    tail = read_tail(file.fileno(), 0, size, limit_bytes).rstrip()
+    if "\0" in tail and name == "output":  # what is made for the next program
+        return f"\nStandard {name}: {format_size(size)} that are no text"
+    return tail and f"\nStandard {name}{' (its end)' if size > limit_bytes else ''}:\n{tail}"
 
 
 def _signal_name(number: int) -> str:

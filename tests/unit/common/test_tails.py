@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from rainzmq.common.tails import read_tail
+from rainzmq.common.tails import as_left, read_tail
 
 
 @pytest.fixture
@@ -49,3 +50,39 @@ def test_what_can_not_be_read_is_empty(tmp_path: Path) -> None:
         assert read_tail(descriptor, 0, 4) == ""
     finally:
         os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("plain\ntext", "plain\ntext"),
+        ("dos\r\nlines\r\n", "dos\nlines\n"),
+        ("\r 10 %\r 50 %\r100 %\ndone", "100 %\ndone"),
+        ("100 %\r", "100 %"),
+        ("100 %\r\x1b[Kdone\n", "done\n"),
+        ("\x1b[1;31mred\x1b[0m and \x1b]0;title\x07plain\x1b(B\x1b[", "red and plain"),
+        ("a 1\nb 1\n\x1b[2Aa 2\nb 2\n", "a 2\nb 2\n"),
+        ("a\n\nb\x1b[A\rc\n\n", "a\nc\nb\n"),
+        ("bars\nof two lines\x1b[1A\x1b[2K\x1b[Jthe error", "the error"),
+        ("\x1b[9Aup from the first line", "up from the first line"),
+        ("\r\r\n\rx\r", "\nx"),
+    ],
+)
+def test_what_was_drawn_over_is_left_out_as_on_a_terminal(text: str, left: str) -> None:
+    assert as_left(text) == left
+
+
+def test_any_text_can_be_shown_and_nothing_of_a_terminal_is_left() -> None:
+    random = Random(1)
+    signs = ["\x1b", "[", "A", "2", "K", "J", "\r", "\n", "]", "\x07", "\\", "x", "(", ";", "B"]
+    for _ in range(5000):
+        left = as_left("".join(random.choices(signs, k=random.randrange(30))))
+        assert "\r" not in left
+        assert "\x1b" not in left
+
+
+def test_much_of_what_was_drawn_over_is_read_to_show_what_came_before_it(file: int) -> None:
+    bars = "".join(f"\r{number:5d}" for number in range(5000))
+    os.write(file, f"what it began with\n{bars}\nthe end".encode())
+    size = os.fstat(file).st_size
+    assert read_tail(file, 0, size) == "what it began with\n 4999\nthe end"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from rainzmq.common.headline import headline
 from rainzmq.common.ids import make_uid
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.views import why
-from rainzmq.monitoring.why import headline
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import Failure, OutputTemplate, TaskBody
 
@@ -196,7 +196,11 @@ def test_the_headline_of_an_error(text, line):
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("the command ended with exit code 7\nStandard output:\nhi", "the command ended with exit code 7"),
+        (
+            "the command ended with exit code 7\nStandard output:\nhi\nho",
+            "the command ended with exit code 7: ho",
+        ),
+        ("it failed\nfor a reason\nof its own", "it failed"),
         ('Traceback (most recent call last):\n  File "x", line 1\n    f()\nValueError: no', "ValueError: no"),
         ("Traceback (most recent call last):\n  File\nKeyError: 1\nmore of it\nand more", "KeyError: 1"),
         (

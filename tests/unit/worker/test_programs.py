@@ -270,7 +270,8 @@ class TestWhatIsTakenFromIt:
 class TestHowItFails:
     def test_an_exit_code_comes_with_the_end_of_standard_error(self, bench: Bench) -> None:
         error = bench.error("echo out; echo what >&2; printf 'bad \\377' >&2; exit 3")
-        assert error == "the command ended with exit code 3\nStandard error:\nwhat\nbad �"
+        told = "Standard output:\nout\nStandard error:\nwhat\nbad �"
+        assert error == f"the command ended with exit code 3\n{told}"
 
     def test_only_the_end_of_a_long_standard_error_is_told(self, bench: Bench) -> None:
         error = bench.error("seq 100000 >&2; exit 1")
@@ -281,6 +282,19 @@ class TestHowItFails:
     def test_standard_output_is_told_when_standard_error_is_empty(self, bench: Bench) -> None:
         assert bench.error("echo out; exit 1").endswith("exit code 1\nStandard output:\nout")
         assert bench.error("exit 1", outputs=(None,)).endswith("It wrote nothing to its standard error.")
+
+    def test_standard_output_that_would_have_been_an_output_is_told_and_shown(self, bench: Bench) -> None:
+        outcome = bench.sh("echo the reason; exit 3", outputs=(None,))
+        assert outcome.error.endswith("exit code 3\nStandard output:\nthe reason")
+        assert outcome.printed == Printed("the reason\n", "", 11, 0)
+        data = bench.error("head -c 5000 /dev/zero; echo why >&2; exit 1", outputs=(None,))
+        assert data.endswith("Standard output: 4.88 KiB that are no text\nStandard error:\nwhy")
+
+    def test_of_a_progress_bar_only_the_last_state_is_told(self, bench: Bench) -> None:
+        bars = "".join(f"\\r\\033[32m{i:4d}/2000\\033[0m ####" for i in range(2000))
+        source = bench.blob(f"printf '{bars}\\nwhat counts\\n' >&2; exit 1".encode())
+        error = bench.error("sh ./bars", inputs=((source, "bars"),))
+        assert error.endswith("Standard error (its end):\n1999/2000 ####\nwhat counts")
 
     def test_a_program_that_fails_on_a_full_disk_says_so(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
