@@ -31,6 +31,7 @@ from rainzmq.subworker.outputs import Collector
 from rainzmq.subworker.packages import PackageCheck
 from rainzmq.subworker.sandbox import Sandbox
 from rainzmq.subworker.streams import Streams
+from rainzmq.subworker.threads import Threads
 
 METHODS = ["call"]
 """Methods of the kind `python`."""
@@ -51,6 +52,7 @@ class Tasks:
         self._calls = Calls()
         self._bodies: dict[tuple[int, int], bytes | CallBody] = {}
         self._packages = PackageCheck()
+        self._threads = Threads()
 
     def add_body(self, session_id: int, key: int, config: bytes) -> None:
         """Remember the shared part of tasks to come."""
@@ -137,6 +139,8 @@ class Tasks:
         ):
             if environment.get(name) != value:
                 environment[name] = value
+        if len(task.cpus) != self._threads.count and task.cpus:
+            self._threads.follow(len(task.cpus))
         if self._pin and task.cpus:
             set_affinity(task.cpus, with_threads=task.cpus != self._cpus)
             self._cpus = task.cpus

@@ -26,6 +26,7 @@ from rainzmq.common.ids import id_of
 from rainzmq.common.limits import MEMORY_OBJECT_BYTES
 from rainzmq.common.room import free_bytes, no_room
 from rainzmq.common.tails import read_tail
+from rainzmq.common.threads import thread_variables
 from rainzmq.common.trees import TreeCancelled, remove_tree, tree_size
 from rainzmq.common.units import format_size
 from rainzmq.store import ObjectStore
@@ -96,6 +97,7 @@ class ProgramRunner:
         self._copy_inputs = copy_inputs
         self._pinned = pinned
         self._environment = dict(os.environ)
+        self._thread_names = thread_variables(self._environment)
         self._runs: dict[int, _Run] = {}
         self._numbers = count(1)
         self._pool: ThreadPoolExecutor | None = None
@@ -174,7 +176,7 @@ class ProgramRunner:
                     self._loop,
                     args,
                     cwd=run.sandbox.path,
-                    env={**self._environment, **_task_variables(job)},
+                    env={**self._environment, **self._task_variables(job)},
                     on_exit=lambda process: self._on_exit(run, process),
                     cpus=job.cpus if self._pinned and job.cpus else None,
                     stdin=stdin,
@@ -184,6 +186,16 @@ class ProgramRunner:
             except (OSError, ValueError) as error:
                 raise TaskFault(_why_not_started(args[0], run.sandbox.path, error)) from None
             self._trimmer.wake()
+
+    def _task_variables(self, job: Job) -> dict[str, str]:
+        """The environment variables that tell a program what it is, and its libraries what cpus it has."""
+        return {
+            "RAINZMQ_TASK_ID": str(id_of(job.uid)),
+            "RAINZMQ_ATTEMPT": str(job.attempt),
+            "RAINZMQ_SESSION_ID": str(job.session_id),
+            "RAINZMQ_CPUS": ",".join(map(str, job.cpus)),
+            **dict.fromkeys(self._thread_names, str(len(job.cpus))),
+        }
 
     def outputs(self) -> Iterator[tuple[Job, Printed | None]]:
         """Running jobs, with what they have written so far."""
@@ -309,16 +321,6 @@ def _remove(sandbox: Sandbox) -> None:
         sandbox.remove()
     except OSError as error:
         _log.warning("the directory of a program can not be removed: %s", error)
-
-
-def _task_variables(job: Job) -> dict[str, str]:
-    """The environment variables that tell a program what it is."""
-    return {
-        "RAINZMQ_TASK_ID": str(id_of(job.uid)),
-        "RAINZMQ_ATTEMPT": str(job.attempt),
-        "RAINZMQ_SESSION_ID": str(job.session_id),
-        "RAINZMQ_CPUS": ",".join(map(str, job.cpus)),
-    }
 
 
 def _why_not_started(program: str, directory: str, error: OSError | ValueError) -> str:
