@@ -36,6 +36,9 @@ def workers(
     elif items:
         out = console()
         out.print(worker_table(items, out.width, with_gone=with_gone or not source.is_live))
+        for item in items:
+            for kind, why in item["troubles"].items():
+                note(f"{item['worker_id']} takes no {kind} tasks for now: {why}")
     else:
         note(f"no worker {source.place}")
     return 0

@@ -102,7 +102,9 @@ class Samples:
 
 @dataclass
 class WorkerLog:
-    """What is known of a worker. `went`: when it left, s since the epoch, NaN while it is there."""
+    """What is known of a worker. `went`: when it left, s since the epoch, NaN while it is there. `troubles`:
+    (since when, [(kind of task it takes none of, why)]), oldest first.
+    """
 
     number: int
     worker_id: str
@@ -114,6 +116,7 @@ class WorkerLog:
     went: float = float("nan")
     why: str = ""
     on_purpose: bool = False
+    troubles: list[tuple[float, list[tuple[str, str]]]] = field(default_factory=list)
     samples: Samples = field(
         default_factory=lambda: Samples(
             "cpu_percent",
@@ -135,6 +138,11 @@ class WorkerLog:
         if time is None:
             return not gone
         return self.came <= time and (not gone or time < self.went)
+
+    def trouble(self, time: float | None = None) -> dict[str, str]:
+        """Kinds of task it takes none of, with why, now or at a time."""
+        rows = [kinds for since, kinds in self.troubles if time is None or since <= time]
+        return dict(rows[-1]) if rows and self.is_there(time) else {}
 
 
 class Model:
@@ -176,6 +184,7 @@ class Model:
             e.SnapshotEnd: self._on_snapshot_end,
             e.WorkerCame: self._on_worker_came,
             e.WorkerWent: self._on_worker_went,
+            e.WorkerTroubled: self._on_worker_troubled,
             e.WorkerSampled: self._on_worker_sampled,
             e.ServerSampled: self._on_server_sampled,
             e.SessionCame: self._on_session_came,
@@ -287,6 +296,11 @@ class Model:
         worker = self.workers.get(event.worker)
         if worker is not None:
             worker.went, worker.why, worker.on_purpose = event.time, event.reason, event.on_purpose
+
+    def _on_worker_troubled(self, event: e.WorkerTroubled) -> None:
+        worker = self.workers.get(event.worker)
+        if worker is not None and dict(event.kinds) != worker.trouble():
+            worker.troubles.append((event.time, event.kinds))
 
     def _on_worker_sampled(self, event: e.WorkerSampled) -> None:
         worker = self.workers.get(event.worker)

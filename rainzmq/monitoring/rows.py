@@ -33,6 +33,7 @@ FIELDS: dict[str, Mapping[str, str]] = {
         "kinds": "kinds of task it can run",
     },
     "worker_went": {"reason": "for people", "on_purpose": "it said goodbye"},
+    "worker_troubled": {"troubles": "kinds of task it takes none of for now, with why; empty: none"},
     "worker_sampled": {
         "cpu_percent": "mean load of its machine's cpus, 0 to 100",
         "memory_used_bytes": "memory of its machine in use",
@@ -64,7 +65,7 @@ FIELDS: dict[str, Mapping[str, str]] = {
     },
     "task_returned": {
         "attempt": "the attempt that ended",
-        "outcome": "retracted, lost or crashed",
+        "outcome": "retracted, lost, crashed or unable",
         "note": "what happened, for people; may be empty",
     },
     "task_rerun": {"attempt": "the next attempt"},
@@ -178,6 +179,10 @@ def _worker_came(event: e.WorkerCame, names: WorkerNames) -> Iterator[Row]:
 def _worker_went(event: e.WorkerWent, names: WorkerNames) -> Iterator[Row]:
     worker = names.get(event.worker)
     yield _row(event, "worker_went", worker=worker, reason=event.reason, on_purpose=event.on_purpose)
+
+
+def _worker_troubled(event: e.WorkerTroubled, names: WorkerNames) -> Iterator[Row]:
+    yield _row(event, "worker_troubled", worker=names.get(event.worker), troubles=dict(event.kinds))
 
 
 def _worker_sampled(event: e.WorkerSampled, names: WorkerNames) -> Iterator[Row]:
@@ -342,6 +347,7 @@ EVENTS_OF: dict[str, type] = {
     "snapshot_end": e.SnapshotEnd,
     "worker_came": e.WorkerCame,
     "worker_went": e.WorkerWent,
+    "worker_troubled": e.WorkerTroubled,
     "worker_sampled": e.WorkerSampled,
     "server_sampled": e.ServerSampled,
     "session_came": e.SessionCame,
@@ -367,6 +373,7 @@ _MAKERS: dict[type, Callable[[Any, WorkerNames], Iterator[Row]]] = {
     e.SnapshotEnd: _snapshot_end,
     e.WorkerCame: _worker_came,
     e.WorkerWent: _worker_went,
+    e.WorkerTroubled: _worker_troubled,
     e.WorkerSampled: _worker_sampled,
     e.ServerSampled: _server_sampled,
     e.SessionCame: _session_came,

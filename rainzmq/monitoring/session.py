@@ -38,7 +38,8 @@ class PastAttempt:
         worker: number of the worker.
         cpu: lowest index of its cpus, -1 unless it finished.
         assigned, started, ended: its times.
-        outcome: "retracted", "lost", "crashed", or "finished" (its outputs were lost afterwards).
+        outcome: "retracted", "lost", "crashed", "unable" (a fault of the worker), or "finished" (its outputs
+            were lost afterwards).
         until: when the task went on to something else.
         note: what happened, for people.
     """

@@ -50,6 +50,9 @@ class WorkerView:
     pid: Annotated[int, "its process"]
     cpus: Annotated[int, "cpus it offers"]
     kinds: Annotated[list[str], "kinds of task it can run"]
+    troubles: Annotated[
+        dict[str, str], "kinds of task it takes none of for now, with why; empty when all is well"
+    ]
     state: Annotated[Literal["live", "gone"], "whether it is registered"]
     came: Annotated[float, "when it registered, s since the epoch"]
     went: Annotated[Time, "when it left, s since the epoch"]
@@ -184,7 +187,17 @@ class AttemptView:
     started: Annotated[Time, "when it began to run, s since the epoch; null: it was not heard of"]
     ended: Annotated[Time, "when it ended, s since the epoch"]
     outcome: Annotated[
-        Literal["assigned", "running", "finished", "failed", "cancelled", "retracted", "lost", "crashed"],
+        Literal[
+            "assigned",
+            "running",
+            "finished",
+            "failed",
+            "cancelled",
+            "retracted",
+            "lost",
+            "crashed",
+            "unable",
+        ],
         "what became of it",
     ]
     note: Annotated[str, "what happened, for people; may be empty"]

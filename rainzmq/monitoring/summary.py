@@ -13,7 +13,7 @@ from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.session import SessionLog
 from rainzmq.monitoring.standing import cpus_of
 
-OUTCOMES_IN_VAIN = ("crashed", "lost", "finished")
+OUTCOMES_IN_VAIN = ("crashed", "unable", "lost", "finished")
 """Outcomes of attempts that came to nothing; a retracted one was never begun, so it is none of them."""
 
 

@@ -164,6 +164,7 @@ def _worker_view(
         pid=worker.pid,
         cpus=worker.cpus,
         kinds=list(worker.kinds),
+        troubles=worker.trouble(time),
         state="live" if is_live else "gone",
         came=worker.came,
         went=None if is_live else moment(worker.went),

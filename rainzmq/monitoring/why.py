@@ -78,7 +78,7 @@ def _ready(model: Model, session: SessionLog, stands: Standing, time: float | No
         return said + "; ".join(reasons)
     cpus, kind = cpus_of(session, row), task_type(session, row).partition("/")[0]
     live = [worker for worker in model.workers.values() if worker.is_there(time)]
-    able = [worker for worker in live if kind in worker.kinds]
+    able = [worker for worker in live if kind in worker.kinds and kind not in worker.trouble(time)]
     if not live:
         return said + "no worker is connected"
     if not able:
@@ -229,7 +229,7 @@ def _earlier_attempts(model: Model, session: SessionLog, row: int, time: float |
     where = _worker_name(model, last.worker)
     if last.outcome == "finished":
         return f"; it had finished on {where} before{note}"
-    what = "was lost with" if last.outcome == "lost" else f"{last.outcome} on"
+    what = {"lost": "was lost with", "unable": "could not be run on"}.get(last.outcome, f"{last.outcome} on")
     return f"; before that it {what} {where}{note}"
 
 

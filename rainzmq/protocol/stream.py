@@ -33,6 +33,10 @@ PIN_VARIABLE = "RAINZMQ_SUBWORKER_PIN"
 HELLO_TIMEOUT_S = 10.0
 """A subworker that has not said hello this long after its start is killed."""
 
+UNABLE_EXIT_CODE = 75
+"""A subworker that cannot begin a task for reasons of the machine, such as a directory that it cannot use,
+ends with this code (EX_TEMPFAIL): the task is not blamed, it runs elsewhere."""
+
 RESULT_FRAME_LIMIT_BYTES = 8 << 20
 """A longer frame of a subworker ends it."""
 

@@ -85,19 +85,27 @@ class ObjectStore:
         """`root` is private to this process and is made 0700. Objects go to files when more than
         `memory_limit_bytes` are in memory. Raises `OSError`.
         """
-        self.root = root
-        self.objects_dir = root / "objects"
-        self._incoming = root / "incoming"
-        self._view = self.objects_dir
-        self._memory_left = memory_limit_bytes
-        self._used_bytes = 0
-        self._contents: dict[int, _Content] = {}
+        self._memory_limit_bytes = memory_limit_bytes
         self._lock = threading.Lock()
         self._numbers = count(1)
+        self.move_to(root)
+
+    def move_to(self, root: Path) -> None:
+        """Forget all objects and begin again, empty, in another directory; what is in the former one stays
+        there. Raises `OSError`.
+        """
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         root.chmod(0o700)
-        self.objects_dir.mkdir(mode=0o700)
-        self._incoming.mkdir(mode=0o700)
+        for directory in (root / "objects", root / "incoming"):
+            directory.mkdir(mode=0o700)
+        with self._lock:
+            self.root = root
+            self.objects_dir = root / "objects"
+            self._incoming = root / "incoming"
+            self._view = self.objects_dir
+            self._memory_left = self._memory_limit_bytes
+            self._used_bytes = 0
+            self._contents: dict[int, _Content] = {}
 
     def use_view(self, view: Path) -> None:
         """From now on `path` points into `view`, a read-only mount of `objects_dir`."""
@@ -150,6 +158,11 @@ class ObjectStore:
     def has(self, uid: int) -> bool:
         """Whether the object is here."""
         return uid in self._contents
+
+    def is_there(self, uid: int) -> bool:
+        """Whether the object is here and nobody has removed its file or directory behind our back."""
+        content = self._contents.get(uid)
+        return content is not None and (content.name is None or os.path.lexists(self._path_of(content)))
 
     def size(self, uid: int) -> int:
         """Its size in bytes, of a directory the sum of its files."""

@@ -22,12 +22,12 @@ from rainzmq.protocol.messages.subworker import (
     UnmetInputs,
 )
 from rainzmq.protocol.messages.subworker import SubworkerTask as Task
-from rainzmq.protocol.stream import KIND_VARIABLE, PIN_VARIABLE
+from rainzmq.protocol.stream import KIND_VARIABLE, PIN_VARIABLE, UNABLE_EXIT_CODE
 from rainzmq.protocol.version import SUBWORKER_PROTOCOL_VERSION
 from rainzmq.subworker.connection import Connection
 from rainzmq.subworker.recent import RecentOutputs
 from rainzmq.subworker.streams import line_buffered
-from rainzmq.subworker.tasks import METHODS, Tasks
+from rainzmq.subworker.tasks import METHODS, Tasks, Unable
 
 _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9
@@ -119,6 +119,9 @@ def main() -> int:
         Server(connection, tasks).serve()
     except ConnectionError:
         return _end(1)
+    except Unable as error:
+        sys.stderr.write(f"{error}\n")
+        return _end(UNABLE_EXIT_CODE)
     return _end(0)
 
 

@@ -37,6 +37,10 @@ METHODS = ["call"]
 """Methods of the kind `python`."""
 
 
+class Unable(Exception):
+    """A task cannot begin, for reasons of this machine that are none of its own."""
+
+
 class Tasks:
     """Runs tasks; keeps what is shared between them: bodies, loaded functions, the working directory."""
 
@@ -66,7 +70,11 @@ class Tasks:
         self._packages.forget(gone)
 
     def run(self, task: SubworkerTask) -> TaskResult:
-        """Run a task to its end. An exception of any kind in it is a failed result."""
+        """Run a task to its end. An exception of any kind in it is a failed result.
+
+        Raises:
+            Unable: it has not begun, because its directory cannot be used.
+        """
         start_time = time.time()
         begin = time.perf_counter_ns()
         context = Context(task, self._sandbox, start_time)
@@ -74,6 +82,9 @@ class Tasks:
         keep: set[str] = set()
         try:
             self._sandbox.enter(task.directory)
+        except OSError as error:
+            raise Unable(f"the directory {task.directory} cannot be used: {error}") from error
+        try:
             self._set_environment(task)
             self._run(task, context, result, keep)
             result.user = context.info_user()

@@ -27,8 +27,8 @@ from rainzmq.common.room import is_full
 from rainzmq.common.trees import TreeCancelled, remove_tree
 from rainzmq.store import ObjectStore
 from rainzmq.worker import filework
-from rainzmq.worker.core.jobs import Job, Outcome, Produced
-from rainzmq.worker.faults import Attempt, TaskFault, describe
+from rainzmq.worker.core.jobs import FAILED, UNABLE, Job, Outcome, Produced
+from rainzmq.worker.faults import Attempt, TaskFault, describe, is_own
 
 _log = logging.getLogger(__name__)
 
@@ -157,7 +157,8 @@ class BuiltinRunner:
             remove_tree(temporary)  # what there is room for is told without it
             needed = filework.needed_bytes(attempt.job) if is_full(error) else 0
             reason = describe(error, needed, os.path.dirname(temporary))
-            outcome = attempt.failed(f"{_NAMES[attempt.job.method]}: {reason}")
+            kind = UNABLE if is_own(error, self._store.root.parent) else FAILED
+            outcome = attempt.failed(f"{_NAMES[attempt.job.method]}: {reason}", kind)
         except Exception:  # an exception in a thread would be lost, and the task would never end
             _log.exception("built-in task %s", attempt.job.method)
             outcome = attempt.failed(f"an error of rainzmq itself:\n{traceback.format_exc()}")

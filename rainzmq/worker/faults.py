@@ -2,15 +2,55 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
+from collections.abc import Sequence
 
 from rainzmq.common.errors import RainException
 from rainzmq.common.room import is_full, no_room
-from rainzmq.worker.core.jobs import CANCELLED, FAILED, FINISHED, Job, Outcome, Produced
+from rainzmq.worker.core.jobs import CANCELLED, FAILED, FINISHED, UNABLE, Job, Outcome, Produced
 
 
 class TaskFault(Exception):
     """A task can not be done, for a reason of its own. The text is what the user reads."""
+
+
+class WorkerFault(Exception):
+    """A task cannot be done here, for a reason of this worker and not of the task: it runs elsewhere.
+
+    `lost`: uids of stored objects whose content is gone.
+    """
+
+    def __init__(self, text: str, lost: Sequence[int] = ()) -> None:
+        super().__init__(text)
+        self.lost = list(lost)
+
+
+def own_error(error: OSError, what: str) -> WorkerFault:
+    """The fault of this worker that an error in its own files and processes is."""
+    return WorkerFault(f"{what}: {error.strerror or error}{f' ({error.filename})' if error.filename else ''}")
+
+
+SCARCE = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+"""This process or machine has no more of something: processes, memory, descriptors."""
+
+_BROKEN = frozenset(
+    {errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN}
+)
+"""A file system cannot be used any more."""
+
+
+def is_own(error: BaseException, directory: str | os.PathLike[str]) -> bool:
+    """Whether an error says more of this worker than of the task it came up with. `directory`: where the
+    worker's own files are; a task may have named broken file systems itself.
+    """
+    if not isinstance(error, OSError):
+        return False
+    if error.errno in SCARCE:
+        return True
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    return error.errno in _BROKEN and any(name.startswith(os.fspath(directory) + os.sep) for name in names)
 
 
 class Attempt:
@@ -38,6 +78,10 @@ class Attempt:
         outcome = self._outcome(kind, error, [])
         outcome.damaged = damaged or []
         return outcome
+
+    def unable(self, error: str, lost: list[int] | None = None) -> Outcome:
+        """The outcome of a job that this worker could not do; `lost`: inputs that are gone."""
+        return self.failed(error, UNABLE, lost)
 
     def cancelled_outcome(self) -> Outcome:
         """The outcome of a job that was killed on request."""

@@ -80,6 +80,12 @@ class ServerLink:
         if self.registered:
             self._control.send([encode(message, self._header) for message in messages])
 
+    def rejoin(self, reason: str) -> None:
+        """Say goodbye, for people, and hello again as soon as this worker is idle."""
+        self.tell([m.WorkerBye(reason)])
+        self._lose(reason)
+        self._say_hello()
+
     def close(self, reason: str) -> None:
         """Say goodbye."""
         self.tell([m.WorkerBye(reason)])

@@ -21,17 +21,19 @@ _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def protect(store: ObjectStore) -> str | None:
+def protect(store: ObjectStore, *, is_private: bool = False) -> str | None:
     """Make links to stored files safe to give to programs.
 
     Returns None when they are: this process is not root, or the store has a read-only view now. Else the
-    reason why not, and inputs must be copied. To be called before any thread is started and any program runs.
+    reason why not, and inputs must be copied. To be called before any thread is started and any program runs,
+    or with `is_private`, when this process has mounts of its own already.
     """
     if os.geteuid() != 0:
         return None
     view = store.root / "ro"
     try:
-        enter_private_namespace()
+        if not is_private:
+            enter_private_namespace()
         bind_readonly(store.objects_dir, view)
     except OSError as error:
         return f"no read-only view of the store: {error.strerror}"

@@ -15,7 +15,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -32,8 +32,8 @@ from rainzmq.common.units import format_size
 from rainzmq.store import ObjectStore
 from rainzmq.store.streams import write_all
 from rainzmq.transport.loop import Timer
-from rainzmq.worker.core.jobs import CRASHED, FAILED, FINISHED, Job, Outcome, Printed, Produced
-from rainzmq.worker.faults import Attempt, TaskFault, describe
+from rainzmq.worker.core.jobs import CRASHED, FAILED, FINISHED, UNABLE, Job, Outcome, Printed, Produced
+from rainzmq.worker.faults import Attempt, TaskFault, WorkerFault, describe, is_own, own_error
 from rainzmq.worker.processes import Process, ProcessLoop, end, kill_tree, spawn
 from rainzmq.worker.sandbox import ProgramPlan, Sandbox, plan_of
 from rainzmq.worker.trimmer import Trimmer
@@ -117,9 +117,11 @@ class ProgramRunner:
         sandbox = Sandbox(path, job, plan, self._store, self._copy_inputs)
         run = self._runs[job.uid] = _Run(job, plan, sandbox)
         if sandbox.is_quick_to_prepare():
-            self._prepared(run, _prepare(run))
+            self._prepared(run, self._prepare(run))
         else:
-            self._in_thread(lambda: self._loop.call_threadsafe(partial(self._prepared, run, _prepare(run))))
+            self._in_thread(
+                lambda: self._loop.call_threadsafe(partial(self._prepared, run, self._prepare(run)))
+            )
 
     def kill(self, uid: int) -> None:
         """Kill a program with all its processes; its outcome CANCELLED comes soon after.
@@ -145,19 +147,33 @@ class ProgramRunner:
             run.files.close()
         remove_tree(self._scratch)
 
-    def _prepared(self, run: _Run, problem: str | None) -> None:
+    def _prepare(self, run: _Run) -> Exception | None:
+        """Prepare the sandbox; why that is not possible, or None. Maybe in a thread."""
+        try:
+            run.sandbox.prepare(run.attempt.is_cancelled)
+        except (TaskFault, WorkerFault, ArchiveError, TreeCancelled, OSError) as error:
+            with suppress(OSError):
+                run.sandbox.remove()  # what there is room for is told without it
+            return error
+        return None
+
+    def _prepared(self, run: _Run, problem: Exception | None) -> None:
         if self._closed:
             return
         if problem is None and not run.attempt.cancelled:
             try:
                 self._spawn(run)
                 return
-            except (TaskFault, OSError) as error:
-                problem = describe(error, _input_bytes(run), str(self._scratch))
-        if run.attempt.cancelled:
+            except (TaskFault, WorkerFault, OSError) as error:
+                problem = error
+        if run.attempt.cancelled or problem is None:
             self._finish(run, run.attempt.cancelled_outcome())
+        elif isinstance(problem, WorkerFault):
+            self._finish(run, run.attempt.unable(str(problem), problem.lost))
         else:
-            self._finish(run, run.attempt.failed(problem or ""))
+            text = describe(problem, _input_bytes(run), run.sandbox.path)
+            kind = UNABLE if is_own(problem, self._store.root.parent) else FAILED
+            self._finish(run, run.attempt.failed(text, kind))
 
     def _spawn(self, run: _Run) -> None:
         plan, job = run.plan, run.job
@@ -165,11 +181,14 @@ class ProgramRunner:
             stdin = None
             if plan.stdin is not None:
                 stdin = opened.enter_context(self._open_stdin(run, plan.stdin)).fileno()
-            if plan.stdout is None:
-                run.stdout = run.files.enter_context(self._nameless())
-            else:
-                run.stdout = run.files.enter_context(open(run.stdout_path, "x+b", buffering=0))
-            run.stderr = run.files.enter_context(self._nameless())
+            try:
+                if plan.stdout is None:
+                    run.stdout = run.files.enter_context(self._nameless())
+                else:
+                    run.stdout = run.files.enter_context(open(run.stdout_path, "x+b", buffering=0))
+                run.stderr = run.files.enter_context(self._nameless())
+            except OSError as error:
+                raise own_error(error, "no files can be made for what the program writes") from error
             args = ["/bin/sh", "-c", plan.args[0]] if plan.shell else plan.args
             try:
                 run.process = spawn(
@@ -184,6 +203,8 @@ class ProgramRunner:
                     stderr=run.stderr.fileno(),
                 )
             except (OSError, ValueError) as error:
+                if is_own(error, self._store.root.parent) or not os.path.isdir(run.sandbox.path):
+                    raise WorkerFault(f"the program {args[0]!r} could not be started: {error}") from error
                 raise TaskFault(_why_not_started(args[0], run.sandbox.path, error)) from None
             self._trimmer.wake()
 
@@ -217,6 +238,8 @@ class ProgramRunner:
         if item.is_directory:
             raise TaskFault("the standard input is a directory; it must be a blob")
         path = run.sandbox.stdin_copy or self._store.path(item.uid)
+        if path is not None and not self._store.is_there(item.uid):
+            raise WorkerFault(f"the content of its input {id_of(item.uid)} is gone", [item.uid])
         if path is not None:
             return open(path, "rb", buffering=0)
         file = self._nameless()
@@ -260,6 +283,7 @@ class ProgramRunner:
             try:
                 return run.attempt.finished(run.sandbox.collect(partial(_stdout_of, run)))
             except (TaskFault, ArchiveError, OSError) as fault:
+                kind = UNABLE if is_own(fault, self._store.root.parent) else FAILED
                 error = f"{name} ended, but {describe(fault, where=run.sandbox.path)}"
         return run.attempt.failed(error + _tails(run) + _fullness(run), kind, damaged)
 
@@ -277,18 +301,6 @@ class ProgramRunner:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_THREADS, "rainzmq-sandboxes")
         self._pool.submit(work)
-
-
-def _prepare(run: _Run) -> str | None:
-    """Prepare the sandbox; why it can not be, or None. Maybe in a thread."""
-    try:
-        run.sandbox.prepare(run.attempt.is_cancelled)
-    except TreeCancelled:
-        return "killed"
-    except (TaskFault, ArchiveError, OSError) as error:
-        run.sandbox.remove()  # what there is room for is told without it
-        return describe(error, _input_bytes(run), run.sandbox.path)
-    return None
 
 
 def _input_bytes(run: _Run) -> int:

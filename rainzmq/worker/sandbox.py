@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import msgpack
 
 from rainzmq.common.content_types import is_subtype
+from rainzmq.common.ids import id_of
 from rainzmq.common.limits import MEMORY_OBJECT_BYTES
 from rainzmq.common.trees import (
     check_tree,
@@ -37,7 +38,7 @@ from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate
 from rainzmq.store import ObjectStore
 from rainzmq.store.streams import write_all
 from rainzmq.worker.core.jobs import Job, Produced
-from rainzmq.worker.faults import TaskFault, split_inner_path
+from rainzmq.worker.faults import TaskFault, WorkerFault, own_error, split_inner_path
 from rainzmq.worker.filework import make_parents
 
 _NAMES_SHOWN = 20
@@ -134,10 +135,14 @@ class Sandbox:
     def prepare(self, cancelled: Callable[[], bool]) -> None:
         """Make the directory, map the inputs, make the directories of outputs.
 
-        Raises `TaskFault` for a bad path, `TreeCancelled` when `cancelled()` was true, `ArchiveError`,
+        Raises `TaskFault` for a bad path, `WorkerFault` when the directory cannot be made or the content of
+        an input is gone, `TreeCancelled` when `cancelled()` was true, `ArchiveError`,
         `OSError`.
         """
-        os.mkdir(self.path, 0o700)
+        try:
+            os.mkdir(self.path, 0o700)
+        except OSError as error:
+            raise own_error(error, "no directory can be made for the task") from error
         for index, (path, write) in enumerate(self._plan.inputs):
             if path is not None:
                 self._map(index, path, write, cancelled)
@@ -157,6 +162,8 @@ class Sandbox:
             raise TaskFault(f"two inputs are mapped to {path!r}")
         mapped = _Mapped(index, item, target)
         source = self._store.path(item.uid)
+        if source is not None and not self._store.is_there(item.uid):
+            raise WorkerFault(f"the content of its input {id_of(item.uid)} is gone", [item.uid])
         if source is not None and not write and not self._copy_inputs:
             os.symlink(source, target)
             mapped.link = source

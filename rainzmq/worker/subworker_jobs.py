@@ -25,7 +25,9 @@ class BadResult(Exception):
 
 
 def to_task(job: Job, store: ObjectStore, directory: str) -> SubworkerTask:
-    """A job as a message; KeyError when one of its inputs is not in the store any more."""
+    """A job as a message; KeyError with the uid when the content of one of its inputs is not in the store
+    any more.
+    """
     uid, body = job.uid, job.body
     session_id, number = uid >> 32, uid & 0xFFFFFFFF
     outputs = []
@@ -112,6 +114,8 @@ def _input(job: Job, index: int, meta: ObjectMeta, store: ObjectStore) -> Subwor
     uid = meta.uid
     unmade = meta.size < 0
     data = None if unmade else store.data(uid)
+    if data is None and not unmade and not store.is_there(uid):
+        raise KeyError(uid)
     return SubworkerInput(
         job.input_label(index),
         (uid >> 32, uid & 0xFFFFFFFF),

@@ -32,6 +32,7 @@ from rainzmq.protocol.stream import (
     PIN_VARIABLE,
     RESULT_FRAME_LIMIT_BYTES,
     SOCKET_VARIABLE,
+    UNABLE_EXIT_CODE,
     FrameReader,
     to_frame,
 )
@@ -43,6 +44,9 @@ from rainzmq.worker.output_files import OutputFiles
 
 _READ_BYTES = 1 << 18
 _READS_PER_TURN = 16
+
+_ENDING_S = 1.0
+"""How long a subworker that closed its connection has to end: what it ended with says more."""
 
 
 @dataclass(slots=True)
@@ -145,10 +149,10 @@ class SubworkerLink:
         return self._process
 
     @property
-    def was_killed_by_others(self) -> bool:
-        """A signal ended the process that this worker did not send: memory ran out, or somebody did it."""
+    def was_unable(self) -> bool:
+        """It ended because it could not use the directory it was given, which is no fault of its task."""
         process = self._process
-        return self.fault is None and process is not None and (process.returncode or 0) < 0
+        return self.fault is None and process is not None and process.returncode == UNABLE_EXIT_CODE
 
     def run(self, bodies: list[TaskBody], jobs: list[Job], tasks: list[SubworkerTask]) -> None:
         """Send tasks, which are those of `jobs`, and the bodies they need."""
@@ -276,6 +280,10 @@ class SubworkerLink:
             f"{self._tail(since_mark=True)}"
         )
 
+    def why_unable(self) -> str:
+        """The same of one that `was_unable`."""
+        return f"The subworker {self.kind!r} could not begin the task{self._tail(since_mark=True)}"
+
     def _how_it_ended(self) -> str:
         code = self._process.returncode if self._process is not None else None
         if code is None:
@@ -359,7 +367,7 @@ class SubworkerLink:
         """Nothing more comes. Its exit follows at once when it died; else it must go."""
         if self._stream is not None:
             self._loop.remove_reader(self._stream.fileno())
-        self._loop.call_later(0.1, self._on_still_there)
+        self._loop.call_later(_ENDING_S, self._on_still_there)
 
     def _on_still_there(self) -> None:
         if self._stream is not None and self.fault is None:

@@ -37,7 +37,7 @@ from rainzmq.transport.loop import Loop, Timer
 from rainzmq.worker import processes
 from rainzmq.worker.core import pool
 from rainzmq.worker.core import pool_effects as pe
-from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, Job, Outcome, Printed
+from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, UNABLE, Job, Outcome, Printed
 from rainzmq.worker.output_files import OutputFiles
 from rainzmq.worker.subworker_jobs import to_outcome, to_task
 from rainzmq.worker.subworker_link import Callbacks, SubworkerLink
@@ -66,6 +66,7 @@ class SubworkerPool:
         kinds: Mapping[str, str | Sequence[str]],
         logdir: Path,
         pin_cpus: bool,
+        on_kind: Callable[[str, str | None], None],
         tell_server: Callable[[VersionsDiffer], None] = lambda _: None,
     ) -> None:
         """`done` gets each job's outcome. `given_back` gets jobs that were queued, have not begun and are the
@@ -81,6 +82,8 @@ class SubworkerPool:
             kinds: commands of foreign subworkers, split as a shell does when they are a str.
             logdir: directory for the subworkers' output.
             pin_cpus: cpu indices are cpus of this host, which Python tasks set as their affinity.
+            on_kind: told that subworkers of a kind cannot be started, with why; with None that one was
+                started after all. `retry` tries that.
             tell_server: gets what the server should know at once.
         """
         self.kinds: dict[str, list[str]] = {pool.PYTHON: list(PYTHON_COMMAND)}
@@ -96,6 +99,7 @@ class SubworkerPool:
         self._logdir = logdir
         self._pin_cpus = pin_cpus
         self._tell_server = tell_server
+        self._on_kind = on_kind
         self._core = pool.PoolCore()
         self._links: dict[int, SubworkerLink] = {}
         self._unflushed: dict[int, SubworkerLink] = {}
@@ -147,6 +151,10 @@ class SubworkerPool:
             number = self._core.where(uid)  # None now when it has just ended: then those behind it stay
         withdrawn = [] if number is None else self._links[number].withdraw()
         self._perform(self._core.kill(uid, withdrawn, self._loop.now()))
+
+    def retry(self, kind: str) -> None:
+        """Try whether a subworker of a kind that is down can be started; `on_kind` is told."""
+        self._perform(self._core.retry(kind))
 
     def forget_sessions(self, session_ids: Iterable[int]) -> None:
         """Sessions ended, after all their jobs: forget their functions."""
@@ -262,14 +270,14 @@ class SubworkerPool:
             try:
                 os.mkdir(directory, 0o700)
             except OSError as error:
-                self._refuse(link, job, FAILED, f"Its directory could not be made: {error}")
+                self._refuse(link, job, UNABLE, f"its directory cannot be made: {error}")
                 return None
             self._directories[job.uid] = directory
         try:
             return to_task(job, self._store, directory)
         except KeyError as error:
-            lost = id_of(error.args[0])
-            self._refuse(link, job, CRASHED, f"Input {lost} is not on this worker any more")
+            lost = error.args[0]
+            self._refuse(link, job, UNABLE, f"its input {id_of(lost)} is not on this worker any more", [lost])
             return None
 
     def _new_bodies(self, link: SubworkerLink, jobs: list[Job]) -> list[TaskBody]:
@@ -282,12 +290,15 @@ class SubworkerPool:
                 new.append(job.body)
         return new
 
-    def _refuse(self, link: SubworkerLink, job: Job, kind: str, error: str) -> None:
+    def _refuse(self, link: SubworkerLink, job: Job, kind: str, error: str, lost: Sequence[int] = ()) -> None:
         self._perform(self._core.on_refused(link.number, job.uid, self._loop.now()))
-        self._end(job, kind, error)
+        self._end(job, kind, error, damaged=lost)
 
-    def _end(self, job: Job, kind: str, error: str, printed: Printed | None = None) -> None:
-        self._ended.append(Outcome(job.uid, job.attempt, kind, error, printed=printed))
+    def _end(
+        self, job: Job, kind: str, error: str, printed: Printed | None = None, damaged: Sequence[int] = ()
+    ) -> None:
+        outcome = Outcome(job.uid, job.attempt, kind, error, damaged=list(damaged), printed=printed)
+        self._ended.append(outcome)
         self._call_soon()
 
     def _call_soon(self) -> None:
@@ -349,6 +360,7 @@ class SubworkerPool:
     # What happens to subworkers.
 
     def _on_hello(self, link: SubworkerLink) -> None:
+        self._on_kind(link.kind, None)
         self._perform(self._core.on_hello(link.number, self._loop.now()))
 
     def _on_messages(self, link: SubworkerLink, messages: list[Any]) -> None:
@@ -395,12 +407,14 @@ class SubworkerPool:
         """It ended without a hello; the effects that are left to perform."""
         reason = link.why_not_started(error)
         _log.warning("%s", reason)
-        effects = self._core.on_exit(link.number, (), self._loop.now(), link.was_killed_by_others)
+        effects = self._core.on_exit(link.number, (), self._loop.now())
         self._drop(link)
         for effect in effects:
-            if isinstance(effect, pe.StartFailed):
-                self._end(effect.job, FAILED, reason)
-        return [effect for effect in effects if not isinstance(effect, pe.StartFailed)]
+            if isinstance(effect, pe.KindDown):
+                self._on_kind(effect.kind, reason)
+            elif isinstance(effect, pe.StartFailed):
+                self._end(effect.job, UNABLE, reason)
+        return [effect for effect in effects if not isinstance(effect, pe.StartFailed | pe.KindDown)]
 
     def _on_exit(self, link: SubworkerLink) -> None:
         """Its process is gone."""
@@ -411,10 +425,10 @@ class SubworkerPool:
         effects = self._core.on_exit(link.number, link.withdraw(), self._loop.now())
         crashed = [effect for effect in effects if isinstance(effect, pe.Crashed)]
         if crashed or link.fault is not None:
-            reason = link.why_crashed()
+            reason, kind = (link.why_unable(), UNABLE) if link.was_unable else (link.why_crashed(), CRASHED)
             _log.warning("%s", reason)
             for effect in crashed:
-                self._end(effect.job, CRASHED, reason, link.take_printed_by_crashed(effect.job))
+                self._end(effect.job, kind, reason, link.take_printed_by_crashed(effect.job))
         self._perform(effect for effect in effects if not isinstance(effect, pe.Crashed))
         self._tell()
         self._drop(link)

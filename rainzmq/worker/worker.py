@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -28,8 +28,7 @@ from rainzmq.common.ready import write_ready
 from rainzmq.common.versions import python_version
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import Endpoint
-from rainzmq.store.objects import ObjectStore, StoreFull
-from rainzmq.store.workdir import default_workdir, private_workdir, release_workdir
+from rainzmq.store.objects import StoreFull
 from rainzmq.transport.access import Access, find_access
 from rainzmq.transport.control import ControlClient
 from rainzmq.transport.data import DataPeer, DataPort
@@ -52,6 +51,7 @@ from rainzmq.worker.core.events import (
     JobEnded,
     JobGivenBack,
     KillJob,
+    KindsTroubled,
     ObjectArrived,
     ObjectDamaged,
     RemoveObjects,
@@ -65,8 +65,9 @@ from rainzmq.worker.core.events import (
 )
 from rainzmq.worker.core.jobs import Job, Outcome
 from rainzmq.worker.cpus import claims_of
+from rainzmq.worker.faults import is_own
+from rainzmq.worker.health import Health
 from rainzmq.worker.link import ServerLink
-from rainzmq.worker.namespace import protect, unprotect
 from rainzmq.worker.programs import ProgramRunner
 from rainzmq.worker.running_output import RunningOutput
 from rainzmq.worker.sampling import Sampling
@@ -137,9 +138,18 @@ class Worker:
 
     def _open(self, options: WorkerOptions) -> None:
         access = find_access(options.server, None, options.access_file)
-        scratch, copy_inputs = self._open_store(options)
         self.loop = Loop()
         self._cleanups.append(self.loop.close)
+        self._health = Health(
+            self.loop,
+            options.workdir,
+            leave=lambda reason: self._link.rejoin(reason),
+            on_object_gone=lambda uid: self._handle(ObjectDamaged(uid)),
+            on_troubles=self._on_troubles,
+            retry_subworkers=lambda kind: self._subworkers.retry(kind),
+        )
+        self._cleanups.append(self._health.close)
+        self.store = self._health.store
         context = new_context()
         self._cleanups.append(context.term)
         control = ControlClient(context, access, "worker")
@@ -148,66 +158,63 @@ class Worker:
         self._open_data(context, access, options)
 
         processes.become_subreaper()
-        indices, pinned, claims = claims_of(options.cpus, options.config.get("pin", "auto"))
+        indices, self._pinned, claims = claims_of(options.cpus, options.config.get("pin", "auto"))
         self._cleanups.extend(claim.close for claim in claims)
-        self._builtin = BuiltinRunner(self.loop, self.store, scratch / "builtin", self._on_outcome)
-        self._cleanups.append(self._builtin.close)
-        self._programs = ProgramRunner(
-            self.loop,
-            self.store,
-            scratch / "programs",
-            self._on_outcome,
-            copy_inputs=copy_inputs,
-            pinned=pinned,
-        )
-        self._cleanups.append(self._programs.close)
-        self._subworkers = SubworkerPool(
-            self.loop,
-            self.store,
-            scratch / "subworkers",
-            self._on_outcome,
-            self._on_given_back,
-            kinds={name: entry["command"] for name, entry in options.config.get("subworkers", {}).items()},
-            logdir=options.logdir or scratch,
-            pin_cpus=pinned,
-            tell_server=lambda message: self._link.tell([message]),
-        )
-        self._cleanups.append(self._subworkers.close)
-        self.engine = WorkerEngine(indices, self._subworkers.accepts_more)
+        self._runners: list[Runner] = []
+        self._cleanups.append(self._close_runners)
+        self._open_runners()
+        self.engine = WorkerEngine(indices, lambda *key: self._subworkers.accepts_more(*key))
         self._link = ServerLink(
             self.loop,
             control,
             self._make_hello,
-            is_idle=lambda: not self.engine.running,
+            is_idle=lambda: not self.engine.running and self._health.lost is None,
             dies_with_server=options.dies_with_server,
             on_message=self._on_message,
             on_welcome=self._on_welcome,
             on_lost=self._on_lost,
             on_end=self._on_end,
         )
-        self._cleanups.append(lambda: self._link.close("it was stopped"))
+        self._cleanups.append(lambda: self._link.close(self.exit_reason or "it was stopped"))
         self._relay_key = b""
         output = RunningOutput(lambda: chain(self._programs.outputs(), self._subworkers.outputs()))
         further = partial(self._running_output, output)
         self._sampling = Sampling(self.loop, self.store, self._link.tell, further)
         self._cleanups.append(self._sampling.stop)
 
-    def _open_store(self, options: WorkerOptions) -> tuple[Path, bool]:
-        """Make the working directory and the store; (directory for running tasks, whether inputs are
-        copied).
-        """
-        workdir = private_workdir(options.workdir) if options.workdir else default_workdir()
-        self._cleanups.append(lambda: release_workdir(workdir))
-        self.store = ObjectStore(workdir / "store")
-        self._cleanups.append(self.store.close)
-        # Before the first thread: the namespace is a thread's, and later ones inherit it.
-        reason = protect(self.store)
-        self._cleanups.append(lambda: unprotect(self.store))
-        if reason is not None:
-            _log.info("inputs of programs are copied instead of linked: %s", reason)
-        scratch = workdir / "tasks"
-        scratch.mkdir(mode=0o700)
-        return scratch, reason is not None
+    def _open_runners(self) -> None:
+        """Make what runs tasks, in the workplace as it is now."""
+        scratch, health = self._health.workplace.scratch, self._health
+        self._builtin = BuiltinRunner(self.loop, self.store, scratch / "builtin", self._on_outcome)
+        self._runners.append(self._builtin)
+        self._programs = ProgramRunner(
+            self.loop,
+            self.store,
+            scratch / "programs",
+            self._on_outcome,
+            copy_inputs=health.copy_inputs,
+            pinned=self._pinned,
+        )
+        self._runners.append(self._programs)
+        kinds = self._options.config.get("subworkers", {})
+        self._subworkers = SubworkerPool(
+            self.loop,
+            self.store,
+            scratch / "subworkers",
+            self._on_outcome,
+            self._on_given_back,
+            kinds={name: entry["command"] for name, entry in kinds.items()},
+            logdir=self._options.logdir or scratch,
+            pin_cpus=self._pinned,
+            on_kind=health.on_kind,
+            tell_server=lambda message: self._link.tell([message]),
+        )
+        self._runners.append(self._subworkers)
+        self._health.remember()
+
+    def _close_runners(self) -> None:
+        while self._runners:
+            _try(self._runners.pop().close)
 
     def _open_data(self, context: Context, access: Access, options: WorkerOptions) -> None:
         auth = Authenticator(context, self.loop)
@@ -229,11 +236,15 @@ class Worker:
         if self._options.lifeline_fd is not None:
             self.loop.add_reader(self._options.lifeline_fd, self._on_lifeline)
         self._link.start()
-        self._subworkers.prestart(min(self.engine.cpus.total, PRESTARTED))
+        self._prestart()
+        self._health.start()
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         self.loop.run()
+
+    def _prestart(self) -> None:
+        self._subworkers.prestart(min(self.engine.cpus.total, PRESTARTED))
 
     def stop(self) -> None:
         """End `run`; from signal handlers."""
@@ -242,10 +253,7 @@ class Worker:
     def close(self) -> None:
         """Stop all jobs, say goodbye, remove all files. Each step is tried, whatever the others do."""
         while self._cleanups:
-            try:
-                self._cleanups.pop()()
-            except Exception:  # what is left must still be cleaned up
-                _log.exception("while ending")
+            _try(self._cleanups.pop())
 
     # Events.
 
@@ -253,6 +261,8 @@ class Worker:
         while self._handle(StartReady()):
             pass
         self._handle(TurnEnded())
+        if self._health.lost is not None and not self.engine.running and self.exit_reason is None:
+            self._renew(self._health.lost)
         self._link.greet_if_due()
 
     def _handle(self, event: Event) -> bool:
@@ -266,27 +276,24 @@ class Worker:
         """A runner is done with a job: take its outputs over, then tell the core."""
         for uid in outcome.damaged:
             if self.store.has(uid) and not self.store.verify(uid):
-                _log.error("the stored content of %s was changed by task %s", id_of(uid), id_of(outcome.uid))
+                _log.error("the content of %s is gone, or %s changed it", id_of(uid), id_of(outcome.uid))
                 self._handle(ObjectDamaged(uid))
-        event = JobEnded(outcome)
         job = self.engine.running[outcome.uid]
+        event = JobEnded(self._health.judged(job, outcome))
         if outcome.kind == jobs.FINISHED:
             try:
                 self._take_outputs(job, event)
             except (StoreFull, OSError, ArchiveError, ValueError) as error:
                 self._drop_outputs(job)
-                event = JobEnded(
-                    Outcome(
-                        outcome.uid,
-                        outcome.attempt,
-                        jobs.FAILED,
-                        f"the worker can not store its outputs: {error}",
-                        debug=outcome.debug,
-                        start_time=outcome.start_time,
-                        duration_us=outcome.duration_us,
-                        printed=outcome.printed,
-                    )
+                failed = replace(
+                    outcome,
+                    kind=jobs.UNABLE if is_own(error, self._health.workplace.path) else jobs.FAILED,
+                    error=f"the worker can not store its outputs: {error}",
+                    outputs=[],
+                    user=b"",
+                    damaged=[],
                 )
+                event = JobEnded(self._health.judged(job, failed))
         self._handle(event)
 
     def _take_outputs(self, job: Job, event: JobEnded) -> None:
@@ -318,7 +325,10 @@ class Worker:
                 self.store.remove(job.uid + 1 + index)
 
     def _on_fetched(self, uid: int, problem: str | None) -> None:
-        self._handle(ObjectArrived(uid) if problem is None else FetchFailed(uid, problem))
+        if problem is None:
+            self._handle(ObjectArrived(uid))
+        else:
+            self._handle(FetchFailed(uid, problem, own=self._health.cannot_store(self._kinds())))
 
     def _on_arrived(self, uid: int, arrival: Arrival) -> None:
         peer = arrival.source
@@ -352,13 +362,15 @@ class Worker:
                 executable=effect.executable,
             )
         elif isinstance(effect, StoreObject):
-            if not self.store.has(effect.uid):
-                self.store.put(effect.uid, effect.data, effect.executable)
+            self._store(effect)
         elif isinstance(effect, RemoveObjects):
             for uid in effect.uids:
                 self._data.cancel(uid)
-                if self.store.has(uid):
+                try:
                     self.store.remove(uid)
+                except OSError as error:
+                    _log.warning("%s cannot be removed: %s", id_of(uid), error)
+                    self._health.look_soon()
         elif isinstance(effect, KillJob):
             self._runner(effect.job).kill(effect.job.uid)
         elif isinstance(effect, ForgetSessions):
@@ -371,6 +383,36 @@ class Worker:
             return self._subworkers
         return self._programs if job.method == "execute" else self._builtin
 
+    def _store(self, effect: StoreObject) -> None:
+        try:
+            if not self.store.has(effect.uid):
+                self.store.put(effect.uid, effect.data, effect.executable)
+        except (StoreFull, OSError) as error:
+            # The server has the content still, and shall not send it again before there is room.
+            self._health.all_ill(self._kinds(), f"no data can be stored: {error}")
+            self._handle(ObjectDamaged(effect.uid))
+
+    # What is wrong with this worker.
+
+    def _kinds(self) -> list[str]:
+        return ["builtin", *self._subworkers.kinds]
+
+    def _renew(self, problem: str) -> None:
+        """Nothing runs any more: make another workplace, or end."""
+        self._close_runners()
+        try:
+            self._health.renew()
+            self._open_runners()
+        except (RainException, OSError) as error:
+            self._on_end(f"{problem}; {error}")
+            return
+        _log.info("the new working directory is %s", self._health.workplace.path)
+        self._prestart()
+
+    def _on_troubles(self, troubles: dict[str, str]) -> None:
+        self._link.tell([m.WorkerTrouble(sorted(troubles.items()))])
+        self._handle(KindsTroubled(frozenset(troubles)))
+
     # The server.
 
     def _make_hello(self, previous_epoch: int) -> m.WorkerHello:
@@ -380,7 +422,7 @@ class Worker:
             os.getpid(),
             self.engine.cpus.total,
             self._endpoint,
-            ["builtin", *self._subworkers.kinds, f"python {python_version()}"],
+            [*self._kinds(), f"python {python_version()}"],
             previous_epoch,
         )
 
@@ -395,6 +437,9 @@ class Worker:
         _log.info("worker %s:%d registered", self._endpoint.host, self._endpoint.port)
         self._relay_key = welcome.relay.public_key
         self._sampling.start(welcome.sample_interval_s)
+        troubles = self._health.troubles.now()
+        if troubles:
+            self._link.tell([m.WorkerTrouble(sorted(troubles.items()))])
         if self._options.ready_file is not None and not self._ready_written:
             write_ready(self._options.ready_file)
             self._ready_written = True
@@ -410,6 +455,16 @@ class Worker:
             _log.info("the process that started this worker is gone")
             self.loop.remove_reader(self._options.lifeline_fd)
             self.loop.stop()
+
+
+def _try(step: Callable[[], object]) -> None:
+    """Do a step of ending: what is left must still be cleaned up, whatever it raises."""
+    try:
+        step()
+    except OSError as error:  # of a disk that cannot be used any more
+        _log.warning("while ending: %s", error)
+    except Exception:
+        _log.exception("while ending")
 
 
 def run_worker(options: WorkerOptions) -> int:

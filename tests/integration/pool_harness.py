@@ -46,6 +46,7 @@ class Harness:
         self.store = ObjectStore(directory / "store")
         self.outcomes: dict[int, Outcome] = {}
         self.given_back: list[int] = []
+        self.kinds_down: list[tuple[str, str]] = []
         self.logdir = directory / "log"
         self.scratch = directory / "scratch"
         self.pool = SubworkerPool(
@@ -57,6 +58,7 @@ class Harness:
             kinds=kinds,
             logdir=self.logdir,
             pin_cpus=False,
+            on_kind=lambda kind, why: self.kinds_down.append((kind, why)) if why else None,
         )
         self._jobs: dict[int, Job] = {}
         self._next = 1

@@ -13,7 +13,7 @@ from pool_harness import DIRECTORY_OUTPUT, FOREIGN, Harness, blob_output, foreig
 
 from rainzmq.protocol import stream
 from rainzmq.worker import subworker_link
-from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, FINISHED
+from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, FINISHED, UNABLE
 
 
 @pytest.fixture
@@ -197,21 +197,22 @@ def test_two_tasks_on_different_cpus_run_in_two_processes(harness: Harness) -> N
         ("huge", ["a frame of 4294967295 bytes"]),
     ],
 )
-def test_subworker_that_does_not_register_fails_its_task(
+def test_three_subworkers_that_do_not_register_put_their_kind_down_and_give_the_task_back(
     harness: Harness, kind: str, texts: list[str]
 ) -> None:
     (outcome,) = harness.run(harness.job(f"{kind}/method", []))
-    assert outcome.kind == FAILED
+    assert outcome.kind == UNABLE
     for text in [f"Subworker {kind!r} could not be started", *texts]:
         assert text in outcome.error
+    assert harness.kinds_down == [(kind, outcome.error)]
 
 
-def test_subworker_that_stays_silent_fails_its_task_in_time(
+def test_subworkers_that_stay_silent_give_their_task_back_in_time(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert stream.HELLO_TIMEOUT_S == 10.0
-    monkeypatch.setattr(subworker_link, "HELLO_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(subworker_link, "HELLO_TIMEOUT_S", 0.5)
     (outcome,) = harness.run(harness.job("silent/method", []))
-    assert outcome.kind == FAILED
-    assert "did not say hello within 1 s" in outcome.error
+    assert outcome.kind == UNABLE
+    assert "did not say hello within 0.5 s" in outcome.error
     assert "waiting for nothing" in outcome.error

@@ -89,6 +89,16 @@ class WorkerWent:
     on_purpose: Annotated[bool, "it said goodbye; False: it was lost"]
 
 
+@message("ev_worker_troubled", CONVERSATION, _SERVER)
+class WorkerTroubled:
+    """What a worker cannot do for now changed."""
+
+    number: Number
+    time: Time
+    worker: Worker
+    kinds: Annotated[list[tuple[str, str]], "(kind of task it takes none of, why, for people); empty: none"]
+
+
 @message("ev_worker_sampled", CONVERSATION, _SERVER)
 class WorkerSampled:
     """How busy a worker's machine is, once a second. Counters grow from the start of the machine."""
@@ -233,7 +243,9 @@ class TasksReturned:
     worker: Worker
     uids: Annotated[Int64s, "the tasks"]
     attempts: Annotated[Int32s, "the attempt of each that ended"]
-    outcome: Annotated[str, "`retracted`, `lost` (with its worker) or `crashed`"]
+    outcome: Annotated[
+        str, "`retracted`, `lost` (with its worker), `crashed`, or `unable` (a fault of the worker)"
+    ]
     notes: Annotated[list[str], "what happened, for people; empty when there is nothing to say"]
 
 
@@ -318,6 +330,7 @@ EVENTS: tuple[type, ...] = (
     SnapshotEnd,
     WorkerCame,
     WorkerWent,
+    WorkerTroubled,
     WorkerSampled,
     ServerSampled,
     SessionCame,

@@ -74,6 +74,15 @@ class WorkerBye:
     reason: Annotated[str, "for people, may be empty"]
 
 
+@message("trouble", CONVERSATION, _WORKER)
+class WorkerTrouble:
+    """What is wrong with this worker, so that it takes no tasks of some kinds for now; it looks again by
+    itself. Sent when that changes, before tasks of these kinds are given back.
+    """
+
+    kinds: Annotated[list[tuple[str, str]], "(kind of task, why, for people); empty: it takes all again"]
+
+
 @message("assign", CONVERSATION, _SERVER)
 class Assign:
     """Tasks to run, as columns. A worker starts each when its inputs are here and its cpus are free."""
@@ -154,6 +163,10 @@ class Report:
     ]
     crashed: Annotated[
         list[tuple[int, int, str]], "(uid, attempt, what happened) of tasks that ended their subworker"
+    ]
+    unable: Annotated[
+        list[tuple[int, int, str]],
+        "(uid, attempt, why) of tasks that came to nothing through a fault of the worker, not of theirs",
     ]
     retracted: Annotated[list[tuple[int, int]], "(uid, attempt) of tasks given back"]
     fetched: Annotated[list[int], "objects of which this worker has a replica now"]

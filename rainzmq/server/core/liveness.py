@@ -50,7 +50,7 @@ def _fail_unservable(state: ServerState) -> None:
     waiting: dict[str, TaskRecord] = {}
     for request in state.ready.requests():
         top = state.ready.peek(request)
-        if top is not None and workers and not any(request[1] in worker.kinds for worker in workers):
+        if top is not None and workers and not any(request[1] in worker.offered for worker in workers):
             assert isinstance(top, TaskRecord)
             waiting[request[1]] = top
     for kind in [kind for kind in state.unservable_since if kind not in waiting]:

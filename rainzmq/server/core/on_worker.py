@@ -24,12 +24,16 @@ from rainzmq.server.core.tasks import (
     task_failed,
     task_finished,
     task_started,
+    task_unable,
     worker_died_under,
 )
 from rainzmq.server.core.versions import name_other_packages, name_other_pythons
 
 MAX_CPUS = 1 << 16
 """No machine has more cpus; a report that says so is refused."""
+
+MAX_TROUBLE_CHARS = 2000
+"""As much is kept of why a worker takes no tasks of a kind."""
 
 MISS_LIMIT = 10
 """An input that workers could not get so often fails the task that asks for it."""
@@ -139,8 +143,22 @@ def worker_said(state: ServerState, worker: WorkerRecord, message: Any) -> None:
             state.feed.add(state.now, e.WorkerSampled, worker.number, *to_row(message))
     elif isinstance(message, m.VersionsDiffer):
         name_other_packages(state, worker, message)
+    elif isinstance(message, m.WorkerTrouble):
+        _on_trouble(state, worker, message)
     elif isinstance(message, m.WorkerBye):
         worker_lost(state, worker, message.reason or "it said goodbye", Loss.LEFT)
+
+
+def _on_trouble(state: ServerState, worker: WorkerRecord, message: m.WorkerTrouble) -> None:
+    """A worker takes no tasks of some kinds for now, or all again. It gives back what it has of them."""
+    troubles = {kind: why[:MAX_TROUBLE_CHARS] for kind, why in message.kinds if kind in worker.offered}
+    for kind in troubles.keys() - worker.troubles.keys():
+        state.log("warning", f"worker {worker.name} takes no {kind} tasks for now: {troubles[kind]}")
+    for kind in worker.troubles.keys() - troubles.keys():
+        state.log("info", f"worker {worker.name} takes {kind} tasks again")
+    worker.troubles = troubles
+    worker.kinds = frozenset(kind for kind in worker.offered if kind.partition(" ")[0] not in troubles)
+    state.feed.add(state.now, e.WorkerTroubled, worker.number, sorted(troubles.items()))
 
 
 def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> None:
@@ -178,6 +196,11 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
         if task and session:
             feed.returned(state, worker, [task], "crashed", [note])
             task_crashed(state, session, task, note)
+    for uid, attempt, note in report.unable:
+        task, session = _current(state, worker, uid, attempt)
+        if task and session:
+            feed.returned(state, worker, [task], "unable", [note])
+            task_unable(state, session, task, note)
     for uid, attempt in report.retracted:
         task, session = _current(state, worker, uid, attempt)
         if task and session:

@@ -44,11 +44,19 @@ def why_not_placed(state: ServerState, session: SessionRecord, task: TaskRecord)
     name = session.task_name(task)
     who = f"task {id_of(task.uid)}" + (f" ({name})" if name else "")
     able = [worker for worker in workers if kind in worker.kinds]
+    troubled = [worker for worker in workers if kind in worker.offered - worker.kinds and cpus <= worker.cpus]
+    if troubled:
+        return (
+            f"{who} waits, for no worker takes {kind!r} tasks that need {cpus} cpus at the moment: "
+            + "; ".join(
+                f"{worker.name}: {worker.troubles[task.body.kind]}" for worker in troubled[:MAX_REASONS]
+            )
+        )
     if not able:
         other_python = why_no_python(session, workers) if task.body.kind == "python" else None
         if other_python is not None:
             return f"{who} {other_python}"
-        offered = sorted({item for worker in workers for item in worker.kinds if " " not in item})
+        offered = sorted({item for worker in workers for item in worker.offered if " " not in item})
         return (
             f"{who} is of type {task.body.declared.task_type!r}, but no worker offers {task.body.kind!r} "
             f"(they offer {', '.join(offered)}); register it in a worker's configuration: "

@@ -208,13 +208,15 @@ class WorkerRecord:
         ahead: cpus that those of them ask for that were sent ahead and still wait.
         backlog_s: how long these take together, as far as is known.
         progress_at: when a task of it finished last, or it got one after it had none.
-        kinds: kinds of task it can run; with `python` also `python 3.11`, say.
+        offered: kinds of task it can run; with `python` also `python 3.11`, say.
         python: its version of Python, empty when it has not told.
         frontier: assigned tasks whose consumers have not been looked at for sending ahead, oldest first.
         objects: what it holds or is getting.
         deleting: objects that it was told to remove and has not confirmed.
         ending: objects it had of sessions that it was told have ended and has not confirmed, by session.
         bodies: (session id, body key) it was sent.
+        kinds: those of them that it takes now.
+        troubles: kinds it takes none of for now, though it offers them, with why.
         to_assign, to_cancel, to_retract, to_remove, to_end: what goes out at the end of the turn.
         last_heard: when a message of its came, on the engine's clock.
     """
@@ -237,6 +239,7 @@ class WorkerRecord:
         "name",
         "number",
         "objects",
+        "offered",
         "peer",
         "progress_at",
         "python",
@@ -248,6 +251,7 @@ class WorkerRecord:
         "to_end",
         "to_remove",
         "to_retract",
+        "troubles",
     )
 
     def __init__(self, peer: bytes, epoch: int, hello: WorkerHello, now: float, number: int = 0) -> None:
@@ -261,9 +265,11 @@ class WorkerRecord:
         self.cpus = hello.cpus
         told = [kind.removeprefix("python ") for kind in hello.subworkers if kind.startswith("python ")]
         self.python = told[0] if told else ""
-        self.kinds = frozenset([kind for kind in hello.subworkers if " " not in kind])
+        self.offered = frozenset([kind for kind in hello.subworkers if " " not in kind])
         if self.python:
-            self.kinds |= {f"python {minor_of(self.python)}"}
+            self.offered |= {f"python {minor_of(self.python)}"}
+        self.kinds = self.offered
+        self.troubles: dict[str, str] = {}
         self.state = states.LIVE
         self.solo: tuple[WorkerRecord, ...] = (self,)
         self.tasks: dict[int, TaskRecord] = {}
@@ -338,6 +344,7 @@ class SessionRecord:
     users: dict[int, bytes] = field(default_factory=dict)
     info_users: dict[int, bytes] = field(default_factory=dict)
     debugs: dict[int, str] = field(default_factory=dict)
+    unable: dict[int, tuple[str, ...]] = field(default_factory=dict)
     content_types: dict[int, str] = field(default_factory=dict)
     executables: set[int] = field(default_factory=set)
     groups: NameGroups = field(default_factory=NameGroups)

@@ -45,7 +45,7 @@ def shown_body(body: TaskBody) -> TaskBody:
 def worker_came(worker: WorkerRecord) -> tuple[Any, ...]:
     """Fields of a `WorkerCame`."""
     hello = worker.hello
-    kinds = sorted(kind for kind in worker.kinds if " " not in kind)
+    kinds = sorted(kind for kind in worker.offered if " " not in kind)
     return worker.number, worker.name, hello.hostname, hello.pid, worker.cpus, kinds
 
 
@@ -61,6 +61,11 @@ def snapshot_parts(state: ServerState, request: int) -> Iterator[list[Any]]:
     begin = [stamped(e.SnapshotBegin, request, state.options.software, started)]
     begin += [
         stamped(e.WorkerCame, *worker_came(worker), when=worker.joined) for worker in state.workers.values()
+    ]
+    begin += [
+        stamped(e.WorkerTroubled, worker.number, sorted(worker.troubles.items()))
+        for worker in state.workers.values()
+        if worker.troubles
     ]
     for past in state.ended:
         begin.append(stamped(e.SessionCame, past.session_id, past.name, past.client, when=past.opened))

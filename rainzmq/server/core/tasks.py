@@ -17,6 +17,9 @@ from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord,
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.table import Table
 
+UNABLE_LIMIT = 10
+"""So often workers may be unable to run a task, through faults of their own, until it fails."""
+
 
 def task_ready_or_waiting(state: ServerState, task: TaskRecord) -> None:
     """A task that is to run (again): ready when all inputs are finished, else waiting for them."""
@@ -178,6 +181,20 @@ def worker_died_under(state: ServerState, session: SessionRecord, task: TaskReco
         task_failed(state, session, task, f"crash limit: {verdict}", "")
 
 
+def task_unable(state: ServerState, session: SessionRecord, task: TaskRecord, note: str) -> None:
+    """Its worker could not run it and says that this is no fault of the task. Run again, not for ever: what
+    every worker stumbles over may be the task after all.
+    """
+    worker = task.worker.name if task.worker else "?"
+    note = f"attempt {task.attempt + 1} on {worker}: {note}"
+    notes = session.unable[task.uid] = (*session.unable.get(task.uid, ()), note)
+    if len(notes) < UNABLE_LIMIT:
+        task_again(state, session, task, new_attempt=True)
+        return
+    text = f"workers were unable to run it {len(notes)} times; it is not tried again.\n" + "\n".join(notes)
+    task_failed(state, session, task, text, "")
+
+
 def task_failed(
     state: ServerState, session: SessionRecord, task: TaskRecord, message: str, debug: str
 ) -> None:
@@ -233,6 +250,7 @@ def empty_session(state: ServerState, session: SessionRecord) -> None:
         table.clear()
     session.names.clear()
     session.debugs.clear()
+    session.unable.clear()
     session.content_types.clear()
     session.executables.clear()
     session.unread.clear()

@@ -27,6 +27,7 @@ from rainzmq.worker.core.events import (
     JobEnded,
     JobGivenBack,
     KillJob,
+    KindsTroubled,
     ObjectArrived,
     ObjectDamaged,
     RemoveObjects,
@@ -63,6 +64,7 @@ class WorkerEngine:
         self._users: dict[int, bytes] = {}
         self._names: dict[int, str] = {}
         self._inline: set[int] = set()
+        self._troubled: frozenset[str] = frozenset()
         self._reports = Reports()
         self._effects: list[Effect] = []
         self._told: dict[type, Callable[[Any], None]] = {
@@ -93,6 +95,8 @@ class WorkerEngine:
             self._on_given_back(event)
         elif isinstance(event, ObjectDamaged):
             self._on_damaged(event.uid)
+        elif isinstance(event, KindsTroubled):
+            self._on_kinds_troubled(event.kinds)
         elif isinstance(event, Reset):
             self._on_reset()
         effects, self._effects = self._effects, []
@@ -129,6 +133,8 @@ class WorkerEngine:
             body = self._bodies[session_id, key]
             read = [next(inputs) for _ in range(count)]
             self._add_task(AssignedTask(uid, attempt, session_id, body, config, priority, read))
+        if self._troubled:
+            self._give_back_troubled()  # they were under way when the server was told
 
     def _on_object(self, meta: ObjectMeta, data: bytes | None, holders: list[Any]) -> None:
         known = self.replicas.get(meta.uid)
@@ -220,9 +226,13 @@ class WorkerEngine:
     def _on_fetch_failed(self, event: FetchFailed) -> None:
         replica = self.replicas.get(event.uid)
         if replica is not None and replica.state == states.EXPECTED:
-            # Its readers stay as they are until the server asks them back.
             del self.replicas[event.uid]
-            self._reports.current.missing.append((event.uid, event.reason))
+            if event.own:
+                self._give_back_readers(event.uid)
+                self._reports.current.unfetched.append(event.uid)
+            else:
+                # Its readers stay as they are until the server asks them back.
+                self._reports.current.missing.append((event.uid, event.reason))
 
     def _on_job_ended(self, event: JobEnded) -> None:
         outcome = event.outcome
@@ -252,6 +262,9 @@ class WorkerEngine:
                 )
             )
             self._reports.add_bytes(len(outcome.error) + len(outcome.debug))
+        elif outcome.kind == jobs.UNABLE:
+            self._reports.current.unable.append((job.uid, job.attempt, outcome.error))
+            self._reports.add_bytes(len(outcome.error))
         else:
             note = outcome.error or "it was killed"
             self._reports.current.crashed.append((job.uid, job.attempt, note))
@@ -281,12 +294,29 @@ class WorkerEngine:
         replica = self.replicas.pop(uid, None)
         if replica is None:
             return
+        self._give_back_readers(uid)
+        self._effects.append(RemoveObjects([uid]))
+        self._reports.current.lost.append(uid)
+
+    def _give_back_readers(self, uid: int) -> None:
+        """Give tasks back that read an object which is not here, unless they run."""
         for task in list(self.tasks.values()):
             if uid in task.inputs and task.state in (states.FETCHING, states.READY):
                 self._drop(task)
                 self._reports.current.retracted.append((task.uid, task.attempt))
-        self._effects.append(RemoveObjects([uid]))
-        self._reports.current.lost.append(uid)
+
+    def _on_kinds_troubled(self, kinds: frozenset[str]) -> None:
+        self._troubled = kinds
+        if kinds:
+            self._give_back_troubled()
+
+    def _give_back_troubled(self) -> None:
+        """Give tasks of kinds that this worker takes none of back, unless they run."""
+        for task in list(self.tasks.values()):
+            kind = task.body.task_type.partition("/")[0]
+            if kind in self._troubled and task.state in (states.FETCHING, states.READY):
+                self._drop(task)
+                self._reports.current.retracted.append((task.uid, task.attempt))
 
     def _on_reset(self) -> None:
         for task in list(self.tasks.values()):

@@ -32,10 +32,13 @@ class ObjectArrived:
 
 @dataclass(slots=True)
 class FetchFailed:
-    """No holder could give an object."""
+    """An object could not be brought here: no holder could give it, or (`own`) this worker has no place for
+    it.
+    """
 
     uid: int
     reason: str
+    own: bool = False
 
 
 @dataclass(slots=True)
@@ -76,6 +79,13 @@ class ObjectDamaged:
 
 
 @dataclass(slots=True)
+class KindsTroubled:
+    """The kinds of task that this worker takes none of for now; empty: it takes all."""
+
+    kinds: frozenset[str]
+
+
+@dataclass(slots=True)
 class Reset:
     """The server is gone or has fenced us: drop everything."""
 
@@ -99,6 +109,7 @@ Event = (
     | JobEnded
     | JobGivenBack
     | ObjectDamaged
+    | KindsTroubled
     | Reset
     | StartReady
     | TurnEnded

@@ -120,6 +120,7 @@ class Printed:
 FINISHED = "finished"
 FAILED = "failed"
 CRASHED = "crashed"
+UNABLE = "unable"
 CANCELLED = "cancelled"
 
 
@@ -131,14 +132,15 @@ class Outcome:
         uid: the task.
         attempt: the attempt.
         kind: FINISHED, FAILED (an error that running again would not mend), CRASHED (its subworker died under
-            it, so another attempt may be made), or CANCELLED (it was killed on request).
+            it, so another attempt may be made), UNABLE (a fault of this worker, not of the task: it runs
+            elsewhere) or CANCELLED (it was killed on request).
         error: for people, empty when it finished.
         outputs: one per declared output when it finished, else empty.
         user: `info.user` of the task as JSON, empty for {}.
         debug: its debug messages, one a line.
         start_time: when it began, s since the epoch.
         duration_us: how long it ran, microseconds.
-        damaged: inputs whose stored content the job may have changed; the store must check them.
+        damaged: inputs whose stored content is gone or may have changed; the store must check them.
         printed: what it wrote to its standard streams, None for nothing.
     """
 

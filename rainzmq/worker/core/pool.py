@@ -27,6 +27,7 @@ from rainzmq.worker.core.pool_effects import (
     Forget,
     GiveBack,
     Kill,
+    KindDown,
     Run,
     Spawn,
     StartFailed,
@@ -63,7 +64,7 @@ MOVE_LIMIT = 3
 """How often a job that has not begun is moved away from dying subworkers before it is blamed itself."""
 
 START_LIMIT = 3
-"""How often starting a subworker is tried for jobs that wait, while signals end it before its hello."""
+"""How many starts in a row may fail, while jobs wait, until the kind counts as down."""
 
 SPARES = 1
 """Idle Python subworkers that are kept ready once a job asked for one."""
@@ -91,7 +92,7 @@ class PoolCore:
         self._means: dict[BodyKey, tuple[float, int]] = {}
         self._moves: dict[int, int] = {}
         self._starting: dict[str, int] = {}
-        self._killed_starts: dict[str, int] = {}
+        self._failed_starts: dict[str, int] = {}
         self._keep_spare = False
 
     # What the worker core asks.
@@ -141,6 +142,11 @@ class PoolCore:
     def prestart(self, kind: str, count: int) -> list[Effect]:
         """Have `count` idle or starting subworkers of a kind."""
         return [self._spawn(kind) for _ in range(count - self._unclaimed(kind))]
+
+    def retry(self, kind: str) -> list[Effect]:
+        """Try whether a kind that is down can be started again: its hello, or another `KindDown`, tells."""
+        self._failed_starts[kind] = START_LIMIT - 1
+        return [] if self._starting.get(kind) else [self._spawn(kind)]
 
     def needs_spare(self) -> bool:
         """No idle Python subworker is left for a next job. The caller starts one (`prestart`) a little
@@ -197,7 +203,7 @@ class PoolCore:
         subworker = self.subworkers[number]
         subworker.ready = True
         self._starting[subworker.kind] -= 1
-        self._killed_starts.pop(subworker.kind, None)
+        self._failed_starts.pop(subworker.kind, None)
         return self._release(subworker, now)
 
     def on_result(
@@ -266,23 +272,16 @@ class PoolCore:
         """A subworker broke the protocol: it must go, and its running job with it."""
         return self._kill(self.subworkers[number])
 
-    def on_exit(
-        self, number: int, withdrawn: Iterable[int], now: float, by_signal: bool = False
-    ) -> list[Effect]:
-        """A subworker is gone, and what it sent was handled.
-
-        Args:
-            number: which one.
-            withdrawn: uids of its jobs that have not begun.
-            now: the time.
-            by_signal: a signal ended it, and not one of ours.
+    def on_exit(self, number: int, withdrawn: Iterable[int], now: float) -> list[Effect]:
+        """A subworker is gone, and what it sent was handled. `withdrawn`: uids of its jobs that have not
+        begun.
         """
         subworker = self.subworkers.pop(number)
         self._idle.get(subworker.kind, {}).pop(number, None)
         self._leave_cpus(subworker)
         if not subworker.ready:
             self._starting[subworker.kind] -= 1
-            return self._on_start_failed(subworker.kind, by_signal)
+            return self._on_start_failed(subworker.kind)
         moved = subworker.parked + self._take_out(subworker, withdrawn)
         effects: list[Effect] = []
         for job in subworker.queue:
@@ -402,16 +401,16 @@ class PoolCore:
         self._leave_cpus(subworker)
         return [Kill(subworker.number)]
 
-    def _on_start_failed(self, kind: str, by_signal: bool) -> list[Effect]:
-        """Jobs without a subworker in sight fail, unless it is likely that a next one starts. No spare until
-        the next job: it would be tried forever.
+    def _on_start_failed(self, kind: str) -> list[Effect]:
+        """Jobs that wait get another try, up to the limit. Then none of them has a subworker in sight but
+        for those that are starting. No spare until the next job: it would be tried forever.
         """
         waiting = self._waiting.get(kind, deque())
-        killed = self._killed_starts[kind] = self._killed_starts.get(kind, 0) + 1
-        if by_signal and killed < START_LIMIT and len(waiting) > self._starting[kind]:
-            return [self._spawn(kind)]
+        failed = self._failed_starts[kind] = self._failed_starts.get(kind, 0) + 1
         self._keep_spare = self._keep_spare and kind != PYTHON
-        effects: list[Effect] = []
+        if failed < START_LIMIT:
+            return [self._spawn(kind)] if len(waiting) > self._starting[kind] else []
+        effects: list[Effect] = [KindDown(kind)]
         while len(waiting) > self._starting[kind]:
             for job in waiting.popleft():
                 self._forget_job(job.uid)

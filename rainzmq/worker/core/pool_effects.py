@@ -60,6 +60,15 @@ class StartFailed:
 
 
 @dataclass(slots=True)
+class KindDown:
+    """Subworkers of this kind cannot be started: no jobs of it are to come before `PoolCore.retry` went
+    well.
+    """
+
+    kind: str
+
+
+@dataclass(slots=True)
 class Forget:
     """Tell the subworker that these sessions ended."""
 
@@ -67,4 +76,4 @@ class Forget:
     session_ids: list[int]
 
 
-Effect = Spawn | Run | Kill | GiveBack | Cancelled | Crashed | StartFailed | Forget
+Effect = Spawn | Run | Kill | GiveBack | Cancelled | Crashed | StartFailed | KindDown | Forget

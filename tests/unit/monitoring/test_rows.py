@@ -22,6 +22,7 @@ ONE_OF_EACH = [
     e.SnapshotEnd(1, 1.0, 1),
     e.WorkerCame(2, 2.0, 7, "w:7", "node", 70, 4, ["python"]),
     e.WorkerWent(3, 3.0, 7, "bye", True),
+    e.WorkerTroubled(4, 3.5, 7, [("python", "no python here")]),
     e.WorkerSampled(4, 4.0, 7, [10.0, 30.0], *range(9)),
     e.ServerSampled(5, 5.0, 0.5, 100, 2, {"tasks_finished": 1}),
     e.SessionCame(6, 6.0, 1, "demo", "here"),
@@ -92,7 +93,7 @@ def test_what_ran_nowhere_has_no_times():
 
 
 def test_without_names_workers_are_not_known():
-    assert [row["worker"] for row in rows_of(ONE_OF_EACH[10])] == [None, None]
+    assert [row["worker"] for row in rows_of(ONE_OF_EACH[11])] == [None, None]
     assert [row["worker"] for row in rows_of(ONE_OF_EACH[2])] == ["w:7"]
 
 

@@ -51,7 +51,7 @@ def test_use_counts_all_cpus_of_all_attempts_while_the_worker_was_there(model):
 
 
 def test_attempts_in_vain_are_counted_by_what_became_of_them(model):
-    assert in_vain(model.sessions[1]) == {"crashed": 0, "lost": 1, "finished": 0}
+    assert in_vain(model.sessions[1]) == {"crashed": 0, "unable": 0, "lost": 1, "finished": 0}
 
 
 def test_bytes_moved_are_counted_by_session():

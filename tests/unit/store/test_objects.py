@@ -409,3 +409,26 @@ class TestPartsOfDirectories:
             store.alias(B, A, "sub")
         store.remove(A)
         assert not os.listdir(store.objects_dir)
+
+
+def test_a_store_that_moves_begins_again_empty(tmp_path):
+    store = ObjectStore(tmp_path / "one")
+    store.put(1, bytes(1 << 20))
+    store.put(2, b"small")
+    store.move_to(tmp_path / "two")
+    assert (store.object_count, store.used_bytes, list(store.uids())) == (0, 0, [])
+    store.put(1, bytes(1 << 20))
+    assert (store.path(1) or "").startswith(str(tmp_path / "two"))
+    assert store.is_there(1)
+    store.remove(1)
+    store.close()
+
+
+def test_a_file_that_somebody_removed_is_noticed(tmp_path):
+    store = ObjectStore(tmp_path / "store")
+    store.put(1, bytes(1 << 20))
+    store.put(2, b"small")
+    assert store.is_there(1)
+    os.unlink(store.path(1))
+    assert (store.is_there(1), store.is_there(2), store.is_there(3)) == (False, True, False)
+    store.close()

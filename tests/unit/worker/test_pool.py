@@ -15,6 +15,7 @@ from rainzmq.worker.core.pool_effects import (
     Forget,
     GiveBack,
     Kill,
+    KindDown,
     Run,
     Spawn,
     StartFailed,
@@ -75,22 +76,37 @@ def test_idle_subworker_takes_a_job_at_once_and_a_spare_is_needed() -> None:
     assert not core.needs_spare()
 
 
-def test_a_subworker_that_is_killed_while_it_starts_is_started_again_a_few_times() -> None:
+def test_a_start_that_failed_is_tried_again_for_a_job_that_waits_and_then_the_kind_is_down() -> None:
     core = make_pool()
     job = make_job(1)
     core.start(job, 0.0)
     for number in range(1, pool.START_LIMIT):
-        assert core.on_exit(number, (), 0.0, by_signal=True) == [Spawn(number + 1, "python")]
-    assert core.on_exit(pool.START_LIMIT, (), 0.0, by_signal=True) == [StartFailed(job)]
+        assert core.on_exit(number, (), 0.0) == [Spawn(number + 1, "python")]
+    assert core.on_exit(pool.START_LIMIT, (), 0.0) == [KindDown("python"), StartFailed(job)]
+    assert core.where(1) is None
 
 
 def test_starts_that_went_well_in_between_are_no_reason_to_give_up() -> None:
     core = make_pool()
     for number in range(1, 8, 2):
         core.start(make_job(number), 0.0)
-        assert core.on_exit(number, (), 0.0, by_signal=True) == [Spawn(number + 1, "python")]
+        assert core.on_exit(number, (), 0.0) == [Spawn(number + 1, "python")]
         core.on_hello(number + 1, 0.0)
         core.on_exit(number + 1, (), 0.0)
+
+
+def test_a_kind_that_is_down_is_tried_once_when_it_is_retried() -> None:
+    core = make_pool()
+    core.start(make_job(1), 0.0)
+    for number in range(1, pool.START_LIMIT + 1):
+        core.on_exit(number, (), 0.0)
+    (spawn,) = core.retry("python")
+    assert core.retry("python") == [], "one is starting already"
+    assert core.on_exit(spawn.number, (), 0.0) == [KindDown("python")]
+    (spawn,) = core.retry("python")
+    assert core.on_hello(spawn.number, 0.0) == []
+    job = make_job(2)
+    assert core.start(job, 0.0) == [Run(spawn.number, [job])]
 
 
 def test_no_spare_is_kept_of_other_kinds() -> None:
@@ -136,14 +152,6 @@ def test_job_goes_to_a_subworker_that_knows_its_body() -> None:
     core.subworkers[2].bodies.add((SESSION, 7))
     core.start(make_job(1, (0,), key=7), 0.0)
     assert core.where(1) == 2
-
-
-def test_start_failure_fails_the_job_that_waits() -> None:
-    core = make_pool()
-    job = make_job(1, kind="c")
-    core.start(job, 0.0)
-    assert core.on_exit(1, (), 0.0) == [StartFailed(job)]
-    assert core.where(1) is None
 
 
 def test_start_failure_of_a_spare_fails_no_job_and_starts_no_other() -> None:

@@ -5,6 +5,7 @@ These run short programs.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import subprocess
@@ -21,7 +22,7 @@ from rainzmq.common.tails import TAIL_BYTES
 from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate, TaskBody
 from rainzmq.store import ObjectStore
 from rainzmq.transport.loop import Loop
-from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, FINISHED, Job, Outcome, Printed
+from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, FINISHED, UNABLE, Job, Outcome, Printed
 from rainzmq.worker.programs import ProgramRunner
 
 BIG = b"line\n" * 30_000
@@ -489,3 +490,34 @@ def test_of_long_output_the_end_is_told_and_all_of_it_counted(bench: Bench) -> N
     assert outcome.printed is not None
     assert outcome.printed.stdout_bytes == 3_000_004
     assert (len(outcome.printed.stdout), outcome.printed.stdout[-5:]) == (TAIL_BYTES, "x\ufffdend")
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_a_machine_that_can_start_no_process_is_no_fault_of_the_program(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_args: Any, **_more: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    outcome = bench.run(bench.job("true"))
+    assert outcome.kind == UNABLE
+    assert os.strerror(number) in outcome.error
+
+
+def test_a_place_for_tasks_that_is_gone_is_no_fault_of_the_program(bench: Bench) -> None:
+    bench.scratch.rmdir()
+    outcome = bench.run(bench.job("true"))
+    assert outcome.kind == UNABLE
+    assert str(bench.scratch) in outcome.error
+    bench.scratch.mkdir()
+
+
+@pytest.mark.parametrize("as_stdin", [False, True])
+def test_an_input_whose_file_is_gone_is_named_and_not_linked(bench: Bench, as_stdin: bool) -> None:
+    item = bench.blob(BIG)
+    os.unlink(bench.store.path(item.uid) or "")
+    path = None if as_stdin else "in"
+    outcome = bench.run(bench.job("cat", inputs=((item, path),), stdin=0 if as_stdin else None))
+    assert (outcome.kind, outcome.damaged) == (UNABLE, [item.uid])
+    assert "is gone" in outcome.error

@@ -551,3 +551,40 @@ def test_illegal_transitions_are_bugs():
     task = worker.engine.tasks[T[1]]
     with pytest.raises(states.IllegalTransition, match="assigned task 1/10: ready -> fetching"):
         task.to(states.FETCHING)
+
+
+def test_a_worker_in_trouble_gives_back_what_it_has_not_begun_of_that_kind():
+    worker = Worker()
+    program = body(2, task_type="builtin/execute")
+    worker.told(assign({T[0]: [], T[1]: [], T[2]: []}, bodies=[body(), program], body_of={T[2]: 2}))
+    (running,), _ = worker.turn()
+    worker.engine.handle(e.KindsTroubled(frozenset({"python"})))
+    started, report = worker.turn()
+    assert (running.uid, started) == (T[0], [])
+    assert report.retracted == [(T[1], 0)]
+    worker.told(assign({T[3]: []}, bodies=[]))
+    _, report = worker.turn()
+    assert report.retracted == [(T[3], 0)], "it was under way when the server was told"
+    worker.engine.handle(e.KindsTroubled(frozenset()))
+    worker.told(assign({T[4]: []}, bodies=[]))
+    assert worker.turn()[1] is None
+
+
+def test_what_the_worker_was_unable_to_run_is_no_failure_and_no_crash():
+    worker = Worker()
+    worker.told(assign({T[0]: []}))
+    worker.turn()
+    worker.engine.handle(e.JobEnded(Outcome(T[0], 0, jobs.UNABLE, "no directory")))
+    _, report = worker.turn()
+    assert report.unable == [(T[0], 0, "no directory")]
+    assert (report.failed, report.crashed) == ([], [])
+
+
+def test_an_input_that_has_no_place_here_is_nobody_elses_fault():
+    worker = Worker()
+    worker.told(assign({T[0]: [T[5]]}, objects={T[5]: None}))
+    worker.turn()
+    worker.engine.handle(e.FetchFailed(T[5], "the disk is full", own=True))
+    _, report = worker.turn()
+    assert (report.missing, report.unfetched) == ([], [T[5]])
+    assert report.retracted == [(T[0], 0)]
