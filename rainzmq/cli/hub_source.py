@@ -11,6 +11,7 @@ from rainzmq.common.errors import RainException
 from rainzmq.monitoring import views
 from rainzmq.monitoring.columns import IntArray
 from rainzmq.monitoring.hub import Hub
+from rainzmq.monitoring.objects import no_task
 from rainzmq.monitoring.session import STATES, SessionLog, StateArray
 
 
@@ -71,7 +72,11 @@ class HubSource:
         except ValueError as error:
             raise RainException(str(error)) from None
         if found is None:
-            raise RainException(f"there is no task {task_id}")
+            uid = views.parse_id(task_id)
+            session = self._hub.model.sessions.get(uid.session_id)
+            raise RainException(
+                f"there is no task {task_id}" if session is None else no_task(session, uid.id)
+            )
         return asdict(views.task_detail(self._hub.model, *found))
 
     def _rows(self, session: SessionLog, codes: StateArray, wanted: dict[str, str]) -> IntArray:

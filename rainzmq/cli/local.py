@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from rainzmq.cli.options import cpu_count, cpu_list, pin_option, web_options
+from rainzmq.cli.options import cpu_count, cpu_list, pin_option, too_many_cpus, web_options
 from rainzmq.common.errors import RainException
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def local(
         return problem[0]
     from rainzmq.deploy.local import LocalCluster
 
+    if problem_with_cpus := too_many_cpus(sum(workers) if workers else cpus or 0):
+        click.echo(f"rainzmq: {problem_with_cpus}", err=True)
     end_signals = _handle_signals()
     cluster = LocalCluster(
         workers,

@@ -61,6 +61,14 @@ def cpu_count(text: str) -> int:
     return number
 
 
+def too_many_cpus(count: int) -> str | None:
+    """What to say when more cpus are offered than this process may use; None when that is not so."""
+    there = available_cpus()
+    if count <= there:
+        return None
+    return f"{count} cpus are offered, but there are {there} here: up to {count} tasks share them at a time"
+
+
 def cpu_list(text: str) -> list[int]:
     """Cpus of each worker from a list such as `2,2`.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 import urllib.error
 import urllib.parse
@@ -19,7 +20,7 @@ from rainzmq.cli.source import Item, Page
 from rainzmq.cli.terminal import clean
 from rainzmq.common.errors import RainException
 from rainzmq.transport.access import Access, HttpAccess, find_access
-from rainzmq.transport.net import format_address
+from rainzmq.transport.net import format_address, is_loopback
 
 RETRY_S = 2.0
 """So long a web process that is not there is waited for."""
@@ -162,7 +163,7 @@ class RestSource:
         if error.code == _UNAUTHORIZED:
             return RainException(
                 f"the web process at {self._http.url} does not take the token of {self._access.path}; "
-                "is this the access file of an earlier server?"
+                f"is this the access file of an earlier server?{self._elsewhere()}"
             )
         problem = _decoded(error)
         detail = problem.get("detail") or problem.get("title") if isinstance(problem, dict) else None
@@ -174,7 +175,18 @@ class RestSource:
         text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
         return RainException(
             f"the web process of the server {self._where} does not answer at {self._http.url}: {text}; "
-            "see the log of the server"
+            f"see the log of the server{self._elsewhere()}"
+        )
+
+    def _elsewhere(self) -> str:
+        """A hint when the web process can be asked on the server's machine only, and this is another one."""
+        host = self._access.hostname
+        if not is_loopback(self._http.host) or host == socket.gethostname():
+            return ""
+        return (
+            f". It is on another machine and listens on its loopback only: run this on {host}, or start the "
+            f"server with --http-listen HOST:PORT, or open a tunnel: "
+            f"ssh -L {self._http.port}:{format_address(self._http.host, self._http.port)} {host}"
         )
 
     def _odd(self, what: str) -> RainException:

@@ -27,7 +27,7 @@ _WHYS_S = 1.0
 @click.option("--session", metavar="NUMBER|NAME", help="Only tasks of this session.")
 @click.option("--failed", is_flag=True, help="Only failed tasks.")
 @click.option("--state", type=click.Choice(_STATES), help="Only tasks in this state.")
-@click.option("--name", metavar="NAME|PREFIX/", help="Only tasks of this name, or whose names begin so.")
+@click.option("--name", metavar="NAME|PREFIX/", help="Only tasks of this name, or of this group of names.")
 @click.option(
     "--limit",
     type=click.IntRange(0),
@@ -60,22 +60,45 @@ def tasks(
         wanted["state"] = "failed" if failed else str(state)
     if name is not None:
         wanted["name"] = name
-    page = source.tasks(wanted, limit or _ALL)
+    page = _find(source, wanted, limit or _ALL)
     if as_json:
         print_json(page.items)
     else:
-        _show(source, page, same_source(server, access_file, replay))
+        _show(source, page, wanted, same_source(server, access_file, replay))
     if len(page.items) < page.total:
         note(f"these are {len(page.items)} of {page.total} tasks; --limit 0 lists all")
     return 0
 
 
-def _show(source: Source, page: Page, options: str) -> None:
+def _find(source: Source, wanted: dict[str, str], limit: int) -> Page:
+    """The tasks that are wanted; where none has the name, those of the group of that name."""
+    page = source.tasks(wanted, limit)
+    name = wanted.get("name", "")
+    if not page.items and name and not name.endswith("/"):
+        page = source.tasks({**wanted, "name": f"{name}/"}, limit)
+    return page
+
+
+def _none(source: Source, wanted: dict[str, str]) -> str:
+    """What to say when no task is like what is wanted."""
+    where = f"of session {wanted['session']} {source.place}" if "session" in wanted else source.place
+    total = source.tasks({key: wanted[key] for key in ("session",) if key in wanted}, 1).total
+    if not total:
+        return f"no task {where}"
+    is_like = []
+    if "state" in wanted:
+        is_like.append("has failed" if wanted["state"] == "failed" else f"is {wanted['state']}")
+    if "name" in wanted:
+        is_like.append(f"has the name {wanted['name']!r}, or one that begins with it and a /")
+    return f"no task {where} {' and '.join(is_like)} (of {total})"
+
+
+def _show(source: Source, page: Page, wanted: dict[str, str], options: str) -> None:
     """The table. `options`: those that lead another command to the same source."""
     from rainzmq.cli.terminal import cell, console, duration, moment, note, state_cell, table
 
     if not page.items:
-        note(f"no task {source.place}")
+        note(_none(source, wanted))
         return
     out = console()
     whys = _whys(source, page.items)

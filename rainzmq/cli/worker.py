@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rainzmq.cli.options import (
     pin_option,
     process_options,
     ready_place,
+    too_many_cpus,
     writable_directory,
 )
 from rainzmq.common.errors import RainException
@@ -75,6 +77,8 @@ def worker(
     if server == _FROM_LIFELINE and lifeline_fd is None:
         raise click.UsageError("SERVER can not be '-': give host, host:port or the path of an access file")
     logdir = start_logging("worker", logdir)
+    if problem := too_many_cpus(cpus):
+        logging.getLogger(__name__).warning("%s", problem)
     from rainzmq.worker.worker import WorkerOptions, run_worker
 
     if server == _FROM_LIFELINE and lifeline_fd is not None:

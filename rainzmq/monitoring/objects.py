@@ -63,6 +63,18 @@ def object_views(
     return found
 
 
+def no_task(session: SessionLog, local_id: int) -> str:
+    """What to tell who asks for a task by the number of something else."""
+    number = f"{session.session_id}/{local_id}"
+    row = session.objects.row(local_id)
+    if row < 0:
+        return f"there is no task {number}"
+    label, producer = object_label(session, row), int(session.objects["producer"][row])
+    named = "" if label is None else f" {label!r},"
+    made = f"made by task {task_id(session, producer)}" if producer >= 0 else "a constant"
+    return f"there is no task {number}: it is a data object,{named} {made}"
+
+
 def held_by(model: Model, session: SessionLog, worker: int, time: float | None = None) -> IntArray:
     """Rows of the objects of a session that a worker is known to hold; its number is given, 0: the server."""
     codes = object_codes(session, slice(None), time)

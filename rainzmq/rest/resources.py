@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from rainzmq import __version__
 from rainzmq.common.errors import RainException
 from rainzmq.monitoring.hub import EventFilter, Hub
+from rainzmq.monitoring.objects import no_task
 from rainzmq.monitoring.session import ABSENT, SessionLog
 from rainzmq.monitoring.standing import object_codes
 from rainzmq.monitoring.views import (
@@ -177,8 +178,7 @@ def _task(ask: Ask) -> Any:
     session = ask.session()
     row, number = session.tasks.row(ask["id"]), f"{session.session_id}/{ask['id']}"
     if row < 0:
-        is_object = session.objects.row(ask["id"]) >= 0
-        raise Problem(404, f"there is no task {number}" + (": it is a data object" if is_object else ""))
+        raise Problem(404, no_task(session, ask["id"]))
     if ask.time is not None and session.tasks["submitted"][row] > ask.time:
         raise Problem(404, f"task {number} was not submitted yet at that time")
     return task_detail(ask.hub.model, session, row, ask.time)

@@ -374,3 +374,9 @@ def test_what_can_not_work_is_one_message_and_code_1(home: Path, command: list[s
     assert result.returncode == 1
     assert why in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_more_cpus_than_the_machine_has_are_named(home: Path) -> None:
+    command = [*RAINZMQ, "local", "--cpus", "999", "--no-dashboard", "--", "true"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert "999 cpus are offered, but there are" in ran.stderr

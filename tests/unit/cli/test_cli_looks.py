@@ -76,6 +76,26 @@ def test_tasks_are_chosen_by_session_state_and_name(replay, capsys):
     assert "no task" in err
 
 
+def test_name_of_a_group_is_enough_to_see_its_tasks(rest, replay, capsys):
+    for options in ([], replay):
+        group, _ = run(capsys, "tasks", "--session", "demo", "--name", "train", *options)
+        assert group == run(capsys, "tasks", "--session", "demo", "--name", "train/", *options)[0]
+        assert len(group.splitlines()) == 21
+
+
+def test_where_no_task_is_like_what_is_wanted_that_is_said(rest, replay, capsys):
+    for options, place in (([], "on 127.0.0.1:7210"), (replay, f"in {replay[1]}")):
+        for wanted, said in (
+            (["--failed", "--session", "1"], f"no task of session 1 {place} has failed (of 41)"),
+            (
+                ["--name", "x"],
+                f"no task {place} has the name 'x', or one that begins with it and a / (of 43)",
+            ),
+            (["--state", "running", "--name", "bad"], f"no task {place} is running and has the name 'bad'"),
+        ):
+            assert said in run(capsys, "tasks", *wanted, *options)[1]
+
+
 def test_failed_tasks_are_listed_with_their_errors(rest, replay, capsys):
     for options in ([], replay):
         out, err = run(capsys, "tasks", "--failed", *options)
@@ -156,7 +176,7 @@ def test_logs_say_why_there_are_none(replay, capsys):
     ("task", "why"),
     [
         ("1", "1 may be the task of several sessions; write one of 1/1, 2/1"),
-        ("1/2", "there is no task 1/2"),
+        ("1/2", "there is no task 1/2: it is a data object, 'out', made by task 1/1"),
         ("9/1", "there is no task 9/1"),
         ("x/y", "'x/y' is not a task; write SESSION/TASK, such as 3/17"),
         ("-0", "No such option"),

@@ -15,6 +15,7 @@ from rainzmq.cli.options import (
     cpu_list,
     listen_address,
     ready_place,
+    too_many_cpus,
     writable_directory,
 )
 from rainzmq.common.errors import RainException
@@ -127,3 +128,10 @@ def test_ready_file_is_there_only_while_its_process_says_so(tmp_path: Path) -> N
     assert not place.exists()
     with ready_place(None) as path:
         assert path is None
+
+
+def test_more_cpus_than_there_are_are_named() -> None:
+    assert too_many_cpus(8) is None
+    assert too_many_cpus(99) == (
+        "99 cpus are offered, but there are 8 here: up to 99 tasks share them at a time"
+    )

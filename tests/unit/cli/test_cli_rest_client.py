@@ -125,3 +125,21 @@ def test_proxies_are_not_used(rest, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
 
     assert RestSource(find_access()).server()["version"] == "0.0"
+
+
+def test_pages_on_the_loopback_of_another_machine_are_told_with_ways_to_them(rest, monkeypatch):
+    monkeypatch.setattr("rainzmq.cli.rest_client.RETRY_S", 0.0)
+    access, port = rest.access, rest.access.http.port
+    access.hostname, access.path = "node0", None
+    ways = (
+        f"run this on node0, or start the server with --http-listen .* ssh -L {port}:127.0.0.1:{port} node0"
+    )
+    access.http = HttpAccess("127.0.0.1", port, "that of another server, which has the port here")
+    with pytest.raises(RainException, match=ways):
+        RestSource(access).workers()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    access.http = HttpAccess("127.0.0.1", port, "x")
+    ways = f"does not answer .* ssh -L {port}:127.0.0.1:{port} node0"
+    with pytest.raises(RainException, match=ways):
+        RestSource(access).workers()

@@ -242,7 +242,7 @@ def test_what_can_not_be_read_is_refused(served, path):
         ("sessions/", "''"),
         ("sessions/-1", "'-1'"),
         ("sessions/99/groups", "session 99"),
-        ("tasks/1/2", "task 1/2: it is a data object"),
+        ("tasks/1/2", "task 1/2: it is a data object, 'out', made by task 1/1"),
         ("tasks/99/1", "session 99"),
         ("tasks/1/99999999999999", "'99999999999999'"),
         ("objects/1/1", "data object 1/1: it is a task"),
