@@ -256,10 +256,11 @@ def render(view: View, token: str, bokeh: str, asset: Any) -> str:
         return Markup('data-fragment="{}">{}').format(name, Markup(view.fragments[name].html))
 
     def figure(name: str) -> Markup:
-        label = view.figures[name].name
-        return Markup('<div class="plot" id="figure-{}" role="figure" aria-label="{}"></div>').format(
-            name, label
-        )
+        plot: Any = view.figures[name]
+        # It has its height before the figure is there: what is below it does not jump.
+        return Markup(
+            '<div class="plot" id="figure-{}" role="figure" aria-label="{}" style="--height:{}px"></div>'
+        ).format(name, plot.name, int(plot.height))
 
     replay = None
     if hub.is_replay:

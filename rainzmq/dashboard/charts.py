@@ -13,6 +13,9 @@ from rainzmq.dashboard.plots import base_figure, paint, pan_range, plain, put, t
 from rainzmq.dashboard.site import clock_text
 from rainzmq.monitoring.columns import FloatArray
 
+CHART_PX = 165
+"""Height of a chart of the overview: both are in sight on a screen of 1280 x 800, below failures too."""
+
 
 class Throughput:
     """Finished and failed tasks per second over time, stacked columns."""
@@ -21,7 +24,7 @@ class Throughput:
         keys = ("left", "right", "done", "top", "when")
         self._source = ColumnDataSource(data={key: [] for key in keys})
         self._x, self._y = Range1d(start=0, end=1), Range1d(start=0, end=1)
-        self.plot = base_figure(190, "Throughput", x_range=self._x, y_range=self._y, tools="")
+        self.plot = base_figure(CHART_PX, "Throughput", x_range=self._x, y_range=self._y, tools="")
         self.plot.yaxis.axis_label = "tasks per second"
         self.plot.xgrid.visible = False
         box: dict[str, Any] = {"left": "left", "right": "right", "line_color": None, "source": self._source}
@@ -61,7 +64,7 @@ class Load:
         self._source = ColumnDataSource(data={key: [] for key in keys})
         self._x = Range1d(start=0, end=1)
         self.plot = base_figure(
-            190, "Cpu and memory of the workers", x_range=self._x, y_range=(0, 103), tools=""
+            CHART_PX, "Cpu and memory of the workers", x_range=self._x, y_range=(0, 103), tools=""
         )
         self.plot.yaxis.formatter = NumeralTickFormatter(format="0")
         self.plot.yaxis.axis_label = "%"

@@ -24,8 +24,16 @@ from rainzmq.monitoring.session import (
     SessionLog,
 )
 
-_MOST_ROWS = 36
-"""Nodes above each other; a layer of more stands in several columns."""
+_MOST_PX = 7800
+"""Most height of the figure: browsers draw no canvas of over 16384 px, on fine screens half as many."""
+
+_ROW_PX = {True: 62, False: 26}
+"""Height of a row of groups, and of tasks. The page scrolls within a figure of many rows; where even that is
+not enough, rows are lower and have no labels.
+"""
+
+_LABEL_PX = 13
+"""Labels need rows of this height."""
 
 _LETTERS = 26
 _BOX = 275
@@ -111,7 +119,8 @@ class GraphFigure:
         self._graph = shown
         theme = self._theme
         x, y, columns, rows = _places(shown)
-        widths, labelled = 0.68, columns <= 12
+        row_px = min(_ROW_PX[shown.is_folded], (_MOST_PX - 70) / rows)
+        widths, labelled = 0.68, columns <= 12 and row_px >= _LABEL_PX
         thin = 0.3 if shown.is_folded else 0.72
         right = x + (widths if labelled else 0.5)
         states = [_main_state(node) for node in shown.nodes]
@@ -142,7 +151,7 @@ class GraphFigure:
         pan_range(self.plot.y_range, max(2, rows) - 0.4, -0.6)
         self.plot.min_width = columns * (_BOX if labelled else 40)
         self.plot.max_width = columns * _WIDEST if labelled else None
-        self.plot.height = min(1600, 70 + max(2, rows) * (62 if shown.is_folded else 26))
+        self.plot.height = round(70 + max(2, rows) * row_px)
         self._shade()
 
     def recolor(self, theme: Theme) -> None:
@@ -170,24 +179,16 @@ def graph_figure(session: SessionLog, time: float | None = None, theme: Theme | 
 
 
 def _places(shown: Graph) -> tuple[Any, Any, int, int]:
-    """(x, y, columns, rows): layers of too many nodes are broken into several columns."""
-    size = len(shown.nodes)
-    layers: dict[float, list[int]] = {}
-    for index, node in enumerate(shown.nodes):
-        layers.setdefault(node.x, []).append(index)
-    x, y, column = np.zeros(size), np.zeros(size), 0
-    rows = max((min(_MOST_ROWS, len(layer)) for layer in layers.values()), default=1)
-    for _, layer in sorted(layers.items()):
-        layer.sort(key=lambda index: shown.nodes[index].y)
-        parts = -(-len(layer) // rows)
-        each = -(-len(layer) // parts)
-        for place, index in enumerate(layer):
-            part, row = divmod(place, each)
-            here = min(each, len(layer) - part * each)
-            x[index] = column + part
-            y[index] = (rows - here) / 2 + row
-        column += parts
-    return x, y, max(1, column), rows
+    """(x, y, columns, rows): a layer is a column, in the middle of the height of the largest."""
+    x = np.array([node.x for node in shown.nodes])
+    sizes = np.bincount(x.astype(np.int64)) if len(x) else np.zeros(1, dtype=np.int64)
+    rows = int(sizes.max())
+    y = np.zeros(len(x))
+    for layer in range(len(sizes)):
+        members = np.flatnonzero(x == layer)
+        order = np.argsort([shown.nodes[index].y for index in members.tolist()], kind="stable")
+        y[members[order]] = (rows - len(members)) / 2 + np.arange(len(members))
+    return x, y, len(sizes), max(1, rows)
 
 
 def _curves(shown: Graph, x: Any, right: Any, y: Any) -> dict[str, Any]:

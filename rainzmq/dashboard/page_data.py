@@ -45,7 +45,8 @@ class DataPage(Page):
 
     def fragments(self, ask: Ask) -> dict[str, str]:
         """Sums, what moved, and a list of objects."""
-        moved = ask.site.once(("moves", ask.time), lambda: moves(ask.model, ask.time))
+        mine = {session.session_id for session in ask.sessions}
+        moved = ask.once("moves", lambda: moves(ask.model, ask.time, mine))
         objects, start, total = object_page(ask)
         after = start + PER_PAGE if start + PER_PAGE < total else None
         return {

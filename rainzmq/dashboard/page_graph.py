@@ -92,7 +92,7 @@ class GraphPage(Page):
 
 
 def chosen_session(ask: Ask) -> SessionLog | None:
-    """The chosen session; of all the last that is open, or the last one that has tasks."""
+    """The chosen session; of several that with most tasks of those that are open, or of all."""
     some = [session for session in ask.sessions if len(session.tasks)] or ask.sessions
     is_open = [session for session in some if session.state == "open"]
     return max(is_open or some, key=lambda session: len(session.tasks), default=None)

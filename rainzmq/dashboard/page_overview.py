@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rainzmq.common.headline import headline
 from rainzmq.dashboard.charts import Load, Throughput
 from rainzmq.dashboard.groups import groups_of
 from rainzmq.dashboard.page import Ask, Page
 from rainzmq.dashboard.palette import Theme
+from rainzmq.dashboard.texts import readable
 from rainzmq.monitoring.series import edges, loads, span_of, throughput
-from rainzmq.monitoring.views import GroupView, TaskView, task_view
+from rainzmq.monitoring.views import GroupView, SessionView, TaskView, task_view
 
 RECENT_S = 300.0
 """What is shown of the past while it goes on, s."""
@@ -22,15 +24,30 @@ _MANY = 1000
 """Of fewer tasks the throughput is counted by whole seconds: in shorter ones a single task is a peak."""
 
 _MOST_GROUPS = 14
-_MOST_FAILURES = 5
+_MOST_FAILURES = 20
+_MOST_LINKS = 4
 
 
 @dataclass(slots=True)
-class Failed:
-    """A failed task and the begin of what it said."""
+class Failures:
+    """Failures that say the same.
 
-    task: TaskView
+    Attributes:
+        headline: the line that says most.
+        message: all that the last one said.
+        first, last: when, s since the epoch; None when it is not known.
+        count: how many.
+        tasks: those that failed last, at most `_MOST_LINKS`.
+        sessions: the sessions of those that are no task's.
+    """
+
+    headline: str
     message: str
+    first: float | None
+    last: float | None
+    count: int
+    tasks: list[TaskView]
+    sessions: list[SessionView]
 
 
 class OverviewPage(Page):
@@ -47,7 +64,7 @@ class OverviewPage(Page):
         """Numbers, progress by group, what waits, workers, failures."""
         workers = [worker for worker in ask.worker_views() if worker.state == "live"]
         views, counts = ask.session_views(), ask.counts()
-        shown = _top_groups(groups_of(ask))
+        shown, found = _top_groups(groups_of(ask)), ask.once("failures", lambda: failures(ask))
         return {
             "tiles": ask.render(self.parts, "tiles", counts=counts, workers=workers, sessions=views),
             "progress": ask.render(
@@ -55,7 +72,9 @@ class OverviewPage(Page):
             ),
             "waiting": ask.render(self.parts, "waiting", counts=counts, sessions=views, workers=workers),
             "workers": ask.render(self.parts, "workers", workers=workers),
-            "failures": ask.render(self.parts, "failures", failures=_failures(ask)),
+            "failures": ask.render(
+                self.parts, "failures", failures=found[:_MOST_FAILURES], more=len(found) - _MOST_FAILURES
+            ),
         }
 
     def draw(self, ask: Ask) -> None:
@@ -91,14 +110,25 @@ def _top_groups(all_groups: list[GroupView]) -> list[GroupView]:
     return two if len(two) <= _MOST_GROUPS else [group for group in all_groups if group.depth == 0]
 
 
-def _failures(ask: Ask) -> list[Failed]:
-    found = []
+def failures(ask: Ask) -> list[Failures]:
+    """What failed in the chosen sessions, by what it said and what it is shown as; the last first."""
+    found: dict[tuple[str, str], Failures] = {}
     for view, session in zip(ask.session_views(), ask.sessions, strict=True):
         failure = view.failure
-        if failure is None or failure.task is None or not view.counts.failed:
+        if failure is None or view.state == "cancelled":
             continue
-        row = session.tasks.row(int(failure.task.partition("/")[2]))
-        if row >= 0:
-            task = task_view(session, row, ask.model, ask.time)
-            found.append(Failed(task, failure.message))
-    return found[-_MOST_FAILURES:][::-1]
+        row = -1 if failure.task is None else session.tasks.row(int(failure.task.partition("/")[2]))
+        task = task_view(session, row, ask.model, ask.time) if row >= 0 else None
+        when = view.ended if task is None or task.ended is None else task.ended
+        message = readable(failure.message)
+        key = headline(message), "" if task is None else ask.shown_as(task.name)
+        same = found.pop(key, None) or Failures(key[0], message, when, when, 0, [], [])
+        times = [value for value in (same.first, same.last, when) if value is not None]
+        same.first, same.last = min(times, default=None), max(times, default=None)
+        same.message, same.count = message, same.count + 1
+        if task is None:
+            same.sessions.append(view)
+        else:
+            same.tasks = [*same.tasks, task][-_MOST_LINKS:]
+        found[key] = same
+    return list(found.values())[::-1]

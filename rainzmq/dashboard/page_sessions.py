@@ -13,8 +13,9 @@ class SessionsPage(Page):
     path, title = "sessions", "Sessions"
 
     def fragments(self, ask: Ask) -> dict[str, str]:
-        """A table of the chosen sessions, the last first."""
-        views = ask.session_views()[::-1]
+        """A table of the chosen session, or without a choice of all, the last first."""
+        listed = ask.sessions if ask.choice else ask.there
+        views = [ask.session_view(session) for session in listed[::-1]]
         may_cancel = not ask.hub.is_replay and ask.hub.is_connected and ask.hub.canceller is not None
         return {
             "sessions": ask.render(

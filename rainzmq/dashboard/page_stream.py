@@ -10,10 +10,10 @@ from rainzmq.dashboard.palette import Theme
 from rainzmq.dashboard.plots import from_wall
 from rainzmq.dashboard.stream_figure import StreamData, StreamFigure, stream_data, whole_span
 
-SPANS = (("60", "last minute"), ("600", "last 10 minutes"), ("3600", "last hour"), ("all", "all"))
+SPANS = (("60", "last minute"), ("600", "last 10 minutes"), ("3600", "last hour"), ("all", "the whole run"))
 """Spans to choose from: seconds before the time that is shown."""
 
-_MOST_NAMES = 20
+_MOST_NAMES = 24
 
 
 class StreamPage(Page):
@@ -37,10 +37,9 @@ class StreamPage(Page):
         """Choice of the span, and the names with their colours."""
         if ask.query.get("span") != self._span_asked:
             self._span_asked, self._zoomed = ask.query.get("span"), None
-        data = self._data(ask)
-        names = data.names()
-        whole = sum(busy for _, busy, _ in names)
-        values = {"names": names[:_MOST_NAMES], "whole": whole, "more": max(0, len(names) - _MOST_NAMES)}
+        uses = self._data(ask).uses
+        whole = sum(use.busy_s for use in uses)
+        values = {"uses": uses[:_MOST_NAMES], "whole": whole, "more": max(0, len(uses) - _MOST_NAMES)}
         empty = not ask.model.workers
         return {
             "spans": ask.render(self.parts, "spans", spans=SPANS, chosen=_chosen(ask)),
@@ -88,4 +87,4 @@ def shown_span(ask: Ask) -> tuple[float, float]:
 def _chosen(ask: Ask) -> str:
     chosen = ask.query.get("span")
     known = [span for span, _ in SPANS]
-    return chosen if chosen in known else ("all" if ask.hub.is_replay else "600")
+    return chosen if chosen in known else "all"

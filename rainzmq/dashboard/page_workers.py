@@ -56,7 +56,8 @@ class WorkersPage(Page):
         times = edges(span_of(ask.model, until, None if ask.hub.is_replay else RECENT_S), 120)
         there = [worker for worker in ask.model.workers.values() if worker.came <= ask.until]
         live = [worker for worker in there if worker.is_there(ask.time)]
-        shown = live[:_MOST_ROWS]
+        # At the end of a run all have left, and how busy they were is what one looks for.
+        shown = (there if ask.hub.is_replay and not live else live)[:_MOST_ROWS]
         cpu = ask.once("heat", lambda: loads(shown, "cpu_percent", times))
         self._heat.draw(
             times, [worker.worker_id for worker in shown], np.where(times <= ask.until + 1, cpu, np.nan)

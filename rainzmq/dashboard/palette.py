@@ -1,6 +1,7 @@
 """Colours: of names, of states, and of all else in a light and a dark theme. See also `assets/dashboard.css`.
 
-Each name has the same place in the palette everywhere and always. The colours differ in lightness as well as
+A name has the same place in the palette on all pages, and no two names that are shown have the same one. The
+colours differ in lightness as well as
 in hue, for those who do not tell hues apart, and have a contrast of at least 3 to the panels of their theme.
 """
 
@@ -128,18 +129,44 @@ DARK = Theme(
     },
 )
 
+DISTINCT = 12
+"""So many of the first colours for names are told apart at a glance; those after them are shades."""
+
 THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
 """By name."""
 
 
-def name_index(name: str) -> int:
-    """Place of a name's colour in `Theme.names`."""
-    return zlib.crc32(name.encode("utf-8", "replace")) % len(LIGHT.names)
+def first_choice(name: str) -> int:
+    """The place that a name has when no other has it."""
+    return zlib.crc32(name.encode("utf-8", "replace")) % DISTINCT
+
+
+def places_of(names: Iterable[str]) -> dict[str, int]:
+    """A place in `Theme.names` for each name: no two have the same while there are enough.
+
+    A name has the place that its letters choose, of the first `DISTINCT` ones; where another that came before
+    has it, the next that is free. So the colours of a run stay while names are added, and another run of the
+    same program has them too.
+
+    Args:
+        names: in the order of their coming; some may come several times.
+    """
+    found: dict[str, int] = {}
+    taken = [0] * len(LIGHT.names)
+    for name in names:
+        if name not in found:
+            wanted = first_choice(name)
+            order = [*range(wanted, DISTINCT), *range(wanted), *range(DISTINCT, len(taken))]
+            found[name] = min(order, key=taken.__getitem__)
+            taken[found[name]] += 1
+    return found
 
 
 def name_colors(names: Iterable[str], theme: Theme) -> list[str]:
-    """The colour of each name."""
-    return [theme.names[name_index(name)] for name in names]
+    """The colour of each of some names, which are all that are shown, in the order of their coming."""
+    wanted = list(names)
+    places = places_of(wanted)
+    return [theme.names[places[name]] for name in wanted]
 
 
 def outcome_color(code: int, theme: Theme) -> str:

@@ -12,7 +12,6 @@ import jinja2
 
 from rainzmq.common.headline import headline
 from rainzmq.common.units import format_duration
-from rainzmq.dashboard.palette import name_index
 from rainzmq.dashboard.texts import NOTHING, environment, readable
 from rainzmq.monitoring.hub import Hub
 from rainzmq.monitoring.session import STATES
@@ -81,7 +80,6 @@ def _templates() -> jinja2.Environment:
         seconds=lambda value: NOTHING if value is None else format_duration(value),
         clock=clock_text,
         percent=lambda value: NOTHING if value is None else f"{value:.0f} %",
-        color=name_index,
         headline=lambda value: headline(readable(value)),
     )
     made.globals.update(STATES=STATES)

@@ -18,7 +18,7 @@ from rainzmq.monitoring.attempts import LOST, OUTCOMES
 from rainzmq.monitoring.columns import FloatArray, IntArray
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.session import CANCELLED, FAILED, FINISHED, RUNNING, SessionLog
-from rainzmq.monitoring.stream import MOST_BARS, Bars, Lanes, Strip, bars, queued, transfers
+from rainzmq.monitoring.stream import MOST_BARS, Bars, Lanes, NameUse, Strip, bars, queued, transfers
 
 _STRIP, _GAP = 0.6, 0.5
 _PIECES = 4000
@@ -31,23 +31,14 @@ _STRIP_KEYS = ("left", "right", "y", "height", "alpha", "color", "label", "where
 
 @dataclass(slots=True)
 class StreamData:
-    """What a stream shows: computed once for all that look at the same."""
+    """What a stream shows: computed once for all that look at the same. `uses`: what ran under each name."""
 
     lanes: Lanes
     bars: Bars
+    uses: list[NameUse]
     transfers: Strip
     queued: Strip
     span: tuple[float, float]
-
-    def names(self) -> list[tuple[str, float, int]]:
-        """(folded name, s in which its tasks ran, tasks) of what is shown, the longest first. Merged bars
-        count for the name that took most of their time.
-        """
-        size = len(self.bars.names)
-        busy = np.bincount(self.bars.name, self.bars.busy, size)
-        count = np.bincount(self.bars.name, self.bars.count, size).astype(np.int64)
-        order = [index for index in np.argsort(-busy, kind="stable").tolist() if count[index]]
-        return [(self.bars.names[index], float(busy[index]), int(count[index])) for index in order]
 
 
 def stream_data(
@@ -58,11 +49,12 @@ def stream_data(
     most: int = MOST_BARS,
 ) -> StreamData:
     """What to show of a span (s since the epoch) as it was at `until`."""
-    rows, made = bars(model, sessions, span, until, most)
+    rows, made, uses = bars(model, sessions, span, until, most)
     pieces = max(60, min(600, _PIECES // max(1, len(rows.workers))))
     return StreamData(
         rows,
         made,
+        uses,
         transfers(model, span, until, pieces),
         queued(sessions, span, until, pieces),
         span,
@@ -227,14 +219,15 @@ def stream_figure(
 
 
 def whole_span(model: Model, sessions: Sequence[SessionLog], until: float) -> tuple[float, float]:
-    """From the first start (or coming, when nothing began) of sessions to their end or `until`."""
+    """From the first start (or coming, when nothing began) of sessions to the last end, or to `until` while
+    something runs or is to run.
+    """
     begins, ends = [], []
     for session in sessions:
         started, ended = session.tasks["started"], session.tasks["ended"]
-        begun = started[started <= until]
+        begun, over = started[started <= until], ended[ended <= until]
         begins.append(float(begun.min()) if len(begun) else session.came)
-        over = float(np.nanmax(ended)) if session.state != "open" and np.isfinite(ended).any() else until
-        ends.append(min(over, until))
+        ends.append(float(over.max()) if len(over) == len(ended) and len(over) else until)
     low, high = min(begins, default=until - 60), max(ends, default=until)
     return low, max(high, low + 0.1)
 

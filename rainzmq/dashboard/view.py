@@ -3,8 +3,9 @@
 query of the URL, theme --Control--> View --Page.fragments--> Fragment.html --> morphed into the page
                                       \\--Page.draw--> sources of Bokeh figures
 
-The text of a page is HTML, rendered here and escaped by jinja2; only parts that differ are sent. The script
-of the page changes only what differs in them, so that focus, selection and scrolling stay.
+The text of a page is HTML, rendered here and escaped by jinja2; only parts that differ are sent, and shown
+together. The script of the page changes only what differs in them, so that focus, selection and scrolling
+stay.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bokeh.core.properties import String
+from bokeh.core.properties import Int, String
 from bokeh.document import Document
 from bokeh.model import DataModel, Model
 
@@ -36,6 +37,14 @@ class Fragment(DataModel):
     html = String(default="")
 
 
+class Shown(DataModel):
+    """Counts the updates of a page. What differs is sent in several messages, this after all others: so the
+    browser changes all fragments at once, and numbers that belong together are of one moment.
+    """
+
+    number = Int(default=0)
+
+
 class Control(DataModel):
     """What the browser says: query of the URL, and theme."""
 
@@ -48,7 +57,7 @@ class View:
 
     Attributes:
         page: what it shows.
-        control, fragments: the models that the page's script knows.
+        control, fragments, shown: the models that the page's script knows.
         figures: by name.
         theme: that of the figures.
     """
@@ -62,6 +71,8 @@ class View:
         self._query, self.theme = query, THEMES.get(theme, LIGHT)
         self.control = Control(name="control", query=query.with_(), theme=self.theme.name)
         self.fragments: dict[str, Fragment] = {}
+        self.shown = Shown(name="shown")
+        self._updates = 0
         self._drawn: Any = None
         self._wants_update = self._is_woken = False
         self._rests_until = float("-inf")
@@ -78,7 +89,7 @@ class View:
         document.title = f"{self.page.title} \N{EN DASH} rainzmq"
         # Bokeh's script puts the first roots where the page has places for figures.
         with document.models.freeze():
-            for model in (*self.figures.values(), self.control, *self.fragments.values()):
+            for model in (*self.figures.values(), self.control, *self.fragments.values(), self.shown):
                 document.add_root(model)
         self.control.on_change("query", self._on_query)
         self.control.on_change("theme", self._on_theme)
@@ -125,13 +136,18 @@ class View:
 
     def _show(self, ask: Ask) -> None:
         self._drawn = self.site.version()
+        is_new = False
         for name, html in {**self.page.frame(ask), **self.page.fragments(ask)}.items():
             fragment = self.fragments.get(name)
             if fragment is None:
                 self.fragments[name] = Fragment(name=f"fragment:{name}", html=str(html))
             elif fragment.html != html:
                 fragment.update(html=str(html))
+                is_new = True
         self.page.draw(ask)
+        if is_new:
+            self._updates += 1
+            self.shown.update(number=self._updates)
 
     def _on_query(self, _name: str, _old: str, new: str) -> None:
         self._query = Query.parse(new)

@@ -20,6 +20,9 @@ from rainzmq.monitoring.session import ABSENT, STATES, SessionLog, StateArray
 MOST_TASKS = 300
 """A graph of more tasks than this is folded by name."""
 
+MOST_IN_LAYER = 40
+"""So is one of which more tasks than this would stand above each other."""
+
 MOST_GROUPS = 24
 """Names are folded after as many of their parts as give no more nodes than this."""
 
@@ -83,7 +86,8 @@ def graph(
     Args:
         time: s since the epoch, None for now.
         opened: prefixes (with their `/`) of groups to show by their parts.
-        folded: by name rather than by task; None: when there are more than `MOST_TASKS`.
+        folded: by name rather than by task; None: when there are more than `MOST_TASKS`, or more than
+            `MOST_IN_LAYER` in a layer.
     """
     states = session.states(time)
     there = states != ABSENT
@@ -101,7 +105,9 @@ def graph(
             counts = [int(states[row] == code) for code in range(len(STATES))]
             nodes.append(Node(key, session.task_name(row), True, True, 1, counts))
     edges = _edges(session, node_of, len(nodes))
-    _place(nodes, edges)
+    most = _place(nodes, edges)
+    if folded is None and not fold and most > MOST_IN_LAYER:
+        return graph(session, time, opened, folded=True)
     return Graph(nodes, edges, fold, tasks)
 
 
@@ -164,8 +170,8 @@ def _edges(session: SessionLog, node_of: IntArray, count: int) -> list[tuple[int
     ]
 
 
-def _place(nodes: list[Node], edges: list[tuple[int, int, int]]) -> None:
-    """Set `x` and `y` of all nodes."""
+def _place(nodes: list[Node], edges: list[tuple[int, int, int]]) -> int:
+    """Set `x` and `y` of all nodes; how many there are in the largest layer."""
     plain: nx.DiGraph[int] = nx.DiGraph()
     plain.add_nodes_from(range(len(nodes)))
     plain.add_edges_from((source, target) for source, target, _ in edges)
@@ -188,3 +194,4 @@ def _place(nodes: list[Node], edges: list[tuple[int, int, int]]) -> None:
     for x, column in enumerate(columns):
         for node in column:
             nodes[node].x, nodes[node].y = float(x), place[node]
+    return max((len(column) for column in columns), default=0)

@@ -328,6 +328,10 @@ class SessionLog:
 
     # How it was.
 
+    def is_open(self, time: float | None = None) -> bool:
+        """Whether it had not ended, now or at a time (s since the epoch)."""
+        return self.state == "open" or (time is not None and self.ended > time)
+
     def states(self, time: float | None = None) -> StateArray:
         """State of each task, now or at a time (s since the epoch); ABSENT for those submitted later.
 

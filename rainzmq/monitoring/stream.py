@@ -1,6 +1,7 @@
 """The task stream: which bars to draw for what ran on each cpu of each worker, and never too many of them.
 
 attempts -> lanes (worker, cpu) -> bars: those wider than a pixel as they are, the others merged
+        \\-> uses: what is said of each name in numbers, which does not depend on what is drawn
 
 A lane holds intervals that do not overlap, so at most as many of them are wider than a pixel as there are
 pixels. The others are gathered by the pixel they begin in; neighbours in which the same name took most of
@@ -79,6 +80,23 @@ class Bars:
         return len(self.lane)
 
 
+@dataclass(slots=True)
+class NameUse:
+    """What ran under a name within a span.
+
+    Attributes:
+        name: folded when there are many (see `groups.folded_names`).
+        busy_s: how long its attempts ran within the span, those that came to nothing too.
+        tasks: how many tasks that were.
+        attempts: how many attempts.
+    """
+
+    name: str
+    busy_s: float
+    tasks: int
+    attempts: int
+
+
 def lanes(model: Model, until: float) -> Lanes:
     """A lane for each cpu of each worker that had come before a time."""
     workers = [worker for worker in model.workers.values() if worker.came <= until]
@@ -95,20 +113,25 @@ def bars(
     span: tuple[float, float],
     until: float,
     most: int = MOST_BARS,
-) -> tuple[Lanes, Bars]:
-    """Lanes, and at most `most` bars of what ran within `span` (s since the epoch), as seen at `until`."""
+) -> tuple[Lanes, Bars, list[NameUse]]:
+    """Lanes, at most `most` bars of what ran within `span` (s since the epoch) as seen at `until`, and what
+    ran under each name, the busiest first.
+    """
     rows = lanes(model, until)
     ran = attempts(sessions, until, span)
-    ran = ran.pick(np.isin(ran.worker, np.array(list(rows.first), dtype=np.int64)))
-    lane = place(ran, rows)
     shown = _shown(ran, sessions)
+    uses = _uses(ran, shown, span)
+    known = np.isin(ran.worker, np.array(list(rows.first), dtype=np.int64))
+    if not known.all():
+        ran, shown = ran.pick(known), _Shown(shown.name[known], shown.names)
+    lane = place(ran, rows)
     pixel = max(span[1] - span[0], 1e-6) / PIXELS
     made = _merge(ran, shown, lane, pixel)
     while len(made) > most:
         # Bars are at best as many fewer as pixels are wider: this does not go too far.
         pixel *= max(1.5, len(made) / most)
         made = _merge(ran, shown, lane, pixel)
-    return rows, made
+    return rows, made, uses
 
 
 @dataclass(slots=True)
@@ -123,6 +146,23 @@ def _shown(ran: Attempts, sessions: Sequence[SessionLog]) -> _Shown:
     shown, order = shown_names(sessions), dict[str, int]()
     of_name = np.array([order.setdefault(shown[name], len(order)) for name in ran.names], dtype=np.int64)
     return _Shown(of_name[ran.name] if len(ran) else np.empty(0, dtype=np.int64), list(order))
+
+
+def _uses(ran: Attempts, shown: _Shown, span: tuple[float, float]) -> list[NameUse]:
+    size = len(shown.names)
+    length = np.clip(np.fmin(ran.end, span[1]) - np.fmax(ran.start, span[0]), 0.0, None)
+    busy = np.bincount(shown.name, length, size)
+    counts = np.bincount(shown.name, minlength=size)
+    # A task has one name: its attempts are beside each other, whatever else is.
+    order = np.lexsort((ran.task, ran.session))
+    is_new = np.ones(len(ran), dtype=bool)
+    is_new[1:] = (np.diff(ran.task[order]) != 0) | (np.diff(ran.session[order]) != 0)
+    tasks = np.bincount(shown.name[order[is_new]], minlength=size)
+    return [
+        NameUse(shown.names[at], float(busy[at]), int(tasks[at]), int(counts[at]))
+        for at in np.argsort(-busy, kind="stable").tolist()
+        if counts[at]
+    ]
 
 
 def place(ran: Attempts, rows: Lanes) -> IntArray:

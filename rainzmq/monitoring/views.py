@@ -7,6 +7,7 @@ groups by name in `groups.py`. Nothing here is escaped: who renders escapes.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -199,7 +200,7 @@ def state_counts(codes: StateArray) -> StateCounts:
 def session_view(session: SessionLog, time: float | None = None) -> SessionView:
     """A session and how far it is."""
     counts = state_counts(session.states(time))
-    is_over = session.state != "open" and (time is None or not session.ended > time)
+    is_over = not session.is_open(time)
     return SessionView(
         session_id=session.session_id,
         name=session.name,
@@ -376,11 +377,16 @@ def _past_view(model: Model, past: PastAttempt) -> AttemptView:
 # Moves.
 
 
-def moves(model: Model, time: float | None = None) -> list[MoveView]:
-    """What moved between which processes, for each pair that something moved between; most bytes first."""
+def moves(model: Model, time: float | None = None, sessions: Collection[int] | None = None) -> list[MoveView]:
+    """What moved between which processes, for each pair that something moved between; most bytes first.
+    `sessions`: only objects of these; None: of all.
+    """
     table = model.moves
     until = table["start"] + table["duration"]
     rows = np.arange(len(table)) if time is None else np.flatnonzero(until <= time)
+    if sessions is not None:
+        uids: Any = table["uid"][rows]
+        rows = rows[np.isin(session_of(uids), list(sessions))]
     pairs = (table["source"][rows].astype(np.int64) + 1) << 32 | table["worker"][rows].astype(np.int64)
     kinds, which, counts = np.unique(pairs, return_inverse=True, return_counts=True)
     sizes = np.zeros(len(kinds), dtype=np.int64)

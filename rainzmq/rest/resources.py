@@ -204,7 +204,7 @@ def _objects(ask: Ask) -> Any:
 
 
 def _moves(ask: Ask) -> Any:
-    found = moves(ask.hub.model, ask.time)
+    found = moves(ask.hub.model, ask.time, None if ask["session"] is None else [ask["session"]])
     start = 0 if ask["after"] is None else ask["after"]
     end = start + ask.limit
     return Page(found[start:end], end if end < len(found) else None, len(found))
@@ -332,7 +332,7 @@ RESOURCES: tuple[Resource, ...] = (
         "what moved from where to where, most bytes first",
         _moves,
         "moves",
-        (*_PAGED, p.TIME),
+        (p.SESSION, *_PAGED, p.TIME),
     ),
     Resource(
         ROOT + "/events",

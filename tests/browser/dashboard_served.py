@@ -135,6 +135,24 @@ class Tab:
             fragment,
         )
 
+    def numbers(self, fragment: str) -> dict[str, str]:
+        """Texts of the numbers of a fragment that stand in no row, by what they are."""
+        return self.run(
+            """name => Object.fromEntries([...document.querySelectorAll(`[data-fragment=${name}] [data-n]`)]
+                 .filter(item => item.closest("[data-row]") === null)
+                 .map(item => [item.dataset.n, item.innerText.trim()]))""",
+            fragment,
+        )
+
+    def table(self, selector: str) -> dict[str, dict[str, str]]:
+        """Texts of the numbers of each row below a selector, by the row and what they are."""
+        return self.run(
+            """selector => Object.fromEntries([...document.querySelectorAll(`${selector} [data-row]`)].map(
+                 row => [row.dataset.row, Object.fromEntries([...row.querySelectorAll("[data-n]")].map(
+                   item => [item.dataset.n, item.innerText.trim()]))]))""",
+            selector,
+        )
+
     def text(self, fragment: str) -> str:
         return self.page.locator(f"[data-fragment={fragment}]").inner_text()
 

@@ -70,7 +70,7 @@ def test_the_time_is_set_by_keys_and_kept_on_all_pages(tab, replay):
     shown.page.wait_for_url("**/workers?*")
     shown.connected()
     assert shown.run("new URLSearchParams(location.search).get('t')") == time
-    finished = sum(int(row[5]) for row in shown.rows("live"))
+    finished = sum(int(row["finished"]) for row in shown.table("[data-fragment=live]").values())
     assert finished == sum(item["finished"] for item in replay.rest("/workers", time=time)["items"])
 
 
@@ -94,7 +94,7 @@ def test_a_session_is_chosen_for_all_pages(tab, replay):
     assert [row[0] for row in shown.rows("sessions")] == ["2 broken <script>"]
     shown.page.go_back()
     shown.connected()
-    shown.page.get_by_label("Session").select_option("")
+    shown.page.get_by_label("Session").select_option("all")
     shown.until("document.querySelectorAll('[data-fragment=list] tbody tr').length === 43")
     shown.page.go_back()
     shown.until("document.querySelectorAll('[data-fragment=list] tbody tr').length === 2")
@@ -102,7 +102,7 @@ def test_a_session_is_chosen_for_all_pages(tab, replay):
 
 @pytest.mark.parametrize("name", ["train/model-2", "report", "bad"])
 def test_a_click_on_a_bar_opens_its_task(tab, replay, name):
-    shown = tab(replay).open("stream")
+    shown = tab(replay).open("stream", session="all")
     index = shown.run(
         """name => Bokeh.documents[0].get_model_by_name("bars").data.label
                        .findIndex(label => label.startsWith(name))""",

@@ -38,11 +38,40 @@ def test_the_chosen_page_is_in_sight_and_boxes_with_more_say_so(tab, replay):
     shown = tab(replay, "light", 390, 844).open("sessions")
     assert shown.run(FAR, ".bar nav [aria-current]") == []
     assert shown.run("document.querySelector('.bar nav').className") == "more-left"
-    shown.open("workers")
-    box = "document.querySelector('[data-fragment=live] .scroll')"
+    shown.open("data")
+    box = "document.querySelector('[data-fragment=objects] .scroll')"
     shown.until(f"{box}.classList.contains('more-right')")
     shown.run(f"{box}.scrollLeft = 5000")
     shown.until(f"!{box}.classList.contains('more-right') && {box}.classList.contains('more-left')")
+
+
+def test_the_header_leaves_a_phone_to_what_it_is_for(tab, live):
+    shown = tab(live, "light", 390, 844).open("overview")
+    assert shown.run("document.querySelector('header.top').offsetHeight") <= 100
+    assert shown.page.locator(".tile").first.bounding_box()["y"] < 120
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_below_the_header_jumps_while_a_page_comes_up(tab, live, width):
+    shown = tab(live, "light", width, 800)
+    shown.page.add_init_script(
+        """window.jumps = [];
+           new PerformanceObserver(list => window.jumps.push(...list.getEntries().map(entry => entry.value)))
+             .observe({ type: "layout-shift", buffered: true });"""
+    )
+    for path in ("overview", "stream", "graph?session=1", "workers"):
+        shown.open(path)
+        shown.page.wait_for_timeout(200)
+        assert sum(shown.run("jumps")) < 0.02, path
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_no_column_of_a_table_is_out_of_sight_on_a_desktop(tab, live, width):
+    shown = tab(live, "light", width, 800)
+    for path in ("overview", "tasks", "workers", "data", "sessions", "stream"):
+        shown.open(path)
+        for box in shown.page.locator(".scroll").all():
+            assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 0, path
 
 
 def test_a_server_that_is_gone_marks_what_is_shown(tab, live):

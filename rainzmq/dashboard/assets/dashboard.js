@@ -61,18 +61,25 @@ function show(place, html) {
   morph(place, holder.content);
 }
 
+// Fragments come one by one; they are shown together, once the last of an update is there.
 function connectFragments(doc) {
+  const fresh = new Map();
   for (const place of document.querySelectorAll("[data-fragment]")) {
     const model = doc.get_model_by_name(`fragment:${place.dataset.fragment}`);
     if (model === null) continue;
-    model.properties.html.change.connect(() => {
-      show(place, model.html);
-      if (place.id === "clock") clockShown();
-      shown(place);
-    });
+    model.properties.html.change.connect(() => fresh.set(place, model));
     show(place, model.html);
     shown(place);
   }
+  doc.get_model_by_name("shown").properties.number.change.connect(() => {
+    const changed = [...fresh];
+    fresh.clear();
+    for (const [place, model] of changed) {
+      show(place, model.html);
+      if (place.id === "clock") clockShown();
+      shown(place);
+    }
+  });
 }
 
 // The server that the dashboard looks at is gone: all values are marked.
@@ -108,6 +115,12 @@ function showActiveTab() {
   if (active === null) return;
   const [outer, inner] = [nav.getBoundingClientRect(), active.getBoundingClientRect()];
   nav.scrollLeft += inner.left - outer.left - (outer.width - inner.width) / 2;
+}
+
+// What few nodes depend on stands in the middle of a high graph.
+function showMiddle() {
+  const graph = document.getElementById("figure-graph");
+  if (graph !== null) graph.scrollTop = (graph.scrollHeight - graph.clientHeight) / 2;
 }
 
 // The query: what is shown.
@@ -389,6 +402,7 @@ async function connect() {
   connectClicks(doc);
   tellTheme();
   tellQuery();
+  showMiddle();
   root.dataset.connected = "yes";
   watch();
 }

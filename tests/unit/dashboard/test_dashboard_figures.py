@@ -8,9 +8,10 @@ import pytest
 from bokeh.embed import components, file_html
 from bokeh.resources import INLINE
 
-from rainzmq.dashboard.graph_figure import graph_figure
+from rainzmq.dashboard.graph_figure import GraphFigure, graph_figure
 from rainzmq.dashboard.palette import DARK, LIGHT
 from rainzmq.dashboard.stream_figure import StreamFigure, stream_data, stream_figure, whole_span
+from rainzmq.monitoring.dag import Graph, Node
 from rainzmq.testing.events import START, demo_hub
 
 
@@ -42,7 +43,7 @@ def test_bars_lead_to_their_tasks_where_links_are_wanted(model):
     hrefs, labels = made.bars.data["href"], made.bars.data["label"]
     assert "/task?id=2/1" in hrefs
     assert all(href.removeprefix("/task?id=") in label for href, label in zip(hrefs, labels, strict=True))
-    assert sum(count for _, _, count in data.names()) == 12
+    assert sum(use.tasks for use in data.uses) == 12
 
 
 def test_another_theme_changes_the_colours_of_bars(model):
@@ -60,3 +61,17 @@ def test_a_small_graph_is_not_stretched(model):
     assert graph_figure(model.sessions[2]).max_width < 500
     wide = graph_figure(model.sessions[1])
     assert wide.min_width <= wide.max_width
+
+
+def test_a_layer_is_a_column_however_many_it_has():
+    figure = GraphFigure(LIGHT)
+    leaves = [Node(f"1/{n}", "leaf", True, True, 1, [0, 0, 0, 0, 1, 0, 0], 0.0, float(n)) for n in range(128)]
+    top = Node("1/999", "sum", True, True, 1, [1, 0, 0, 0, 0, 0, 0], 1.0, 0.0)
+    figure.draw(Graph([*leaves, top], [(n, 128, 1) for n in range(128)], False, 129))
+    assert set(figure.nodes.data["left"][:128]) == {0.0}
+    assert list(figure.nodes.data["y"][:128]) == list(range(128))
+    assert (figure.nodes.data["left"][128], figure.nodes.data["y"][128]) == (1.0, 63.5)
+    assert figure.plot.height > 128 * 20, "it is scrolled, not squeezed"
+    many = [Node(f"1/{n}", "leaf", True, True, 1, [0, 0, 0, 0, 1, 0, 0], 0.0, float(n)) for n in range(1000)]
+    figure.draw(Graph(many, [], False, 1000))
+    assert figure.plot.height <= 8000

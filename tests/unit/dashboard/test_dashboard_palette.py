@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import rainzmq.dashboard
-from rainzmq.dashboard.palette import DARK, LIGHT, THEMES, name_colors, name_index
+from rainzmq.dashboard.palette import DARK, LIGHT, THEMES, first_choice, name_colors, places_of
 
 STYLES = Path(rainzmq.dashboard.__file__).with_name("assets") / "dashboard.css"
 
@@ -33,10 +33,19 @@ def test_shapes_have_a_contrast_of_3_and_texts_of_4_5(theme):
             assert contrast(color, background) >= 4.5, color
 
 
-def test_a_name_has_the_same_colour_everywhere_and_always():
-    assert name_index("load/parse") == 8
+def test_a_name_has_the_colour_that_its_letters_choose_on_all_pages_and_in_all_runs():
+    assert first_choice("load/parse") == 8
     assert name_colors(["load/parse", "x", "load/parse"], DARK)[0] == DARK.names[8]
     assert len(LIGHT.names) == len(DARK.names) == len(set(LIGHT.names)) == len(set(DARK.names))
+
+
+def test_names_that_are_shown_together_have_colours_of_their_own():
+    names = ["prep/", "load/part-0", "held", "after", *(f"name {number}" for number in range(20))]
+    for count in (4, 12, 24):
+        assert len(set(places_of(names[:count]).values())) == count
+    assert places_of(names[:4]) == {name: places_of(names)[name] for name in names[:4]}, "colours changed"
+    many = places_of(f"name {number}" for number in range(72))
+    assert all(list(many.values()).count(place) == 3 for place in range(24))
 
 
 def test_the_style_sheet_has_the_same_colours():

@@ -86,7 +86,7 @@ def test_only_what_differs_is_sent():
     waits(hub, "no worker offers kind gpu")
     clock.time += 1
     view.tick()
-    assert [event.model.name for event in sent] == ["fragment:waiting"]
+    assert [event.model.name for event in sent] == ["fragment:waiting", "shown"]
     assert "no worker offers kind gpu" in view.fragments["waiting"].html
 
 
@@ -170,7 +170,7 @@ def test_a_page_that_takes_long_rests_for_longer():
 
 def test_the_query_chooses_what_is_shown():
     hub, document = demo_hub(3), Document()
-    view = View(Site(hub), TasksPage, document, Query(), "light")
+    view = View(Site(hub), TasksPage, document, Query({"session": "all"}), "light")
     assert 'id=2%2F1"' in view.fragments["list"].html
     view.control.query = "?session=1&state=finished"
     assert 'id=2%2F1"' not in view.fragments["list"].html
@@ -243,9 +243,28 @@ def test_a_task_that_never_ran_is_not_awaited_any_more():
     assert "\x1b" not in view.fragments["task"].html
 
 
+def chosen(hub, **query):
+    view = View(Site(hub), SessionsPage, Document(), Query(query), "light")
+    return [session.session_id for session in view._ask().sessions]
+
+
+def test_without_a_choice_open_sessions_are_shown_or_else_the_one_that_ended_last():
+    hub = demo_hub(3, end=False)
+    assert chosen(hub) == [1]
+    assert chosen(hub, session="all") == [1, 2]
+    assert chosen(hub, session="2") == [2]
+    assert chosen(hub, t=str(hub.model.sessions[2].ended - 0.01)) == [1, 2]
+    hub.model.apply(e.SessionEnded(0, hub.model.now + 1, 1, "closed", None))
+    hub.model.apply(e.SessionCame(0, hub.model.now + 1, 3, "nothing", "c"))
+    assert chosen(hub) == [3]
+    hub.model.apply(e.SessionEnded(0, hub.model.now + 1, 3, "closed", None))
+    assert chosen(hub) == [1], "one that had no task says nothing"
+    assert chosen(Hub(is_replay=True)) == []
+
+
 def test_the_graph_says_which_of_all_sessions_it_shows():
     site = Site(failed_and_cancelled())
-    html = View(site, GraphPage, Document(), Query(), "light").fragments["summary"].html
+    html = View(site, GraphPage, Document(), Query({"session": "all"}), "light").fragments["summary"].html
     assert "Of all 4 sessions one is shown: 1 demo" in html
     assert 'href="?session=2"' in html
     html = View(site, GraphPage, Document(), Query({"session": "2"}), "light").fragments["summary"].html

@@ -68,6 +68,17 @@ def test_large_graphs_are_folded_by_name():
     assert named_edges(shown)["load/parse", "train/model-1"] == 134
 
 
+def test_a_layer_of_very_many_is_folded_unless_each_task_is_asked_for():
+    leaves = [("prep/leaf", []) for _ in range(128)]
+    session = session_of([*leaves, ("sum", range(128))])
+    shown = graph(session)
+    assert shown.is_folded
+    assert {node.key: (node.x, node.count) for node in shown.nodes} == {"prep/leaf": (0, 128), "sum": (1, 1)}
+    shown = graph(session, folded=False)
+    assert not shown.is_folded
+    assert [node.x for node in shown.nodes] == [0] * 128 + [1]
+
+
 def test_names_are_folded_after_so_many_parts_as_give_few_nodes():
     many = [(f"{top}/{part}", []) for top in "abc" for part in range(MOST_GROUPS)]
     shown = graph(session_of(many), folded=True)

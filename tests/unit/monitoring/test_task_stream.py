@@ -39,7 +39,7 @@ def all_of(model):
 
 def test_wide_attempts_are_bars_of_their_own():
     model = demo_hub(5).model
-    rows, made = bars(model, all_of(model), (START, START + 5), model.now)
+    rows, made, _ = bars(model, all_of(model), (START, START + 5), model.now)
     assert rows.count == 4
     assert made.count.tolist() == [1] * len(made)
     ids = sorted(zip(made.session.tolist(), made.task.tolist(), strict=True))
@@ -53,7 +53,7 @@ def test_wide_attempts_are_bars_of_their_own():
 
 def test_bars_never_overlap_when_attempts_did_not():
     model = demo_hub(40).model
-    _, made = bars(model, [model.sessions[1]], (START, model.now), model.now)
+    _, made, _ = bars(model, [model.sessions[1]], (START, model.now), model.now)
     for lane in np.unique(made.lane):
         mine = made.lane == lane
         order = np.argsort(made.left[mine])
@@ -62,7 +62,7 @@ def test_bars_never_overlap_when_attempts_did_not():
 
 def test_many_short_attempts_become_few_bars_that_cover_them():
     model = many(100_000)
-    _, made = bars(model, all_of(model), (START, model.now), model.now, most=500)
+    _, made, _ = bars(model, all_of(model), (START, model.now), model.now, most=500)
     assert len(made) <= 500
     assert made.count.sum() == 100_000
     assert made.busy.sum() == pytest.approx(100.0, rel=1e-3)
@@ -73,14 +73,14 @@ def test_many_short_attempts_become_few_bars_that_cover_them():
 
 def test_a_merged_bar_has_the_name_that_took_most_of_the_time():
     model = many(1000, names=("first", "second"))
-    _, made = bars(model, all_of(model), (START, model.now), model.now, most=10)
+    _, made, _ = bars(model, all_of(model), (START, model.now), model.now, most=10)
     names = [made.names[index] for index in made.name[np.lexsort((made.left, made.lane))].tolist()]
     assert names == ["first", "second", "first", "second"]
 
 
 def test_many_names_are_merged_the_same_way():
     model = many(3000, names=tuple(f"name {number}" for number in range(100)))
-    _, made = bars(model, all_of(model), (START, model.now), model.now, most=3000)
+    _, made, _ = bars(model, all_of(model), (START, model.now), model.now, most=3000)
     assert made.count.sum() == 3000
     for name in range(100):
         # A pixel with the end of one name and the begin of the next counts for one of them.
@@ -90,14 +90,14 @@ def test_many_names_are_merged_the_same_way():
 def test_a_failure_shows_in_a_merged_bar():
     model = many(1000)
     model.sessions[1].tasks["state"][500] = FAILED
-    _, made = bars(model, all_of(model), (START, model.now), model.now, most=10)
+    _, made, _ = bars(model, all_of(model), (START, model.now), model.now, most=10)
     assert (made.outcome == FAILED).sum() == 1
 
 
 def test_only_what_overlaps_the_span_is_shown():
     model = many(1000, duration=0.1)
     span = (START + 10.05, START + 11.05)
-    _, made = bars(model, all_of(model), span, model.now)
+    _, made, _ = bars(model, all_of(model), span, model.now)
     assert len(made) == 22
     assert (made.right >= span[0]).all()
     assert (made.left <= span[1]).all()
@@ -144,7 +144,7 @@ def test_attempts_that_came_to_nothing_are_shown_as_lost():
     found = attempts(all_of(model), model.now)
     assert found.outcome.tolist() == [RUNNING, LOST]
     assert found.end.tolist() == [START + 4, START + 2]
-    _, made = bars(model, all_of(model), (START, START + 4), model.now)
+    _, made, _ = bars(model, all_of(model), (START, START + 4), model.now)
     assert len(made) == 2
 
 
@@ -201,15 +201,41 @@ def test_transfers_and_queued_tasks_are_strips_of_their_worker():
 
 
 def test_an_empty_model_has_no_bars():
-    rows, made = bars(Model(), [], (0.0, 1.0), 1.0)
+    rows, made, _ = bars(Model(), [], (0.0, 1.0), 1.0)
     assert (rows.count, len(made)) == (0, 0)
 
 
 def test_names_that_are_too_many_are_folded_and_bars_know_the_whole_ones():
     names = tuple(f"load/{at}" for at in range(60))
     model = many(60, duration=1.0, names=names)
-    _, made = bars(model, all_of(model), (START, model.now), model.now)
+    _, made, _ = bars(model, all_of(model), (START, model.now), model.now)
     assert made.names == ["load/"]
     assert sorted(made.task_names[at] for at in made.task_name.tolist()) == sorted(names)
-    _, merged = bars(model, all_of(model), (START - 1e6, model.now), model.now)
+    _, merged, _ = bars(model, all_of(model), (START - 1e6, model.now), model.now)
     assert (len(merged), merged.task_name.tolist()) == (2, [-1, -1])
+
+
+def test_uses_count_tasks_whatever_is_merged():
+    model = many(3000, names=tuple(f"name {number}" for number in range(20)))
+    _, made, uses = bars(model, all_of(model), (START, model.now), model.now, most=10)
+    assert len(made) <= 40
+    assert {use.name: use.tasks for use in uses} == {f"name {number}": 150 for number in range(20)}
+    assert [use.busy_s for use in uses] == pytest.approx([0.15] * 20, rel=1e-3)
+
+
+def test_uses_count_a_task_once_and_all_time_of_its_attempts():
+    model = demo_hub(5).model
+    _, _, uses = bars(model, all_of(model), (START, model.now), model.now)
+    bad = model.sessions[2]
+    assert [(use.tasks, use.attempts) for use in uses if use.name == "bad"] == [(1, 1)]
+    bad.past[0].started = bad.past[0].ended - 0.25
+    _, _, uses = bars(model, all_of(model), (START, model.now), model.now)
+    (use,) = [use for use in uses if use.name == "bad"]
+    assert (use.tasks, use.attempts, use.busy_s) == (1, 2, pytest.approx(0.30, abs=1e-6))
+
+
+def test_uses_are_cut_at_the_ends_of_the_span():
+    model = many(100, duration=1.0)
+    _, _, uses = bars(model, all_of(model), (START + 2.5, START + 4.0), model.now)
+    assert sum(use.busy_s for use in uses) == pytest.approx(2 * 1.5)
+    assert sum(use.tasks for use in uses) in (4, 6)  # those that end or begin just there are in sight
