@@ -143,10 +143,13 @@ class Collector:
         return result
 
     def _path(self, path: str, is_directory: bool) -> str:
-        """A path the worker may take: of an input, of something staged and not yet taken, or of a copy."""
+        """A path the worker may take: of an input, of something staged and not yet taken, or of a copy, as
+        when somebody can still write to what was staged: a finished object never changes.
+        """
         if path in self._input_paths:
             return path
-        if not self._sandbox.is_staged(path) or path in self._taken:
+        sandbox = self._sandbox
+        if not sandbox.is_staged(path) or path in self._taken or sandbox.is_held(path, is_directory):
             try:
                 path = self._sandbox.copy(path, is_directory)
             except FileNotFoundError:

@@ -14,7 +14,10 @@ name, and the next task does not see it.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import signal
 import stat
 from contextlib import suppress
 
@@ -29,9 +32,12 @@ from rainzmq.common.trees import (
     remove_tree,
     tree_size,
 )
+from rainzmq.subworker.leftovers import has_others
 
 _MARK_NS = 1_073_741_824_123_456_789
 """Modification time of a working directory in which nothing was made, ns since 1970."""
+
+_F_SETSIG = 10
 
 
 class Sandbox:
@@ -161,6 +167,12 @@ class Sandbox:
         """What to tell of a task that found the disk full while it wrote something itself."""
         return no_room(self._base, tree_size(self._work), at_least=True)
 
+    def is_held(self, path: str, is_directory: bool) -> bool:
+        """Whether something may still write to a staged result: somebody has the file open for that, or, of
+        a directory, there are threads or children that may have opened what is in it.
+        """
+        return has_others() if is_directory else is_open_for_writing(path)
+
     def is_staged(self, path: str) -> bool:
         """The path is a result of the running task."""
         return path in self._staged
@@ -202,6 +214,26 @@ class Sandbox:
         if self._work:
             _remove(self._work)
             self._work = ""
+
+
+def is_open_for_writing(path: str) -> bool:
+    """Whether any process has the file open for writing, this one included. The kernel gives a lease for
+    reading only on a file that nobody writes. False where a file system knows no leases.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:  # a file that its user may not read
+        return False
+    try:
+        # Without this a process that opens the file for writing just now would end this one by SIGIO.
+        fcntl.fcntl(descriptor, _F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return False
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    finally:
+        os.close(descriptor)
 
 
 def _does_not_fit(target: str, needed_bytes: int) -> RainException:

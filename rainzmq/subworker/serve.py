@@ -17,6 +17,7 @@ from rainzmq.protocol.messages.subworker import (
     Bye,
     CancelTasks,
     DropSessions,
+    Leaving,
     RunTasks,
     SubworkerHello,
     UnmetInputs,
@@ -51,6 +52,9 @@ class Server:
             waits = number is None or number not in self._sent
             # A number may arrive before the message with its task.
             while not self._ended and (number is None or number not in self._sent):
+                if number is None and self._tasks.spoiled is not None:
+                    self._leave(None)
+                    return
                 self._receive()
                 number = self._connection.claim() if number is None else number
             if number is not None and not self._ended:
@@ -64,6 +68,9 @@ class Server:
             self._connection.send(UnmetInputs(task.id, task.attempt))
             return
         result = self._tasks.run(task)
+        if result is None:
+            self._leave(task)
+            return
         if result.outputs:
             self._recent.add(task, result)
         differing = self._tasks.other_packages(task, failed=not result.ok)
@@ -74,6 +81,12 @@ class Server:
             self._connection.send(result)
         else:
             self._connection.send_both(printed, result)
+        if self._tasks.spoiled is not None:
+            self._leave(None)
+
+    def _leave(self, not_run: Task | None) -> None:
+        self._connection.send(Leaving(self._tasks.spoiled or "", None if not_run is None else not_run.id))
+        self._ended = True
 
     def _receive(self) -> None:
         messages = self._connection.receive()

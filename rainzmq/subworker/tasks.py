@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -27,14 +26,23 @@ from rainzmq.protocol.messages.subworker import (
 )
 from rainzmq.subworker.context import Context
 from rainzmq.subworker.failure import describe
+from rainzmq.subworker.leftovers import Leftovers
 from rainzmq.subworker.outputs import Collector
 from rainzmq.subworker.packages import PackageCheck
+from rainzmq.subworker.random_state import RandomState
 from rainzmq.subworker.sandbox import Sandbox
 from rainzmq.subworker.streams import Streams
+from rainzmq.subworker.surroundings import Surroundings
 from rainzmq.subworker.threads import Threads
 
 METHODS = ["call"]
 """Methods of the kind `python`."""
+
+_LONG_NS = 5_000_000
+"""After tasks that took longer everything they may have changed is compared, which takes 30 us."""
+
+_OWN_FAULTS = (ImportError, OSError, MemoryError)
+"""What makes it impossible to prepare a task in a process where others hid modules or used up something."""
 
 
 class Unable(Exception):
@@ -49,8 +57,13 @@ class Tasks:
         self._pid = os.getpid()
         self._pin = pin
         self._cpus: list[int] | None = None
-        self._umask = os.umask(0o077)
-        os.umask(self._umask)
+        self._surroundings = Surroundings(affinity=not pin)
+        self._random = RandomState()
+        self._leftovers = Leftovers()
+        self._begun = False
+        self._used = False
+        self.spoiled: str | None = None
+        """Why this process must not run another task; None while it may."""
         self._sandbox = Sandbox()
         self._streams = Streams()
         self._calls = Calls()
@@ -68,9 +81,13 @@ class Tasks:
         self._bodies = {key: body for key, body in self._bodies.items() if key[0] not in gone}
         self._calls.forget(gone)
         self._packages.forget(gone)
+        if self._leftovers.outlast(gone):
+            self.spoiled = "tasks of a session that ended left threads or children running"
 
-    def run(self, task: SubworkerTask) -> TaskResult:
+    def run(self, task: SubworkerTask) -> TaskResult | None:
         """Run a task to its end. An exception of any kind in it is a failed result.
+
+        None: its function was not called, for the process is not what it was after earlier tasks (`spoiled`).
 
         Raises:
             Unable: it has not begun, because its directory cannot be used.
@@ -80,6 +97,7 @@ class Tasks:
         context = Context(task, self._sandbox, start_time)
         result = TaskResult(task.id, task.attempt, True, "", [], b"", "", start_time, 0)
         keep: set[str] = set()
+        self._begun = False
         try:
             self._sandbox.enter(task.directory)
         except OSError as error:
@@ -90,6 +108,10 @@ class Tasks:
             result.user = context.info_user()
         except BaseException as error:  # SystemExit and KeyboardInterrupt of a task are its failures, too
             self._end_if_forked()
+            # At once: describing an error needs builtins and modules.
+            self._restore(thorough=True)
+            if not self._begun and self._is_own_fault(error):
+                return None
             result.ok, result.outputs, result.error = False, [], describe(error)
             if is_full(error):
                 result.error += f"\n{self._sandbox.describe_room()}"
@@ -97,7 +119,7 @@ class Tasks:
                 result.user = context.info_user()
             keep.clear()
         result.debug = context.debug_text()
-        self._clean_up(keep)
+        self._clean_up(task, keep, time.perf_counter_ns() - begin)
         result.duration_us = (time.perf_counter_ns() - begin) // 1000
         return result
 
@@ -122,7 +144,10 @@ class Tasks:
         inputs = [_instance(item) for item in task.inputs]
         call = self._calls.prepare(session_id, body, task.config, inputs)
         context.function = call.function
+        self._surroundings.begin()
+        self._begun = self._used = True
         value = call.function(context, *call.args, **call.kwargs)
+        self._surroundings.restore_builtins()
         self._end_if_forked()
         if value is None and not task.outputs:
             return
@@ -140,8 +165,8 @@ class Tasks:
         return body
 
     def _set_environment(self, task: SubworkerTask) -> None:
-        environment = os.environb
-        environment[b"RAINZMQ_TASK_ID"] = b"%d/%d" % task.id
+        environment = self._surroundings.environment
+        environment.set_own(b"RAINZMQ_TASK_ID", b"%d/%d" % task.id)
         # A task may have changed them. Looking costs less than setting.
         for name, value in (
             (b"RAINZMQ_ATTEMPT", b"%d" % task.attempt),
@@ -149,7 +174,7 @@ class Tasks:
             (b"RAINZMQ_CPUS", b",".join([b"%d" % cpu for cpu in task.cpus])),
         ):
             if environment.get(name) != value:
-                environment[name] = value
+                environment.set_own(name, value)
         if len(task.cpus) != self._threads.count and task.cpus:
             self._threads.follow(len(task.cpus))
         if self._pin and task.cpus:
@@ -163,12 +188,27 @@ class Tasks:
         if os.getpid() != self._pid:
             os._exit(0)
 
-    def _clean_up(self, keep: set[str]) -> None:
+    def _is_own_fault(self, error: BaseException) -> bool:
+        """A task could not even be prepared: whether that is likely what earlier tasks have made of this
+        process. If not, or in a new process, what went wrong is the task's.
+        """
+        cause = error.__cause__ if isinstance(error, RainException) else error
+        if self._used and self.spoiled is None and isinstance(cause, _OWN_FAULTS):
+            self.spoiled = f"a task could not be prepared after others: {type(cause).__name__}: {cause}"
+        return self.spoiled is not None
+
+    def _restore(self, thorough: bool) -> None:
+        lost = self._surroundings.restore(thorough)
+        if lost is not None:
+            self.spoiled = f"a task changed its process for good: {lost}"
+
+    def _clean_up(self, task: SubworkerTask, keep: set[str], duration_ns: int) -> None:
         """Undo what a task may have left that would disturb the next one."""
-        signal.alarm(0)
-        os.umask(self._umask)
+        self._restore(thorough=duration_ns > _LONG_NS)
+        self._random.refresh()
         self._streams.restore()
         self._sandbox.leave(keep)
+        self._leftovers.look(task.id[0])
 
 
 def set_affinity(cpus: list[int], with_threads: bool) -> None:

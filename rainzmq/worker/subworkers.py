@@ -25,6 +25,7 @@ from rainzmq.common.trees import remove_tree
 from rainzmq.protocol.messages.shared import TaskBody
 from rainzmq.protocol.messages.subworker import (
     DropSessions,
+    Leaving,
     PackagesDiffer,
     SubworkerHello,
     SubworkerTask,
@@ -376,6 +377,9 @@ class SubworkerPool:
             if isinstance(message, SubworkerHello):
                 link.fault = "said hello twice"
                 return
+            if isinstance(message, Leaving):
+                self._on_leaving(link, message)
+                break
             uid = message.id[0] << 32 | message.id[1]
             if isinstance(message, TaskResult):
                 duration_s = message.duration_us / 1e6
@@ -397,6 +401,12 @@ class SubworkerPool:
             self._ended.append(outcome)
         if self._ended:
             self._call_soon()
+
+    def _on_leaving(self, link: SubworkerLink, message: Leaving) -> None:
+        """It must be replaced."""
+        _log.warning("subworker %s (number %d) is replaced: %.1000s", link.kind, link.number, message.reason)
+        not_run = None if message.not_run is None else message.not_run[0] << 32 | message.not_run[1]
+        self._perform(self._core.on_leaving(link.number, not_run, link.withdraw()))
 
     def _on_broken(self, link: SubworkerLink) -> None:
         """It can not be used any more."""

@@ -142,6 +142,19 @@ class UnmetInputs:
     attempt: Annotated[int, "the attempt that was asked for"]
 
 
+@message("leaving", CONVERSATION, _SUBWORKER)
+class Leaving:
+    """This process ends now, and no task is to blame. What it has not begun is run by others. Only of Python
+    subworkers: a task changed the process in a way that cannot be put back, or left something running that
+    must not outlive its session.
+    """
+
+    reason: Annotated[str, "for people"]
+    not_run: Annotated[
+        tuple[int, int] | None, "task that it began to prepare and could not; None without one"
+    ]
+
+
 @message("drop", CONVERSATION, _WORKER)
 class DropSessions:
     """These sessions ended; forget their bodies."""
@@ -167,6 +180,7 @@ __all__ = [
     "Bye",
     "CancelTasks",
     "DropSessions",
+    "Leaving",
     "PackagesDiffer",
     "RunTasks",
     "SubworkerHello",

@@ -268,6 +268,25 @@ class PoolCore:
             self._forget_job(job.uid)
         return [GiveBack(job) for job in jobs]
 
+    def on_leaving(self, number: int, not_run: int | None, withdrawn: Iterable[int]) -> list[Effect]:
+        """A subworker ends by itself, for what tasks before made of it. No job is to blame.
+
+        Args:
+            number: which one.
+            not_run: uid of the job that it could not prepare, which goes to another one; None without one.
+            withdrawn: uids of its jobs that have not begun, which are the worker core's again.
+        """
+        subworker = self.subworkers[number]
+        jobs = self._take_out(subworker, withdrawn)
+        if subworker.dying:
+            subworker.parked.extend(jobs)
+            return []
+        if subworker.queue and subworker.queue[0].uid == not_run:
+            subworker.parked.append(subworker.queue.popleft())
+        for job in jobs:
+            self._forget_job(job.uid)
+        return [*[GiveBack(job) for job in jobs], *self._kill(subworker)]
+
     def on_broken(self, number: int) -> list[Effect]:
         """A subworker broke the protocol: it must go, and its running job with it."""
         return self._kill(self.subworkers[number])

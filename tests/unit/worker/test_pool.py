@@ -533,3 +533,56 @@ def test_jobs_behind_their_makers_do_not_move_to_another_subworker() -> None:
     assert number is not None
     effects = without_spawns(core.on_exit(number, (2, 3), 0.0))
     assert effects == [Crashed(first), GiveBack(second), Run(3 - number, [third])]
+
+
+# Leaving by themselves.
+
+
+def two_behind_a_running_one() -> tuple[PoolCore, list[Job]]:
+    core = make_pool(1)
+    measured(core, 0.0001)
+    jobs = [make_job(uid) for uid in (1, 2, 3)]
+    for job in jobs:
+        core.start(job, 0.0)
+    return core, jobs
+
+
+def test_jobs_behind_a_subworker_that_leaves_are_given_back_and_none_is_blamed() -> None:
+    core, jobs = two_behind_a_running_one()
+    core.on_result(1, 1, 0, 0.0001, 0.0)
+    effects = core.on_leaving(1, None, [2, 3])
+    assert effects == [GiveBack(jobs[1]), GiveBack(jobs[2]), Kill(1)]
+    assert without_spawns(core.on_exit(1, [], 0.0)) == []
+
+
+def test_a_job_that_a_leaving_subworker_could_not_prepare_is_run_by_another_one() -> None:
+    core, jobs = two_behind_a_running_one()
+    assert core.on_leaving(1, 1, [2, 3]) == [GiveBack(jobs[1]), GiveBack(jobs[2]), Kill(1)]
+    assert core.on_exit(1, [], 0.0) == [Spawn(2, "python")]
+    assert core.on_hello(2, 0.0) == [Run(2, [jobs[0]])]
+
+
+def test_a_job_that_none_can_prepare_ends() -> None:
+    core = make_pool(1)
+    job = make_job(1)
+    core.start(job, 0.0)
+    for number in range(1, MOVE_LIMIT + 1):
+        core.on_leaving(number, 1, [])
+        assert core.on_exit(number, [], 0.0) == [Spawn(number + 1, "python")]
+        core.on_hello(number + 1, 0.0)
+    core.on_leaving(MOVE_LIMIT + 1, 1, [])
+    assert core.on_exit(MOVE_LIMIT + 1, [], 0.0) == [Crashed(job)]
+
+
+def test_a_job_that_is_killed_while_its_subworker_leaves_is_cancelled() -> None:
+    core, jobs = two_behind_a_running_one()
+    core.on_leaving(1, 1, [])
+    core.mark_killed(1)
+    assert core.kill(1, [], 0.0) == [Cancelled(jobs[0])]
+
+
+def test_an_idle_subworker_that_leaves_gets_no_more_jobs() -> None:
+    core = make_pool(2)
+    assert core.on_leaving(1, None, []) == [Kill(1)]
+    job = make_job(1)
+    assert core.start(job, 0.0) == [Run(2, [job])]
