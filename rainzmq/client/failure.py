@@ -17,8 +17,10 @@ def failure_error(
     """A new exception for a failure. `site` is where the task was made in this program, None when not
     known. `given` are lines about what the task was given. `told` is for calls after the one that was told
     first."""
+    done = f"{failure.finished} of {failure.submitted} tasks were finished" if failure.submitted > 1 else ""
     if not failure.task:
-        return SessionException(f"Session {session_id} failed: {failure.message}", session_id)
+        text = f"Session {session_id} failed: {failure.message}"
+        return SessionException(f"{text}\n{done}" if done else text, session_id)
     task_id = id_of(failure.task)
     where = "" if failure.worker is None else f" on worker {failure.worker}"
     again = "" if not failure.attempt else f" in attempt {failure.attempt + 1}"
@@ -31,6 +33,8 @@ def failure_error(
     if debug:
         lines.append("Its debug messages:")
         lines += [f"  {line}" for line in debug.split("\n")]
+    if done:
+        lines.append(done)
     if told:
         lines.append("The session failed with it, and its objects are gone; open another session")
     return TaskException(

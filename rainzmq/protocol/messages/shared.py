@@ -59,6 +59,8 @@ class Failure:
     worker: Annotated[str | None, "worker_id it ran on, None when it ran nowhere"]
     message: Annotated[str, "what went wrong: remote traceback, or exit code and the tail of stderr"]
     debug: Annotated[str, "the task's debug messages, one a line"]
+    finished: Annotated[int, "tasks of its session that were finished then"] = 0
+    submitted: Annotated[int, "tasks of its session that were submitted; 0 when that is not told"] = 0
 
 
 @struct

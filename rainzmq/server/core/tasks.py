@@ -223,6 +223,8 @@ def session_failed(
 ) -> None:
     """End a session because of a failure; its client is told once. `outcome` is for the event log."""
     session.to(states.FAILED)
+    failure.submitted = session.task_count
+    failure.finished = failure.submitted - session.unfinished
     session.failure = failure
     feed.session_ended(state, session, outcome, failure)
     state.tell(session.peer, SessionFailed(session.session_id, failure))
