@@ -296,6 +296,7 @@ def test_result_that_no_worker_has_is_told_to_client_and_server(server: Server, 
     server.relay.add_ticket(TICKET, RESULT, False, [worker.endpoint])
     with pytest.raises(RainException, match="it is not here"):
         server.download(RESULT)
+    wait_until(lambda: bool(server.missed))
     assert [uid for uid, _ in server.missed] == [RESULT]
 
 
@@ -328,7 +329,7 @@ def test_end_of_a_session_frees_all_of_it_and_stops_its_uploads(server: Server) 
     del server.owners[1]
     server.relay.drop_session(1)
     wait_until(lambda: isinstance(message_of(channel.receive(5)[-1]), TransferError))
-    assert list(server.relay.store.uids()) == [OTHERS]
+    wait_until(lambda: list(server.relay.store.uids()) == [OTHERS])
     assert server.relay._offers == {}
     with pytest.raises(RainException, match="ticket is unknown"):
         server.download(CONSTANT)
