@@ -36,6 +36,12 @@ _log = logging.getLogger("rainzmq.cli.server")
     help="Where clients and workers connect; PORT alone is on loopback, port 0 any free one.",
 )
 @click.option(
+    "--advertise",
+    metavar="HOST",
+    help="Name or address by which other machines reach this one, for the access file.  [default: the host "
+    "of --listen, or for all interfaces this machine's name or address]",
+)
+@click.option(
     "--http-listen",
     type=listen_address,
     metavar="[HOST:]PORT",
@@ -45,6 +51,7 @@ _log = logging.getLogger("rainzmq.cli.server")
 @process_options
 def server(
     listen: tuple[str, int],
+    advertise: str | None,
     http_listen: tuple[str, int] | None,
     http_allow: tuple[str, ...],
     events: str,
@@ -68,6 +75,7 @@ def server(
             ServerOptions(
                 host=listen[0],
                 port=listen[1],
+                advertise=advertise,
                 logdir=logdir,
                 ready_file=ready,
                 access_file=check_file_place(access_file, "--access-file"),

@@ -93,11 +93,13 @@ class Relay:
         roles: dict[str, KeyPair],
         host: str,
         *,
+        advertise: str | None = None,
         owner_of: Callable[[int], int | None],
         on_uploaded: OnUploaded,
         on_missed: OnMissed,
     ) -> None:
-        """`keys` are the server's, `roles` the key pair of each role.
+        """`keys` are the server's, `roles` the key pair of each role. Others reach what listens on `host`
+        under `advertise`, None for what `advertised_host` finds.
 
         `owner_of(session id)` gives the epoch of the client that the session belongs to, None for an
         unknown one. `on_uploaded(uid, size in bytes, is_directory)`: a constant is here. `on_missed(uid,
@@ -110,6 +112,7 @@ class Relay:
         authenticator.allow(DATA_DOMAIN, keys.public, "server")
         authenticator.allow(CLIENT_DOMAIN, roles["client"].public, "client")
         self._host = host
+        self._advertise = advertise or advertised_host(host)
         self._keys = keys
         self._owner_of = owner_of
         self._on_uploaded = on_uploaded
@@ -132,10 +135,10 @@ class Relay:
         """Bind and run; the endpoint for workers, and the port for clients. RainException when it can not
         listen.
         """
-        port = self._workers.bind(self._host)
+        port = self._workers.bind(self._host, advertise=self._advertise)
         client_port = self._clients.bind(self._host)
         self._thread.start()
-        return Endpoint(advertised_host(self._host), port, self._keys.public), client_port
+        return Endpoint(self._advertise, port, self._keys.public), client_port
 
     def close(self) -> None:
         """End all transfers, the thread and the store. Also without `start`."""

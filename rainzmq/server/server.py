@@ -63,7 +63,7 @@ from rainzmq.transport.access import ROLES, Access, process_started, remove_acce
 from rainzmq.transport.control import ControlServer
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.loop import Loop, Timer
-from rainzmq.transport.net import advertised_host
+from rainzmq.transport.net import advertised_host, is_every_interface, is_loopback
 from rainzmq.transport.sockets import new_context, raise_file_limit
 from rainzmq.transport.zap import Authenticator
 
@@ -100,6 +100,7 @@ class ServerOptions:
 
     Attributes:
         host, port: where it listens; port 0 takes any free one.
+        advertise: name or address by which others reach this machine; None: as `advertised_host` finds it.
         logdir: where its log is, for messages; None without one.
         ready_file: written once connections are accepted; None for none.
         access_file: where the keys are put; None for the usual place.
@@ -110,6 +111,7 @@ class ServerOptions:
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
+    advertise: str | None = None
     logdir: Path | None = None
     ready_file: Path | None = None
     access_file: Path | None = None
@@ -138,12 +140,14 @@ class Server:
         self._cluster_id, self._epoch = random_id(), random_id()
         for role, pair in self._roles.items():
             self._auth.allow("control", pair.public, role)
+        host = options.advertise or advertised_host(options.host)
         self._relay = Relay(
             self._context,
             self._auth,
             keys,
             self._roles,
             options.host,
+            advertise=host,
             owner_of=self._owners_get,
             on_uploaded=self._threadsafe_event(Uploaded),
             on_missed=self._threadsafe_event(RelayMissed),
@@ -159,7 +163,7 @@ class Server:
         self._collector = Collector()
         self._session_ended = False
         self.access = Access(
-            advertised_host(options.host),
+            host,
             0,
             keys.public,
             self._roles,
@@ -205,6 +209,12 @@ class Server:
             self._cluster_id,
         )
         _log.info("access file: %s", self.access.path)
+        if is_every_interface(options.host) and is_loopback(self.access.address):
+            _log.warning(
+                "no address of this machine was found that others can reach, so the access file says %s: "
+                "other machines can not connect with it; name this one as they know it with --advertise",
+                self.access.address,
+            )
         if options.ready_file is not None:
             write_ready(options.ready_file)
         self._collector.start()

@@ -80,6 +80,17 @@ class Access:
     hostname: str = field(default_factory=socket.gethostname)
     http: HttpAccess | None = None
 
+    @property
+    def hint(self) -> str:
+        """What may be wrong when nothing answers at its address, for the end of an error; mostly empty."""
+        if not is_loopback(self.address) or self.hostname == socket.gethostname():
+            return ""
+        return (
+            f". The access file {self.path} says {self.address}, which is this machine here, but the server "
+            f"runs on {self.hostname}: start it with --listen 0.0.0.0:PORT and --advertise HOST, the name or "
+            "address by which other machines reach it, and copy the new access file"
+        )
+
     def key(self, role: str) -> KeyPair:
         """The key pair of a role; RainException when the file has none."""
         if role not in self.keys:

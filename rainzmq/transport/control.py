@@ -287,7 +287,9 @@ class ControlClient:
                 file.
         """
         deadline = time.monotonic() + timeout_s
-        address = probe(self._access.address, self._access.port, min(timeout_s, _PROBE_TIMEOUT_S))
+        address = probe(
+            self._access.address, self._access.port, min(timeout_s, _PROBE_TIMEOUT_S), self._access.hint
+        )
         started = time.monotonic()
         use_family_of(self.socket, address)
         self.socket.connect(f"tcp://{format_address(address, self._access.port)}")

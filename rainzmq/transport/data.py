@@ -113,10 +113,12 @@ class DataPort(Port):
         make_curve_server(self._pull, keys, domain)
         self._listener = Listener(self._pull, loop)
 
-    def bind(self, host: str, port: int = 0) -> int:
-        """Listen on host and port (0: any free one); the port. RainException when that is not possible."""
+    def bind(self, host: str, port: int = 0, advertise: str | None = None) -> int:
+        """Listen on host and port (0: any free one); the port. Peers are told `advertise`, None for what
+        `advertised_host` finds. RainException when that is not possible.
+        """
         port = self._listener.bind(host, port)
-        self.endpoint = Endpoint(advertised_host(host), port, self._keys.public)
+        self.endpoint = Endpoint(advertise or advertised_host(host), port, self._keys.public)
         self.loop.add_reader(self._pull, self._on_readable)
         return port
 

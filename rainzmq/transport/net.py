@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import psutil
 
@@ -16,6 +17,13 @@ RESOLVE_TIMEOUT_S = 5.0
 
 _LEAST_TRY_S = 0.2
 """Each address of a host gets so long to answer, however long those before it took."""
+
+
+_NOWHERE = "192.0.2.1"
+"""Kept for documentation: the way there is the way to the outer network."""
+
+_FOR_CONTAINERS = ("docker", "br-", "virbr", "veth", "cni", "lxc", "podman")
+"""Interfaces whose addresses only containers and machines within this one reach."""
 
 
 def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]:
@@ -102,7 +110,7 @@ def is_this_host(host: str) -> bool:
     """The name or address belongs to this machine. False as well when it does not resolve."""
     if is_loopback(host) or host.lower() in (socket.gethostname().lower(), socket.getfqdn().lower()):
         return True
-    if host in ("0.0.0.0", "::"):
+    if is_every_interface(host):
         return True
     try:
         addresses = resolve(host)
@@ -124,8 +132,9 @@ def is_same_host(one: str, other: str) -> bool:
         return False
 
 
-def probe(host: str, port: int, timeout_s: float) -> str:
-    """The numeric address under which something takes TCP connections at host and port.
+def probe(host: str, port: int, timeout_s: float, hint: str = "") -> str:
+    """The numeric address under which something takes TCP connections at host and port; errors end with
+    `hint`.
 
     Raises:
         RainException: the name does not resolve, nothing listens there, or there is no answer in
@@ -146,14 +155,14 @@ def probe(host: str, port: int, timeout_s: float) -> str:
     if isinstance(problem, ConnectionRefusedError):
         raise RainException(
             f"no server at {where}: nothing listens there (connection refused). Is the server running? "
-            f"`rainzmq server` starts one; check host and port"
+            f"`rainzmq server` starts one; check host and port{hint}"
         )
     if isinstance(problem, TimeoutError):
         raise RainException(
             f"no answer from {where} within {timeout_s:g} s: the host is down or a firewall drops the "
-            f"connection"
+            f"connection{hint}"
         )
-    raise RainException(f"{where} can not be reached: {problem.strerror if problem else 'no address'}")
+    raise RainException(f"{where} can not be reached: {problem.strerror if problem else 'no address'}{hint}")
 
 
 def bind_error(host: str, port: int, code: int, reason: str) -> RainException:
@@ -196,19 +205,39 @@ def _user_of(port: int) -> str:
 
 
 def advertised_host(host: str) -> str:
-    """The name under which other processes reach what listens on `host`: itself, or for an address that
-    means all interfaces this machine's name, if that resolves, else the address it uses towards the
-    network.
+    """The name under which other processes reach what listens on `host`: itself, or for an address that means
+    all interfaces this machine's name, if that resolves, else the address that it uses towards the network,
+    or that of any interface. A loopback address when there is no other.
     """
-    if host not in ("0.0.0.0", "::", "*"):
+    if not is_every_interface(host):
         return host
     name = socket.gethostname()
-    try:
-        if not all(is_loopback(address) for address in resolve(name)):
+    with suppress(RainException):
+        if not any(is_loopback(address) for address in resolve(name)):
             return name
-    except RainException:
-        return local_address_towards("192.0.2.1", 9)
-    return local_address_towards("192.0.2.1", 9)
+    towards = local_address_towards(_NOWHERE, 9)
+    return towards if not is_loopback(towards) else next(iter(_own_addresses()), towards)
+
+
+def is_every_interface(host: str) -> bool:
+    """It stands for all addresses of this machine."""
+    return host in ("0.0.0.0", "::", "*")
+
+
+def _own_addresses() -> list[str]:
+    """Addresses of this machine that others may reach it by, the likeliest first."""
+    up = {name for name, state in psutil.net_if_stats().items() if state.isup}
+    found = [
+        (name.startswith(_FOR_CONTAINERS), item.family != socket.AF_INET, item.address)
+        for name, items in psutil.net_if_addrs().items()
+        for item in items
+        if name in up and item.family in (socket.AF_INET, socket.AF_INET6)
+    ]
+    return [
+        address
+        for _, _, address in sorted(found)
+        if "%" not in address and not ipaddress.ip_address(address).is_link_local and not is_loopback(address)
+    ]
 
 
 def local_address_towards(host: str, port: int) -> str:

@@ -121,6 +121,7 @@ def test_server_gets_its_options(fake_server: _Fake, tmp_path: Path) -> None:
     assert fake_server.options == {
         "host": "::1",
         "port": 0,
+        "advertise": None,
         "logdir": tmp_path / "logs",
         "ready_file": tmp_path / "ready",
         "access_file": tmp_path / "access.json",
