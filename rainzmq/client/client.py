@@ -28,6 +28,7 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.ids import id_of
 from rainzmq.common.limits import CONNECT_TIMEOUT_S
 from rainzmq.common.states import DataType
+from rainzmq.common.tracebacks import at_border
 from rainzmq.common.trees import make_executable
 from rainzmq.common.versions import python_version
 from rainzmq.protocol.messages.client import (
@@ -52,6 +53,7 @@ class Client:
     A context manager, which closes it at the end.
     """
 
+    @at_border
     def __init__(
         self,
         address: str | os.PathLike[str] | None = None,
@@ -120,6 +122,7 @@ class Client:
             return
         _release(self._connection, self._data, self._context, self._at_exit)
 
+    @at_border
     def new_session(self, name: str = "Unnamed Session", default: bool = False) -> Session:
         """Open a session; with `default` it is used wherever no session is active.
 
@@ -135,6 +138,7 @@ class Client:
             set_default(session)
         return session
 
+    @at_border
     def get_server_info(self) -> dict[str, Any]:
         """What runs where: `{"workers": [...], "version": ..., ...}`. Per worker: "worker_id", "hostname",
         "pid", "resources", and lists of `ID`s: "tasks" (assigned to it), "objects" (it holds),
@@ -153,6 +157,7 @@ class Client:
                         known[key] = value
         return {"workers": list(workers.values()), **facts}
 
+    @at_border
     def update(self, items: Any) -> None:
         """Ask for the states and infos of tasks and data objects of any of this client's sessions; raises
         what `Session.update` raises."""

@@ -14,6 +14,7 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.ids import ID
 from rainzmq.common.specs import ObjectInfo, ObjectSpec
 from rainzmq.common.states import DataObjectState, DataType
+from rainzmq.common.tracebacks import at_border
 from rainzmq.common.trees import remove_tree, tree_size
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class DataObject:
             return DataObjectState.FINISHED if self._keep else DataObjectState.REMOVED
         return DataObjectState.UNFINISHED
 
+    @at_border
     def keep(self) -> DataObject:
         """Keep the object when no task needs it any more, so that it can be fetched. Returns the object.
 
@@ -119,6 +121,7 @@ class DataObject:
         self._keep, self._unkept = True, False
         return self
 
+    @at_border
     def unkeep(self) -> None:
         """Undo `keep()`; a submitted object is removed as soon as no task needs it.
 
@@ -131,14 +134,17 @@ class DataObject:
         """Whether it is kept."""
         return self._keep
 
+    @at_border
     def wait(self) -> None:
         """Wait until it is finished; see `Session.wait`."""
         self.session.wait((self,))
 
+    @at_border
     def fetch(self, path: str | os.PathLike[str] | None = None) -> DataInstance:
         """Its content, once it is finished; see `Session.fetch`."""
         return self.session.fetch(self, path)
 
+    @at_border
     def update(self) -> None:
         """Ask for its state and info; see `Session.update`."""
         self.session.update((self,))
@@ -194,6 +200,7 @@ class Snapshot:
         self.size = tree_size(directory)
 
 
+@at_border
 def blob(
     value: Any,
     label: str = "const",
@@ -235,11 +242,13 @@ def blob(
     return session._new_constant(check_label(label), DataType.BLOB, content_type, data)
 
 
+@at_border
 def pickled(value: Any, label: str = "pickle", *, session: Session | None = None) -> DataObject:
     """A constant that holds the pickled `value`, of content type `pickle`; RainException when that fails."""
     return blob(value, label, encode="pickle", session=session)
 
 
+@at_border
 def directory(
     path: str | os.PathLike[str], label: str = "const_dir", *, session: Session | None = None
 ) -> DataObject:

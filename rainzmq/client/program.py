@@ -26,6 +26,7 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.labeled_list import LabeledList
 from rainzmq.common.limits import CONFIG_LIMIT_BYTES
 from rainzmq.common.states import DataType
+from rainzmq.common.tracebacks import at_border
 from rainzmq.protocol.codec import pack
 
 if TYPE_CHECKING:
@@ -250,6 +251,7 @@ class Execute(Task):
 
     __slots__ = ()
 
+    @at_border
     def __init__(
         self,
         args: Any,
@@ -295,6 +297,7 @@ class Program:
         name: the default name of its tasks, None for none.
     """
 
+    @at_border
     def __init__(
         self,
         args: Any,
@@ -321,6 +324,7 @@ class Program:
         self._body = self._pattern.body(cpus, name)
         self.name = name
 
+    @at_border
     def __call__(self, *args: Any, **fillings: Any) -> Task:
         """A task of the active session. Keywords are the labels of the holes, values data objects or tasks.
         Unless they are holes, `name` is the task's name, and `output` and `outputs` refine the outputs: their

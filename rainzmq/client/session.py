@@ -30,6 +30,7 @@ from rainzmq.client.task import Task
 from rainzmq.common.errors import RainException, SessionException
 from rainzmq.common.ids import MAX_ID, local_of
 from rainzmq.common.states import DataType
+from rainzmq.common.tracebacks import at_border
 from rainzmq.protocol.messages.client import AskProgress, CloseSession, Unkeep, Update
 from rainzmq.protocol.messages.shared import Failure
 
@@ -165,6 +166,7 @@ class Session:
         """The unsubmitted part of the graph, to be looked at."""
         return Graph(list(self._tasks), list(self._constants))
 
+    @at_border
     def submit(self) -> None:
         """Send the unsubmitted part of the graph to the server, which starts to work on it.
 
@@ -228,6 +230,7 @@ class Session:
 
     # -- results -----------------------------------------------------------------------------------
 
+    @at_border
     def wait(self, items: Any, progress: bool = False) -> None:
         """Wait until these tasks and data objects (also in nested sequences) are finished; their states and
         infos are updated. `progress` shows a progress bar.
@@ -239,11 +242,13 @@ class Session:
         """
         wait_for_items(self, self._submitted(items), "all", progress)
 
+    @at_border
     def wait_some(self, items: Any) -> tuple[list[Task], list[DataObject]]:
         """Wait until at least one of these is finished; returns the finished tasks and the finished objects,
         in the order given. Without items, two empty lists. Raises what `wait` raises."""
         return wait_for_items(self, self._submitted(items), "some", False)
 
+    @at_border
     def wait_all(self, progress: bool = False) -> None:
         """Wait until everything submitted so far is finished. Raises what `wait` raises."""
         batch = self._batch
@@ -253,6 +258,7 @@ class Session:
         wait_for_session(self, progress)
         self._finished_batch = max(self._finished_batch, batch)
 
+    @at_border
     def fetch(self, obj: DataObject | Task, path: str | os.PathLike[str] | None = None) -> DataInstance:
         """The content of a kept object, once it is finished. With `path` it is streamed to that file or
         directory and not held in memory.
@@ -273,11 +279,13 @@ class Session:
         self._submitted([target])
         return fetch_object(self, target, path)
 
+    @at_border
     def update(self, items: Any) -> None:
         """Ask the server for the states and infos of these tasks and data objects. Raises what `wait`
         raises."""
         update_items(self, self._submitted(items))
 
+    @at_border
     def unkeep(self, objs: Any) -> None:
         """Undo `keep()` of these objects; they are removed as soon as no task needs them.
 

@@ -18,6 +18,7 @@ from rainzmq.common.labeled_list import LabeledList
 from rainzmq.common.limits import CONFIG_LIMIT_BYTES
 from rainzmq.common.specs import TaskInfo, TaskSpec
 from rainzmq.common.states import TaskState
+from rainzmq.common.tracebacks import at_border
 from rainzmq.protocol.codec import pack
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Task:
         "session",
     )
 
+    @at_border
     def __init__(
         self,
         inputs: Any,
@@ -217,18 +219,22 @@ class Task:
         for obj in self.outputs:
             obj.keep()
 
+    @at_border
     def unkeep_outputs(self) -> None:
         """Undo `keep_outputs()`; RainException when one is not kept."""
         self.session.unkeep(self.outputs)
 
+    @at_border
     def fetch_outputs(self) -> list[DataInstance]:
         """The contents of all outputs, in order; see `Session.fetch`."""
         return [obj.fetch() for obj in self.outputs]
 
+    @at_border
     def wait(self) -> None:
         """Wait until it is finished; see `Session.wait`."""
         self.session.wait((self,))
 
+    @at_border
     def update(self) -> None:
         """Ask for its state and info; see `Session.update`."""
         self.session.update((self,))

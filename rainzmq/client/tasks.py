@@ -17,6 +17,7 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.labeled_list import LabeledList
 from rainzmq.common.limits import CONFIG_LIMIT_BYTES
 from rainzmq.common.states import DataType
+from rainzmq.common.tracebacks import at_border
 from rainzmq.protocol.codec import pack
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Concat(_Builtin):
 
     __slots__ = ()
 
+    @at_border
     def __init__(self, inputs: Any, *, name: str | None = None, session: Session | None = None) -> None:
         """RainException when an input is no blob of the session."""
         session = get_active_session() if session is None else session
@@ -78,6 +80,7 @@ class Sleep(_Builtin):
 
     __slots__ = ()
 
+    @at_border
     def __init__(
         self,
         input: Any,
@@ -105,6 +108,7 @@ class Load(_Builtin):
 
     __slots__ = ()
 
+    @at_border
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -126,6 +130,7 @@ class LoadDir(_Builtin):
 
     __slots__ = ()
 
+    @at_border
     def __init__(
         self, path: str | os.PathLike[str], *, name: str | None = None, session: Session | None = None
     ) -> None:
@@ -142,6 +147,7 @@ class Store(_Builtin):
 
     __slots__ = ()
 
+    @at_border
     def __init__(
         self,
         input: Any,
@@ -164,6 +170,7 @@ class MakeDirectory(_Builtin):
 
     __slots__ = ()
 
+    @at_border
     def __init__(self, pairs: Any, *, name: str | None = None, session: Session | None = None) -> None:
         """`pairs` is a dictionary from paths to data objects or tasks, or a sequence of such pairs.
 
@@ -198,6 +205,7 @@ class SliceDirectory(_Builtin):
 
     __slots__ = ()
 
+    @at_border
     def __init__(
         self,
         input: Any,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from rainzmq.common.errors import RainException, RainWarning
 from rainzmq.common.limits import DEFAULT_PORT
+from rainzmq.common.tracebacks import at_border
 from rainzmq.deploy.cpus import share_cpus
 from rainzmq.deploy.process import ChildProcess
 from rainzmq.store import default_workdir, release_workdir
@@ -56,6 +57,7 @@ class LocalCluster:
         access_file: the server's access file, which `Client` takes as an address.
     """
 
+    @at_border
     def __init__(
         self,
         workers: int | Sequence[int] | None = None,
@@ -167,6 +169,7 @@ class LocalCluster:
         """
         return self._dashboard_url
 
+    @at_border
     def client(self) -> Client:
         """A new client of this cluster. The caller closes it."""
         from rainzmq.client import Client
@@ -175,6 +178,7 @@ class LocalCluster:
         self._start_watch()
         return Client(str(self.access_file))
 
+    @at_border
     def add_worker(self, cpus: int = 1) -> None:
         """Starts one more worker and returns when the server knows it.
 
