@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from rainzmq.common.ids import make_uid
 from rainzmq.monitoring.attempts import Attempts, attempts
-from rainzmq.monitoring.columns import FloatArray
+from rainzmq.monitoring.columns import FloatArray, IntArray
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.session import SessionLog
 from rainzmq.monitoring.standing import cpus_of
@@ -63,7 +64,7 @@ def worker_use(model: Model) -> list[WorkerUse]:
     """How each worker was used, in order of their coming."""
     begin, end = run_span(model)
     ran = attempts(list(model.sessions.values()), end)
-    cpus = _cpus(model, ran)
+    cpus = cpus_of_attempts(model.sessions.values(), ran)
     length = np.clip(np.fmin(ran.end, end) - np.fmax(ran.start, begin), 0.0, None)
     top = max(model.workers, default=0) + 1
     known = (ran.worker > 0) & (ran.worker < top)
@@ -115,15 +116,19 @@ def moved_bytes(model: Model, session: SessionLog | None = None) -> int:
     return int(moves["bytes"][(moves["uid"] >= low) & (moves["uid"] < high)].sum())
 
 
-def _cpus(model: Model, ran: Attempts) -> FloatArray:
-    """Cpus of each attempt."""
+def cpus_of_attempts(sessions: Iterable[SessionLog], ran: Attempts) -> FloatArray:
+    """Cpus of each attempt at tasks of these sessions."""
     cpus = np.ones(len(ran))
-    for session in model.sessions.values():
+    for session in sessions:
         mine = np.flatnonzero(ran.session == session.session_id)
-        if not len(mine):
-            continue
-        rows = ran.row[mine]
-        _, first, which = np.unique(session.tasks["body"][rows], return_index=True, return_inverse=True)
-        of_body = [cpus_of(session, row) for row in rows[first].tolist()]
-        cpus[mine] = np.array(of_body, dtype=np.float64)[which]
+        cpus[mine] = cpus_of_tasks(session, ran.row[mine])
     return cpus
+
+
+def cpus_of_tasks(session: SessionLog, rows: IntArray) -> FloatArray:
+    """Cpus that each task of `rows` needs."""
+    if not len(rows):
+        return np.empty(0)
+    _, first, which = np.unique(session.tasks["body"][rows], return_index=True, return_inverse=True)
+    of_body = [cpus_of(session, row) for row in rows[first].tolist()]
+    return np.array(of_body, dtype=np.float64)[which]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from rainzmq.common.units import format_duration
 from rainzmq.monitoring import views
 from rainzmq.monitoring.analysis import CLIENT, PART_TITLES, PARTS, TaskTimes, task_times, totals
 from rainzmq.monitoring.critical import CriticalPath, critical_path
@@ -15,6 +17,7 @@ from rainzmq.monitoring.groups import folded_groups, shown_names
 from rainzmq.monitoring.hub import Hub
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.session import STATES, Printed, SessionLog
+from rainzmq.monitoring.speed import Speed, speed
 from rainzmq.monitoring.summary import (
     OUTCOMES_IN_VAIN,
     WorkerUse,
@@ -33,6 +36,25 @@ MOST_GRAPHS = 4
 
 MOST_ROWS = 200
 """Lines of a table of sessions or workers."""
+
+TITLES = dict(zip(PARTS, PART_TITLES, strict=True))
+
+CPU_TITLES = {
+    "run": "ran tasks",
+    "vain": "ran what came to nothing",
+    "ready": "idle, though work was ready",
+    "inputs": "idle, as all work waited",
+    "nothing": "idle, without any work",
+}
+"""`CPU_PARTS` for people."""
+
+_WHY_IDLE = {
+    "ready": "although work was ready: on its way to them, too short to be handed out in time, or too wide",
+    "inputs": "because all work that was left waited for other tasks",
+    "nothing": "because nothing was submitted",
+}
+_LITTLE = 0.9
+"""What twice the workers would not bring below this part of the wall time, they would hardly help."""
 
 _MOST_STEPS = 60
 _MOST_GROUPS = 20
@@ -93,7 +115,8 @@ class Chapter:
     Attributes:
         view: the session.
         wall_s: from its first submit to its last commit.
-        wall, work: how the wall time and the task-seconds of all tasks split.
+        speed: how fast it was, over that time.
+        wall, task: how the wall time splits, and the time of a mean task from its submit to its commit.
         steps, step_count: the longest steps of the critical path in order of time, and how many there are.
         path_groups: (folded name, steps, s) of the names that took most of the critical path.
         groups, group_count: groups by folded name with most time, and how many groups there are.
@@ -105,8 +128,9 @@ class Chapter:
 
     view: views.SessionView
     wall_s: float
+    speed: Speed
     wall: list[Part]
-    work: list[Part]
+    task: list[Part]
     steps: list[Step]
     step_count: int
     path_groups: list[tuple[str, int, float]]
@@ -125,7 +149,9 @@ class Contents:
 
     Attributes:
         begin, end: first submit and last commit, s since the epoch.
-        utilisation: share of the cpus that were there that tasks had, 0 to 1; None without any.
+        speed: how fast all of it was; None when nothing was submitted.
+        cpu_time: how the time of all cpus splits.
+        left_out: sessions with tasks that have no chapter.
     """
 
     server: views.ServerView
@@ -133,9 +159,11 @@ class Contents:
     end: float
     sessions: list[views.SessionView]
     counts: views.StateCounts
+    speed: Speed | None
+    cpu_time: list[Part]
     chapters: list[Chapter]
+    left_out: int
     workers: list[WorkerUse]
-    utilisation: float | None
     failures: list[Failed]
     attempts: list[InVain]
     attempt_count: int
@@ -150,8 +178,10 @@ def contents(hub: Hub) -> Contents:
     sessions = list(model.sessions.values())
     seen = [views.session_view(session) for session in sessions]
     begin, end = run_span(model)
-    used = worker_use(model)
-    room = sum(worker.there_s * worker.cpus for worker in used)
+    worked = [session for session in sessions if len(session.tasks)]
+    times = [task_times(model, session) for session in worked]
+    whole = speed(model, worked, times, (begin, end)) if worked else None
+    chapters = _chapters(model, worked, times)
     attempts = [attempt for session in sessions for attempt in _attempts(model, session)]
     pairs = views.moves(model)
     counts = views.StateCounts(*(sum(view.counts[state] for view in seen) for state in STATES))
@@ -161,9 +191,11 @@ def contents(hub: Hub) -> Contents:
         end=end,
         sessions=seen,
         counts=counts,
-        chapters=_chapters(model, sessions, seen),
-        workers=used,
-        utilisation=min(1.0, sum(worker.busy_cpu_s for worker in used) / room) if room > 0 else None,
+        speed=whole,
+        cpu_time=[] if whole is None else _split(whole.parts, CPU_TITLES),
+        chapters=chapters,
+        left_out=len(worked) - len(chapters),
+        workers=worker_use(model),
         failures=[
             Failed(view, view.failure, _printed(session, view))
             for session, view in zip(sessions, seen, strict=True)
@@ -192,13 +224,11 @@ def longest_names(model: Model, most: int = 12) -> list[str]:
     return [name for name, seconds in sums.most_common(most) if seconds > 0]
 
 
-def _chapters(model: Model, sessions: list[SessionLog], seen: list[views.SessionView]) -> list[Chapter]:
+def _chapters(model: Model, sessions: list[SessionLog], times: list[TaskTimes]) -> list[Chapter]:
     made = []
-    for session, view in zip(sessions, seen, strict=True):
-        if len(session.tasks):
-            times = task_times(model, session)
-            path = critical_path(model, session, times)
-            made.append((path.last - path.first, session, view, times, path))
+    for session, of_tasks in zip(sessions, times, strict=True):
+        path = critical_path(model, session, of_tasks)
+        made.append((path.last - path.first, session, views.session_view(session), of_tasks, path))
     longest = sorted(made, key=lambda item: (-item[0], item[2].session_id))[:MOST_DETAILED]
     chapters = [
         _chapter(model, session, view, times, path)
@@ -215,12 +245,15 @@ def _chapter(
     groups = [group for group in folded_groups(session) if group.done]
     run = np.where(times.committed, times.end - times.start, 0.0)
     slowest = np.argsort(-run, kind="stable")[:_MOST_SLOW]
+    first, last = float(times.submitted.min()), float(times.until.max())
+    span = (path.first, path.last) if len(path.rows) else (first, last)
     steps = np.sort(np.argsort(-(path.end - path.begin), kind="stable")[:_MOST_STEPS])
     return Chapter(
         view=view,
         wall_s=path.last - path.first,
+        speed=speed(model, [session], [times], span),
         wall=_split(path.wall_split()),
-        work=_split(totals(times)),
+        task=_split({name: seconds / len(session.tasks) for name, seconds in totals(times).items()}),
         steps=[_step(model, session, path, int(place)) for place in steps],
         step_count=len(path.rows),
         path_groups=_path_groups(session, path),
@@ -233,9 +266,8 @@ def _chapter(
     )
 
 
-def _split(seconds: dict[str, float]) -> list[Part]:
+def _split(seconds: dict[str, float], titles: Mapping[str, str] = TITLES) -> list[Part]:
     whole = sum(seconds.values())
-    titles = dict(zip(PARTS, PART_TITLES, strict=True))
     return [
         Part(name, titles[name], value, value / whole if whole > 0 else 0.0)
         for name, value in seconds.items()
@@ -291,3 +323,30 @@ def _attempts(model: Model, session: SessionLog) -> list[InVain]:
         for past in session.past
         if past.outcome in OUTCOMES_IN_VAIN
     ]
+
+
+def in_short(speed: Speed) -> tuple[str, str]:
+    """Why a run took as long as it did: in one sentence, and in some more."""
+    busy, took = speed.busy, format_duration(speed.wall_s)
+    if busy is None:
+        return "No cpu was there while it ran.", ""
+    about, least, most = (format_duration(value) for value in speed.twice_s)
+    if speed.twice_s[0] < _LITTLE * speed.wall_s:
+        first = f"twice the workers would take about {about} instead of {took}."
+    else:
+        first = f"twice the workers would hardly help: about {about} instead of {took}."
+    said = []
+    if speed.chain_tasks:
+        one = speed.chain_tasks == 1
+        tasks = "one task" if one else f"{speed.chain_tasks:,} tasks that wait for each other"
+        said.append(
+            f"The longest chain, {tasks}, takes {format_duration(speed.chain_s)} on any number of workers."
+        )
+    idle = max(_WHY_IDLE, key=lambda name: speed.parts[name])
+    if busy < _LITTLE and speed.parts[idle] > 0:
+        share = 100 * speed.parts[idle] / sum(speed.parts.values())
+        said.append(f"For {share:.0f} % of their time cpus were idle {_WHY_IDLE[idle]}.")
+    said.append(
+        f"What twice the workers would take is an estimate, between the bounds of {least} and {most}."
+    )
+    return f"The cpus were {100 * busy:.0f} % busy; {first}", " ".join(said)

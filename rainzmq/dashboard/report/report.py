@@ -23,10 +23,18 @@ from markupsafe import Markup
 
 from rainzmq.common.units import format_duration
 from rainzmq.dashboard.graph_figure import graph_figure
-from rainzmq.dashboard.palette import DARK, LIGHT, Theme, name_colors
-from rainzmq.dashboard.report.contents import MOST_ROWS, Contents, contents, longest_names
+from rainzmq.dashboard.palette import DARK, LIGHT, Theme, places_of
+from rainzmq.dashboard.report.contents import (
+    MOST_DETAILED,
+    MOST_ROWS,
+    Contents,
+    contents,
+    in_short,
+    longest_names,
+)
 from rainzmq.dashboard.stream_figure import stream_figure
 from rainzmq.dashboard.texts import NOTHING, environment
+from rainzmq.monitoring.groups import shown_names
 from rainzmq.monitoring.hub import Hub
 
 MOST_BARS = 6000
@@ -42,6 +50,7 @@ def make_report(hub: Hub) -> str:
     """The HTML of a report of all that a hub knows."""
     found = contents(hub)
     figures = _figures(hub, found)
+    places = places_of(shown_names(hub.model.sessions.values()).values())
     templates = environment(
         "rainzmq.dashboard.report",
         seconds=lambda value: NOTHING if value is None else format_duration(value) if value else "0 s",
@@ -51,9 +60,11 @@ def make_report(hub: Hub) -> str:
     return template.render(
         it=found,
         legend=[
-            (name, *(name_colors([name], theme)[0] for theme in (LIGHT, DARK)))
+            (name, *(theme.names[places[name]] for theme in (LIGHT, DARK)))
             for name in longest_names(hub.model)
         ],
+        in_short=in_short,
+        most_detailed=MOST_DETAILED,
         items={name: _embedded(item) for name, item in figures.items()},
         bokeh=Markup(_bokeh_script()) if figures else "",
         nonce=secrets.token_urlsafe(16),

@@ -123,7 +123,8 @@ def test_parts_of_the_bar_fill_it(page):
 def test_nothing_is_loaded_or_linked_from_elsewhere(html, page):
     for tag, attributes in page.tags:
         assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form")
-        assert not {"src", "href", "action", "srcset"} & attributes.keys()
+        assert not {"src", "action", "srcset"} & attributes.keys()
+        assert str(attributes.get("href", "#")).startswith("#")
     urls = set(re.findall(r"""["'`]\s*(https?://[^"'`\s]+)""", html))
     assert all(url.startswith("http://www.w3.org/") for url in urls)
     assert "@import" not in html
@@ -183,6 +184,23 @@ def test_large_run_makes_a_file_of_reasonable_size():
     assert len(html) < 6_000_000
 
 
+def test_report_begins_with_why_it_took_so_long(page):
+    begin = page.text.index("In short")
+    first = page.text[begin : page.text.index("What the cpus did")]
+    assert re.search(r"The cpus were \d+ % busy; twice the workers would take about .* instead of ", first)
+    assert "The longest chain, " in first
+    assert begin < page.text.index("Contents") < page.text.index("What ran when")
+
+
+def test_contents_lead_to_every_chapter(page):
+    targets = {attributes.get("id") for _, attributes in page.tags}
+    links = [str(attributes["href"])[1:] for tag, attributes in page.tags if tag == "a"]
+    assert set(links) <= targets
+    assert {"failures", "stream", "session-1", "session-2", "sessions", "workers", "moves", "method"} <= set(
+        links
+    )
+
+
 def test_sessions_that_took_longest_get_a_chapter_each():
     model = Hub().model
     for session in range(1, 41):
@@ -195,6 +213,8 @@ def test_sessions_that_took_longest_get_a_chapter_each():
     found = contents(Hub(model))
 
     assert [chapter.view.session_id for chapter in found.chapters] == list(range(41 - MOST_DETAILED, 41))
+    assert found.left_out == 40 - MOST_DETAILED
+    assert "32 sessions with tasks have no chapter in this report" in Page(make_report(Hub(model))).text
     assert len(found.sessions) == 40
     assert sorted(chapter.graph for chapter in found.chapters if chapter.graph is not None) == [0, 1, 2, 3]
 
@@ -206,7 +226,9 @@ def test_numbers_of_the_summary_agree_with_the_history():
     assert found.attempt_count == 1
     assert found.moved_bytes == 21 * 5000
     assert found.moved_bytes == sum(worker.received_bytes for worker in found.workers)
-    assert 0.5 < found.utilisation <= 1
+    assert found.speed is not None
+    assert 0.5 < found.speed.busy <= 1
+    assert sum(part.share for part in found.cpu_time) == pytest.approx(1)
     busy = sum(worker.busy_cpu_s for worker in found.workers)
     assert busy == pytest.approx(12.2 + 0.2 + 0.05, abs=0.01)  # the report needs two cpus
     for chapter in found.chapters:
