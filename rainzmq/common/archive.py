@@ -23,6 +23,7 @@ from rainzmq.common.trees import (
     MAX_TREE_BYTES,
     MAX_TREE_ENTRIES,
     ArchiveError,
+    DamagedArchive,
     Entry,
     check_links,
     check_tree,
@@ -30,7 +31,16 @@ from rainzmq.common.trees import (
     tree_size,
 )
 
-__all__ = ["ArchiveError", "TreeArchive", "Unpacker", "check_tree", "pack_tree", "tree_size", "unpack_tree"]
+__all__ = [
+    "ArchiveError",
+    "DamagedArchive",
+    "TreeArchive",
+    "Unpacker",
+    "check_tree",
+    "pack_tree",
+    "tree_size",
+    "unpack_tree",
+]
 
 _BLOCK = 512
 _END = bytes(2 * _BLOCK)
@@ -183,7 +193,9 @@ class Unpacker:
             raise ArchiveError(f"{self._root} is not empty, nothing is unpacked into it")
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Take the next bytes of the archive. Raises `ArchiveError`, `OSError`."""
+        """Take the next bytes of the archive. Raises `ArchiveError` for what is not taken, `DamagedArchive`
+        for what is no archive, `OSError`.
+        """
         view = memoryview(data)
         while view and not self._ended:
             if self._left:
@@ -198,10 +210,10 @@ class Unpacker:
     def finish(self) -> None:
         """All bytes came: make the links and set the modes.
 
-        Raises `ArchiveError` when the archive is cut off.
+        Raises `DamagedArchive` when the archive is cut off, `ArchiveError` for links that leave it.
         """
         if not self._ended:
-            raise ArchiveError("the archive is cut off before its end")
+            raise DamagedArchive("the archive is cut off before its end")
         check_links(self._links)
         for name, target in self._links.items():
             os.symlink(target, os.path.join(self._root, name))
@@ -242,7 +254,7 @@ class Unpacker:
     def _take_long_name(self, block: bytes) -> None:
         raw = block[: self._long_size].rstrip(b"\0")
         if b"\0" in raw:
-            raise ArchiveError(f"the archive has a name with a NUL in it: {raw[:80]!r}")
+            raise DamagedArchive(f"the archive has a name with a NUL in it: {raw[:80]!r}")
         text = raw.decode("utf-8", "surrogateescape")
         if self._long_kind == tarfile.GNUTYPE_LONGNAME:
             self._long_name = text
@@ -257,7 +269,7 @@ class Unpacker:
         try:
             info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
-            raise ArchiveError(f"this is not an archive of a directory: {error}") from None
+            raise DamagedArchive(f"this is not an archive of a directory: {error}") from None
         if info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
             if not 0 < info.size <= _MAX_NAME_BYTES + 1:
                 raise ArchiveError(

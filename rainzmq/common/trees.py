@@ -47,6 +47,10 @@ class ArchiveError(RainException):
     """
 
 
+class DamagedArchive(ArchiveError):
+    """What came is no whole archive: bytes were changed or lost on their way. It may be asked for again."""
+
+
 class TreeCancelled(Exception):
     """A copy was stopped because its `cancelled` said so."""
 

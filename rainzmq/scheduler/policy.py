@@ -115,6 +115,22 @@ def fits(request: Request, worker: WorkerView) -> bool:
     return request[0] <= worker.cpus and request[1] in worker.kinds
 
 
+def gets_inputs(task: TaskView, worker: WorkerView) -> bool:
+    """Whether the worker could get all finished inputs of a task: it has each, or reaches a holder."""
+    cut_off = worker.cut_off
+    for item in task.inputs:
+        holders = item.holders
+        if holders and worker not in holders and all(holder in cut_off for holder in holders):
+            return False
+    return True
+
+
+def _serves_readers(task: TaskView, worker: WorkerView) -> bool:
+    """Whether those that read a task's outputs could get what they read besides, if it ran here."""
+    readers = [reader for item in task.outputs for reader in item.consumers[:MAX_CANDIDATES]]
+    return all(gets_inputs(reader, worker) for reader in readers)
+
+
 def expected_s(task: TaskView) -> float:
     """How long the task is expected to take, seconds."""
     mean = task.body.mean_s
@@ -144,6 +160,8 @@ def retractions(workers: Sequence[WorkerView], ready: ReadyQueues, now: float) -
             if surplus <= 0 or (spare <= 0 and budget_s <= 0):
                 break
             movable = task.state == "assigned" and not task.retracting and not task.waiting
+            if thief.cut_off and not gets_inputs(task, thief):
+                continue
             if movable and fits(task.body.request, thief):
                 yield task
                 budget_s -= task.expected_s
@@ -171,6 +189,8 @@ def _consumers(task: TaskView, limit: int) -> list[TaskView]:
 def _made_here(task: TaskView, worker: WorkerView) -> bool:
     """Whether the worker is about to make all unfinished inputs of a fitting task, and has the large ones."""
     if task.state != "waiting" or not fits(task.body.request, worker):
+        return False
+    if worker.cut_off and not gets_inputs(task, worker):
         return False
     for item in task.inputs:
         if item.state == "unfinished":
@@ -206,8 +226,10 @@ class _LeastLoaded:
     ) -> None:
         self.request = request
         self.reserved = reserved
+        self.has_cuts = any(worker.cut_off for worker in workers)
         self._now = now
         self._heap = [(self.key(w), index, w) for index, w in enumerate(workers) if fits(request, w)]
+        self.fitting = [item[2] for item in self._heap] if self.has_cuts else []
         heapify(self._heap)
 
     def key(self, worker: WorkerView) -> tuple[float, float]:
@@ -238,6 +260,8 @@ def _place(task: TaskView, least: _LeastLoaded) -> WorkerView | None:
     """The worker where the task would start first, of those that hold its inputs and the least loaded one;
     None when none of them has room.
     """
+    if least.has_cuts:
+        return _cheapest(task, _unhampered(task, least), least)
     task_s = expected_s(task)
     best = least.best(task_s)
     heavy = [item for item in task.inputs if item.holders or item.expected]
@@ -248,8 +272,15 @@ def _place(task: TaskView, least: _LeastLoaded) -> WorkerView | None:
         for worker in (*item.holders, *item.expected)[:MAX_CANDIDATES]:
             if fits(least.request, worker) and least.takes(worker, task_s):
                 candidates[id(worker)] = worker
+    return _cheapest(task, candidates.values(), least)
+
+
+def _cheapest(task: TaskView, candidates: Iterable[WorkerView], least: _LeastLoaded) -> WorkerView | None:
+    """Where of some workers the task would start first, None of none."""
+    best: WorkerView | None = None
     best_key: tuple[float, float] | None = None
-    for worker in candidates.values():
+    heavy = [item for item in task.inputs if item.holders or item.expected]
+    for worker in candidates:
         start_s, load = least.key(worker)
         for item in heavy:
             if worker not in item.holders and worker not in item.expected:
@@ -257,6 +288,16 @@ def _place(task: TaskView, least: _LeastLoaded) -> WorkerView | None:
         if best_key is None or (start_s, load) < best_key:
             best, best_key = worker, (start_s, load)
     return best
+
+
+def _unhampered(task: TaskView, least: _LeastLoaded) -> list[WorkerView]:
+    """Workers with room for a task, while some cannot reach each other: those that can get its inputs, and
+    rather those whose outputs its readers can get. All that fit when none can, so that its input is missed.
+    """
+    able = [worker for worker in least.fitting if gets_inputs(task, worker)] or least.fitting
+    able = [worker for worker in able if _serves_readers(task, worker)] or able
+    task_s = expected_s(task)
+    return [worker for worker in able if least.takes(worker, task_s)]
 
 
 def _behind_s(worker: WorkerView, now: float) -> float:

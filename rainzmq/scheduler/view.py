@@ -6,7 +6,7 @@ The server's records satisfy these protocols as they are; a simulation may bring
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 Request = tuple[int, str]
@@ -64,6 +64,7 @@ class WorkerView(Protocol):
         load: cpus asked for by its tasks.
         ahead: cpus asked for by those of them that wait for others of them.
         backlog_s: expected time of all its tasks, seconds.
+        cut_off: workers that it cannot reach.
     """
 
     cpus: int
@@ -75,6 +76,8 @@ class WorkerView(Protocol):
 
     @property
     def tasks(self) -> Mapping[int, TaskView]: ...
+    @property
+    def cut_off(self) -> Container[Any]: ...
     @property
     def frontier(self) -> deque[Any]:
         """Its tasks whose consumers may be sent ahead."""

@@ -26,9 +26,9 @@ from rainzmq.protocol.codec import Header
 from rainzmq.protocol.messages.data import FetchData, Offer, Stored, TransferError
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.store import ObjectStore, default_workdir, release_workdir
+from rainzmq.transport.carrier import PeerLostError
 from rainzmq.transport.client_port import ClientPeer, ClientPort
 from rainzmq.transport.data import DataPort
-from rainzmq.transport.exchange import PeerLostError
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.loop import Loop, Timer
 from rainzmq.transport.net import advertised_host
@@ -54,7 +54,7 @@ MAX_OFFERS = 10_000
 """Uploads that wait or run at a time."""
 
 OnUploaded = Callable[[int, int, bool], None]
-OnMissed = Callable[[int, str], None]
+OnMissed = Callable[[int, str, list[str]], None]
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ class Relay:
 
         `owner_of(session id)` gives the epoch of the client that the session belongs to, None for an
         unknown one. `on_uploaded(uid, size in bytes, is_directory)`: a constant is here. `on_missed(uid,
-        reason)`: none of the holders that a ticket named could give its object.
+        reason, worker_ids)`: none of the holders that a ticket named could give its object.
 
         Raises:
             RainException: no working directory can be made.
@@ -156,6 +156,10 @@ class Relay:
         holders.
         """
         self._loop.call_threadsafe(lambda: self._add_ticket(ticket, uid, is_directory, holders))
+
+    def forget_worker(self, endpoint: Endpoint) -> None:
+        """A worker is gone: whoever waits for something of it hears so at once."""
+        self._loop.call_threadsafe(lambda: self._workers.forget(endpoint))
 
     def drop(self, uids: list[int]) -> None:
         """Forget these constants."""
@@ -240,8 +244,9 @@ class Relay:
             return
         if waiting is None:
             waiting = self._waiting[uid] = _Waiting()
+            holders = ticket.holders
             self._workers.fetch(
-                uid, ticket.is_directory, ticket.holders, lambda error: self._on_got(uid, error)
+                uid, ticket.is_directory, holders, lambda error: self._on_got(uid, error, holders)
             )
         # Who asks again has given up the request before.
         waiting.requests = [item for item in waiting.requests if item[0] != peer]
@@ -249,13 +254,14 @@ class Relay:
         if self._life_timer is None:
             self._life_timer = self._loop.call_later(SIGN_OF_LIFE_S, self._give_sign_of_life)
 
-    def _on_got(self, uid: int, error: str | None) -> None:
+    def _on_got(self, uid: int, error: str | None, holders: list[Endpoint]) -> None:
         """A worker gave an object that clients wait for, or could not."""
         waiting = self._waiting.pop(uid, _Waiting())
         if error is not None:
+            # First, so that the server knows before a client asks it again.
+            self._on_missed(uid, error, [f"{holder.host}:{holder.port}" for holder in holders])
             for peer, request in waiting.requests:
                 self._tell(peer, TransferError(request.transfer, error))
-            self._on_missed(uid, error)
             return
         borrowed = self._borrowed[uid] = _Borrowed(1)
         for peer, request in waiting.requests:

@@ -54,6 +54,7 @@ from rainzmq.server.core.events import (
     TurnEnded,
     Uploaded,
     WatcherMissed,
+    WorkerGone,
 )
 from rainzmq.server.core.state import CoreOptions
 from rainzmq.server.peers import FrameReader
@@ -317,6 +318,8 @@ class Server:
             self._reader.forget(effect.peer)
         elif isinstance(effect, OfferTicket):
             self._relay.add_ticket(effect.ticket, effect.uid, effect.is_directory, effect.holders)
+        elif isinstance(effect, WorkerGone):
+            self._relay.forget_worker(effect.endpoint)
         elif isinstance(effect, DropUploads):
             self._relay.drop(effect.uids)
         elif isinstance(effect, SessionOwner):

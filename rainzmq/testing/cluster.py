@@ -12,6 +12,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -40,6 +41,9 @@ from rainzmq.worker.core import jobs
 from rainzmq.worker.core.engine import WorkerEngine
 
 CLIENT = b"client"
+
+STALL_S = 5.0
+"""A holder of which nothing was heard for so long is given up."""
 
 
 class SimulatedSlot:
@@ -75,6 +79,7 @@ class SimulatedWorker:
         self.store: dict[int, bytes] = {}
         self.slots: dict[tuple[int, ...], SimulatedSlot] = {}
         self.killed: set[tuple[int, int]] = set()
+        self.stalled: dict[int, tuple[we.FetchObject, int]] = {}
         self.alive = True
 
     def handle(self, event: we.Event) -> bool:
@@ -104,7 +109,7 @@ class SimulatedWorker:
             frames = [encode(message, self.header) for message in effect.messages]
             self.cluster.link(self.name, b"server", lambda: self.cluster.from_worker(self, frames))
         elif isinstance(effect, we.FetchObject):
-            self.cluster.after(self.cluster.job_time(), lambda: self._fetch_done(effect))
+            self.cluster.after(self.cluster.job_time(), lambda: self._ask_holder(effect, 0))
         elif isinstance(effect, we.KillJob):
             self.killed.add((effect.job.uid, effect.job.attempt))
         elif isinstance(effect, we.StoreObject):
@@ -112,6 +117,11 @@ class SimulatedWorker:
         elif isinstance(effect, we.RemoveObjects):
             for uid in effect.uids:
                 self.store.pop(uid, None)
+                self.stalled.pop(uid, None)
+        elif isinstance(effect, we.ForgetPeers):
+            for stalled, index in list(self.stalled.values()):
+                if stalled.holders[index] in effect.endpoints:
+                    self.cluster.after(0.0, partial(self._give_up_holder, stalled, index))
 
     def _begin(self, slot: SimulatedSlot) -> None:
         job = slot.queue[slot.begun]
@@ -175,27 +185,32 @@ class SimulatedWorker:
             if self.engine.wants_output(uid) and self.cluster.random.random() < self.cluster.inline_share:
                 event.inline.append((uid, made.data))
 
-    def _fetch_done(self, effect: we.FetchObject) -> None:
-        if not self.alive:
+    def _ask_holder(self, effect: we.FetchObject, index: int) -> None:
+        """Ask the next holder. Of a dead one nothing is heard: see `_give_up_holder`."""
+        if not self.alive or effect.uid not in self.engine.replicas:
             return
-        if effect.uid not in self.engine.replicas:
-            return
-        for holder in effect.holders:
-            source = self.cluster.by_port.get(holder.port)
-            if source is not None and source.alive and effect.uid in source.store:
-                self.store[effect.uid] = source.store[effect.uid]
-                self.handle(we.ObjectArrived(effect.uid))
-                break
-        else:
-            # A dead source is noticed later than its connection breaks.
-            self.cluster.after(0.01, lambda: self._fetch_failed(effect.uid))
-            return
-        self.turn()
-
-    def _fetch_failed(self, uid: int) -> None:
-        if self.alive:
-            self.handle(we.FetchFailed(uid, "no holder has it"))
+        if index == len(effect.holders):
+            dead = [holder for holder in effect.holders if not self.cluster.by_port[holder.port].alive]
+            silent = [f"{holder.host}:{holder.port}" for holder in dead]
+            self.handle(we.FetchFailed(effect.uid, "no holder has it", silent=silent))
             self.turn()
+            return
+        source = self.cluster.by_port.get(effect.holders[index].port)
+        if source is None or (source.alive and effect.uid not in source.store):
+            self._ask_holder(effect, index + 1)
+        elif source.alive:
+            self.store[effect.uid] = source.store[effect.uid]
+            self.handle(we.ObjectArrived(effect.uid))
+            self.turn()
+        else:
+            self.stalled[effect.uid] = effect, index
+            self.cluster.after(STALL_S, lambda: self._give_up_holder(effect, index))
+
+    def _give_up_holder(self, effect: we.FetchObject, index: int) -> None:
+        """A holder was silent for long, or is known to be gone."""
+        if self.stalled.get(effect.uid) == (effect, index):
+            del self.stalled[effect.uid]
+            self._ask_holder(effect, index + 1)
 
 
 class SimulatedCluster:
@@ -205,12 +220,14 @@ class SimulatedCluster:
         seed: of all that is random.
         inline_share: share of small outputs that come with reports, 0 to 1.
         ahead: how many jobs workers queue on cpus in use, with the running one.
+        notice_s: how long it takes at most until the server notices that a worker died, seconds.
     """
 
-    def __init__(self, seed: int, inline_share: float = 0.5, ahead: int = 0) -> None:
+    def __init__(self, seed: int, inline_share: float = 0.5, ahead: int = 0, notice_s: float = 0.0) -> None:
         self.random = random.Random(seed)
         self.inline_share = inline_share
         self.ahead = ahead
+        self.notice_s = notice_s
         self.now = 0.0
         self.ran: list[tuple[int, int]] = []
         self.by_port: dict[int, SimulatedWorker] = {}
@@ -253,7 +270,9 @@ class SimulatedCluster:
         """A worker dies; the server notices after a random time, when its last messages have come."""
         worker.alive = False
         del self.workers[worker.name]
-        self.link(worker.name, b"server", lambda: self._server(PeerGone(worker.name, "killed")))
+        last = partial(self._server, PeerGone(worker.name, "killed"))
+        delay_s = self.random.random() * self.notice_s
+        self.link(worker.name, b"server", lambda: self.after(delay_s, last))
 
     def say(self, message: Any) -> None:
         """The client says something."""

@@ -15,9 +15,9 @@ import zmq
 
 from rainzmq.common.limits import CHUNK_BYTES
 from rainzmq.protocol.codec import Header
-from rainzmq.protocol.messages.data import Data, FetchData, Offer
+from rainzmq.protocol.messages.data import Data, FetchData, Offer, TransferError
 from rainzmq.protocol.schema import ProtocolError
-from rainzmq.transport.exchange import PeerLostError
+from rainzmq.transport.carrier import PeerLostError
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.listener import Listener
 from rainzmq.transport.loop import DRAIN_LIMIT, Loop, Timer
@@ -39,6 +39,9 @@ OnRequest = Callable[["ClientPeer", Header, FetchData | Offer], None]
 _RETRY_S = 0.002
 _MAX_WAITING = 10_000
 _MAX_FORGOTTEN = 10_000
+
+NO_TRANSFER = 0
+"""The id of no transfer: who gets a message with it drops it."""
 
 
 class ClientPeer(bytes):
@@ -85,7 +88,7 @@ class ClientPort(Port):
         self._socket.close()
 
     def send(self, peer: Peer, message: Any) -> None:
-        """See `exchange.Carrier`."""
+        """See `carrier.Carrier`."""
         frames = frames_of(message, self._header)
         waiting = self._waiting.get(peer)
         if waiting is None:
@@ -98,12 +101,25 @@ class ClientPort(Port):
         self._retry_later()
 
     def try_send(self, peer: Peer, message: Data, piece: bytes | memoryview) -> bool:
-        """See `exchange.Carrier`."""
+        """See `carrier.Carrier`."""
         if peer not in self._waiting and self._send_now(peer, frames_of(message, self._header, piece)):
             return True
         self._full.add(peer)
         self._retry_later()
         return False
+
+    def is_gone(self, peer: Peer) -> bool:
+        """See `carrier.Carrier`. A ROUTER tells only when it is to send something."""
+        if peer in self._waiting:
+            return False  # it is being tried
+        try:
+            self._send_now(peer, frames_of(TransferError(NO_TRANSFER, ""), self._header))
+        except PeerLostError:
+            return True
+        return False
+
+    def renew(self, peer: Peer) -> None:
+        """See `carrier.Carrier`. Clients make their connections themselves."""
 
     def _send_now(self, peer: Peer, frames: list[Any]) -> bool:
         assert isinstance(peer, bytes)

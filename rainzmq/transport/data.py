@@ -2,7 +2,8 @@
 
 A PUSH with several peers would spread messages over them and lose what a dead one had; so there is one for
 each, and what is lost is asked for again (`transport.transfer`). Everything about a transfer is in
-`transport.exchange`; here are the sockets.
+`transport.exchange`; here are the sockets. A PUSH takes nothing before its connection stands (`IMMEDIATE`),
+so that a peer that cannot be reached is known as such after `CONNECT_S`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import zmq
@@ -21,7 +23,7 @@ from rainzmq.protocol.codec import Header
 from rainzmq.protocol.messages.data import Data, FetchData
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.protocol.schema import ProtocolError
-from rainzmq.transport.exchange import Arrived, PeerLostError
+from rainzmq.transport.carrier import Arrived, Failed, PeerLostError
 from rainzmq.transport.keys import KeyPair, is_key
 from rainzmq.transport.listener import Listener
 from rainzmq.transport.loop import DRAIN_LIMIT, Loop, Timer
@@ -40,6 +42,9 @@ from rainzmq.transport.transfer import Peer, Store
 MAX_PEERS = 4096
 IDLE_LINK_S = 60.0
 """A connection that carried nothing for so long is closed."""
+
+CONNECT_S = 3.0
+"""A connection that does not stand after so long is given up, and so is its peer."""
 
 _MAX_WAITING = 10_000
 _RECONNECT_MAX_MS = 2000
@@ -75,14 +80,22 @@ def peer_of(endpoint: Endpoint) -> DataPeer:
 
 
 class _Link:
-    """The PUSH to one peer. Small messages that it does not take at once wait in `waiting`."""
+    """The PUSH to one peer. Small messages that it does not take at once wait in `waiting`; `stood`: it has
+    been connected.
+    """
 
-    __slots__ = ("last_used", "socket", "waiting")
+    __slots__ = ("last_used", "socket", "stood", "waiting")
 
     def __init__(self, socket: Socket, now: float) -> None:
         self.socket = socket
         self.waiting: deque[list[Any]] = deque()
+        self.stood = False
         self.last_used = now
+
+    def send(self, frames: list[Any]) -> None:
+        """Send without waiting; raises `zmq.Again` when nothing was sent."""
+        send_now(self.socket, frames)
+        self.stood = True
 
 
 class DataPort(Port):
@@ -129,6 +142,7 @@ class DataPort(Port):
         holders: Sequence[Endpoint],
         done: Callable[[str | None], None],
         arrived: Arrived | None = None,
+        failed: Failed | None = None,
         *,
         executable: bool = False,
     ) -> None:
@@ -137,7 +151,8 @@ class DataPort(Port):
 
         `done(None)` is called once it is there, `done("why not")` when no holder could give it or it does
         not fit; never from inside this call, and not after `cancel`. `arrived` is called in place of
-        `done(None)` with how it came, from a `DataPeer`; not when it was there already.
+        `done(None)` with how it came, from a `DataPeer`; not when it was there already. `failed` is called
+        in place of `done("why not")`.
         """
         peers = []
         for endpoint in holders:
@@ -150,9 +165,15 @@ class DataPort(Port):
             peers,
             done,
             reply_to=self.endpoint,
+            failed=failed,
             executable=executable,
             arrived=arrived,
         )
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """The process at an endpoint is gone: nothing more is sent to it or expected of it."""
+        with suppress(ProtocolError):
+            self._lose(peer_of(endpoint), "it is gone")
 
     def cancel(self, uid: int) -> None:
         """Do not fetch an object any more; `done` is not called."""
@@ -170,13 +191,13 @@ class DataPort(Port):
         self._pull.close()
 
     def send(self, peer: Peer, message: Any) -> None:
-        """See `exchange.Carrier`."""
+        """See `carrier.Carrier`."""
         assert isinstance(peer, DataPeer)
         link = self._link(peer)
         frames = frames_of(message, Header())
         if not link.waiting:
             try:
-                send_now(link.socket, frames)
+                link.send(frames)
                 return
             except zmq.Again:
                 self.loop.add_writer(link.socket, lambda: self._on_writable(peer))
@@ -185,12 +206,12 @@ class DataPort(Port):
         link.waiting.append(frames)
 
     def try_send(self, peer: Peer, message: Data, piece: bytes | memoryview) -> bool:
-        """See `exchange.Carrier`."""
+        """See `carrier.Carrier`."""
         assert isinstance(peer, DataPeer)
         link = self._link(peer)
         if not link.waiting:
             try:
-                send_now(link.socket, frames_of(message, Header(), piece))
+                link.send(frames_of(message, Header(), piece))
                 return True
             except zmq.Again:
                 self.loop.add_writer(link.socket, lambda: self._on_writable(peer))
@@ -198,14 +219,33 @@ class DataPort(Port):
 
     def _on_writable(self, peer: DataPeer) -> None:
         link = self._links[peer]
+        link.stood = True
         while link.waiting:
             try:
-                send_now(link.socket, link.waiting[0])
+                link.send(link.waiting[0])
             except zmq.Again:
                 return
             link.waiting.popleft()
         self.loop.remove_writer(link.socket)
         self.exchange.on_writable(peer)
+
+    def is_gone(self, peer: Peer) -> bool:
+        """See `carrier.Carrier`. The server says when another process is gone: `forget`."""
+        return False
+
+    def renew(self, peer: Peer) -> None:
+        """See `carrier.Carrier`. The next message makes a new connection."""
+        assert isinstance(peer, DataPeer)
+        self._close_link(peer)
+        self.exchange.on_writable(peer)
+
+    def _lose(self, peer: DataPeer, reason: str) -> None:
+        self._close_link(peer)
+        self.exchange.forget_peer(peer, reason)
+
+    def _check_connected(self, peer: DataPeer, link: _Link) -> None:
+        if self._links.get(peer) is link and not link.stood:
+            self._lose(peer, f"no connection to it could be made within {CONNECT_S:g} s")
 
     def _on_readable(self) -> None:
         taken = 0
@@ -237,6 +277,7 @@ class DataPort(Port):
             if len(self._links) >= MAX_PEERS:
                 raise PeerLostError
             link = self._links[peer] = _Link(self._connect(peer), self.loop.now())
+            self.loop.call_later(CONNECT_S, partial(self._check_connected, peer, link))
             if self._sweep_timer is None:
                 self._sweep_timer = self.loop.call_later(IDLE_LINK_S, self._sweep)
         link.last_used = self.loop.now()
@@ -249,6 +290,7 @@ class DataPort(Port):
             raise PeerLostError from error
         try:
             set_common(socket, frame_limit=CHUNK_BYTES, linger_ms=0, high_water=HIGH_WATER)
+            socket.setsockopt(zmq.IMMEDIATE, 1)
             socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
             make_curve_client(socket, self._peer_keys, peer.public_key)
             use_family_of(socket, peer.host)

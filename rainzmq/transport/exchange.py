@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from rainzmq.common.archive import ArchiveError
 from rainzmq.common.limits import CREDIT_BYTES
 from rainzmq.protocol.messages.data import CancelTransfer, Credit, Data, End, FetchData, TransferError
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.protocol.schema import ProtocolError
+from rainzmq.transport.carrier import Arrival, Arrived, Carrier, Done, Failed, Failure, PeerLostError
 from rainzmq.transport.transfer import STALL_S, Outgoing, Peer, Receiver, Sender, Sink, Source, Store
 
 MAX_INCOMING = 8
@@ -36,6 +37,16 @@ MAX_UNCONFIRMED_BYTES = 64 << 20
 SENDER_IDLE_S = 60.0
 """A receiver that was not heard for so long is gone."""
 
+SENDER_SILENT_S = STALL_S + 1.0
+"""When senders wait for each other, one whose receiver was not heard for so long is dropped: had it missed
+anything, it would have asked again by now."""
+
+PROBE_AFTER_S = 0.9
+"""A receiver that was not heard for so long is looked at: is its connection still there?"""
+
+AVOID_S = 15.0
+"""A holder that did not answer is asked last for so long."""
+
 PIECES_PER_PUMP = 8
 """Pieces that are sent between looking at what arrives."""
 
@@ -51,47 +62,6 @@ _REST_CHECKS = 5
 
 _MAX_REASON = 1000
 
-Done = Callable[[str | None], None]
-
-
-class Arrival(NamedTuple):
-    """How an object came.
-
-    Attributes:
-        source: the holder that gave the last of it.
-        duration_s: from when the first holder was asked to when it was in the store, seconds.
-        size_bytes: bytes of it that travelled; of a directory, of its archive.
-    """
-
-    source: Peer
-    duration_s: float
-    size_bytes: int
-
-
-Arrived = Callable[[Arrival], None]
-
-
-class PeerLostError(Exception):
-    """The connection to a peer is gone."""
-
-
-class Carrier(Protocol):
-    """Carries messages for an `Exchange`."""
-
-    def send(self, peer: Peer, message: Any) -> None:
-        """Send now or, in order, as soon as possible; `PeerLostError` when there is no way to the peer."""
-
-    def try_send(self, peer: Peer, message: Data, piece: bytes | memoryview) -> bool:
-        """Send a piece now, or return False and call `Exchange.on_writable(peer)` later; `PeerLostError` as
-        `send`.
-        """
-
-    def compute(self, work: Callable[[], bytes], done: Callable[[bytes | Exception], None]) -> None:
-        """Do work outside of the loop, and call `done` in it with the result or the error."""
-
-    def wake(self) -> None:
-        """Call `Exchange.pump` soon."""
-
 
 class _Incoming:
     """A fetch that was asked for."""
@@ -102,7 +72,7 @@ class _Incoming:
         self.uid = uid
         self.is_directory = is_directory
         self.make = make
-        self.dones: list[tuple[Done, Arrived | None]] = []
+        self.dones: list[tuple[Done, Arrived | None, Failed | None]] = []
         self.receiver: Receiver | None = None
         self.key = 0
         self.begin = 0.0
@@ -126,6 +96,7 @@ class Exchange:
         self._turns: deque[int] = deque()
         self._blocked: set[Peer] = set()
         self._sender_ended: dict[int, Callable[[bool], None]] = {}
+        self._avoided: dict[Peer, float] = {}
         self._history: deque[int] = deque([0], maxlen=_RATE_WINDOW + 1)
         self.received_bytes = 0
         self.sent_bytes = 0
@@ -149,13 +120,14 @@ class Exchange:
         open_sink: Callable[[], Sink] | None = None,
         executable: bool = False,
         arrived: Arrived | None = None,
+        failed: Failed | None = None,
     ) -> None:
         """Get an object into the store (or `open_sink()`), then `done(None)`; or `done(why not)`. Never
         from inside this.
 
         While the object is being fetched already, its holders are the ones given first. `transfer` fixes
         the id of all tries. With `executable` it becomes an executable file in the store. `arrived` is called
-        in place of `done(None)`, unless the object was there already.
+        in place of `done(None)`, unless the object was there already, `failed` in place of `done(why not)`.
         """
         incoming = self._incoming.get(uid)
         if incoming is None:
@@ -165,7 +137,7 @@ class Exchange:
             def make(credit: int) -> Receiver:
                 return Receiver(
                     uid,
-                    holders,
+                    self._in_order(holders),
                     sink,
                     new,
                     credit=credit,
@@ -177,7 +149,7 @@ class Exchange:
             incoming = self._incoming[uid] = _Incoming(uid, is_directory, make)
             self._waiting.append(incoming)
             self._carrier.wake()
-        incoming.dones.append((done, arrived))
+        incoming.dones.append((done, arrived, failed))
 
     def cancel(self, uid: int) -> None:
         """Do not fetch an object any more; its `done` is not called."""
@@ -244,16 +216,17 @@ class Exchange:
         self._blocked.discard(peer)
         self._carrier.wake()
 
-    def forget_peer(self, peer: Peer) -> None:
+    def forget_peer(self, peer: Peer, reason: str = "its connection is gone") -> None:
         """A peer is gone: stop sending to it, and ask others for what it was asked for."""
+        self._avoided[peer] = self._now() + AVOID_S
         self._blocked.discard(peer)
         for transfer in [key for key, (other, _, _) in self._requests.items() if other == peer]:
             self._drop_request(transfer)
         for transfer in [key for key, sender in self._senders.items() if sender.peer == peer]:
             self._drop_sender(transfer, False)
         for incoming in list(self._receivers.values()):
-            if incoming.receiver is not None and incoming.receiver.holder == peer:
-                self._follow(incoming, incoming.receiver.on_error("its connection is gone", self._now()))
+            if incoming.receiver is not None:
+                self._follow(incoming, incoming.receiver.on_lost(peer, reason, self._now()))
 
     def pump(self) -> None:
         """Start what may start and send what may be sent, a bounded number of pieces; wakes itself for the
@@ -281,11 +254,30 @@ class Exchange:
         receivers = [(item, item.receiver) for item in self._receivers.values() if item.receiver is not None]
         limit_s = self._patience_s(sum([receiver.outstanding for _, receiver in receivers]))
         for incoming, receiver in receivers:
-            if now - receiver.last_progress >= limit_s:
+            holder = receiver.holder
+            if holder is not None and now - receiver.last_progress >= limit_s:
+                if self._avoided.get(holder, now) <= now:
+                    self._carrier.renew(holder)
+                self._avoided[holder] = now + AVOID_S
                 self._follow(incoming, receiver.on_stalled(now))
+        self._avoided = {peer: until for peer, until in self._avoided.items() if until > now}
+        self._check_senders(now)
+
+    def _check_senders(self, now: float) -> None:
+        """Bytes to receivers that are gone must not keep back those to others for long."""
+        unconfirmed = sum([sender.unconfirmed_bytes for sender in self._senders.values()])
+        full = unconfirmed >= MAX_UNCONFIRMED_BYTES or len(self._senders) >= MAX_OUTGOING
+        limit_s = SENDER_SILENT_S if full else SENDER_IDLE_S
+        quiet: set[Peer] = set()
         for transfer, sender in list(self._senders.items()):
-            if now - sender.last_heard >= SENDER_IDLE_S:
+            silence_s = now - sender.last_heard
+            if silence_s >= limit_s:
                 self._drop_sender(transfer, False)
+            elif silence_s >= PROBE_AFTER_S:
+                quiet.add(sender.peer)
+        for peer in quiet:
+            if self._carrier.is_gone(peer):
+                self.forget_peer(peer)
 
     def close(self) -> None:
         """End all transfers without a word to anyone."""
@@ -334,14 +326,21 @@ class Exchange:
             self._finish(incoming, receiver.error)
             self._carrier.wake()
 
+    def _in_order(self, holders: Sequence[Peer]) -> list[Peer]:
+        """Those that did not answer lately come last."""
+        now = self._now()
+        return sorted(holders, key=lambda holder: self._avoided.get(holder, now) > now)
+
     def _finish(self, incoming: _Incoming, error: str | None) -> None:
         del self._incoming[incoming.uid]
         receiver, arrival = incoming.receiver, None
         if error is None and receiver is not None and receiver.source is not None:
             arrival = Arrival(receiver.source, self._now() - incoming.begin, receiver.received_bytes)
-        for done, arrived in incoming.dones:
+        for done, arrived, failed in incoming.dones:
             if arrived is not None and arrival is not None:
                 arrived(arrival)
+            elif failed is not None and error is not None and receiver is not None:
+                failed(Failure(error, receiver.silent, receiver.refused))
             else:
                 done(error)
 
@@ -479,4 +478,5 @@ class Exchange:
     def _lost_holder(self, transfer: int) -> None:
         incoming = self._receivers.get(transfer)
         if incoming is not None and incoming.receiver is not None:
-            self._follow(incoming, incoming.receiver.on_error("its connection is gone", self._now()))
+            holder, reason = incoming.receiver.holder, "its connection is gone"
+            self._follow(incoming, incoming.receiver.on_lost(holder, reason, self._now()))

@@ -97,14 +97,22 @@ class Port(ABC):
 
     @abstractmethod
     def send(self, peer: Peer, message: Any) -> None:
-        """See `exchange.Carrier`."""
+        """See `carrier.Carrier`."""
 
     @abstractmethod
     def try_send(self, peer: Peer, message: Data, piece: bytes | memoryview) -> bool:
-        """See `exchange.Carrier`."""
+        """See `carrier.Carrier`."""
+
+    @abstractmethod
+    def is_gone(self, peer: Peer) -> bool:
+        """See `carrier.Carrier`."""
+
+    @abstractmethod
+    def renew(self, peer: Peer) -> None:
+        """See `carrier.Carrier`."""
 
     def compute(self, work: Callable[[], bytes], done: Callable[[bytes | Exception], None]) -> None:
-        """See `exchange.Carrier`. One thing at a time, in the order of the calls."""
+        """See `carrier.Carrier`. One thing at a time, in the order of the calls."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, "digest")
 
@@ -118,7 +126,7 @@ class Port(ABC):
         self._pool.submit(run)
 
     def wake(self) -> None:
-        """See `exchange.Carrier`."""
+        """See `carrier.Carrier`."""
         if self._pump_timer is None and not self._closed:
             self._pump_timer = self.loop.call_later(0, self._pump)
         if self._check_timer is None and self.exchange.busy and not self._closed:

@@ -1,10 +1,11 @@
 """One transfer of one object, without sockets, clocks or threads: what the receiver and the sender of it do.
 
 The receiver drives. It asks one holder (`FetchData`) for the bytes from an offset on and grants credit; it
-grants more only after it has written what came. Without progress for `STALL_S` it asks again from where it
-is, under a new transfer id, so that whatever the old try still brings is dropped; after `TRIES` of that it
-turns to the next holder. At the end it checks size and SHA-256; when they differ it begins anew with
-another holder. So nothing depends on any message arriving.
+grants more only after it has written what came. Without progress for `STALL_S` it asks the next holder, or
+the same one when there is no other, from where it is, under a new transfer id, so that whatever the old try
+still brings is dropped; a holder that was silent `TRIES` times is asked no more. At the end it checks size
+and SHA-256; when they differ it begins anew with another holder. So nothing depends on any message arriving.
+What would be refused again (an archive that holds what a tree may not, no room) ends the transfer at once.
 
 The sender holds no more state than offset and credit, and forgets it when the last byte has left: a
 receiver that missed something asks again.
@@ -16,11 +17,11 @@ the sink.
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
-from rainzmq.common.archive import ArchiveError
+from rainzmq.common.archive import ArchiveError, DamagedArchive
 from rainzmq.common.limits import CHUNK_BYTES, CREDIT_BYTES
 from rainzmq.protocol.messages.data import CancelTransfer, Credit, Data, End, FetchData
 from rainzmq.protocol.messages.shared import Endpoint
@@ -28,7 +29,7 @@ from rainzmq.protocol.messages.shared import Endpoint
 _log = logging.getLogger(__name__)
 
 STALL_S = 5.0
-"""Without progress for so long, the receiver asks again."""
+"""Without progress for so long, the receiver asks another holder, or again."""
 
 TRIES = 3
 """So often one holder is asked without any progress, and so often an object may arrive damaged."""
@@ -93,6 +94,8 @@ class Receiver:
         transfer: id of the current try; messages of others are not for this receiver.
         done: it ended, one way or the other.
         error: why it ended without the object; None when it has it, or is not done.
+        silent: holders that did not answer, or could not be reached, and were given up.
+        refused: it ended because of what the object is: it would be refused from any holder.
         size: size of the object in the store once it is there.
         source: the holder that gave the last of it; None before it is there.
         received_bytes: bytes of the whole stream once it is there; of a directory, of its archive.
@@ -119,6 +122,8 @@ class Receiver:
         self.transfer = 0
         self.done = False
         self.error: str | None = None
+        self.silent: list[Peer] = []
+        self.refused = False
         self.size = 0
         self.source: Peer | None = None
         self.received_bytes = 0
@@ -132,7 +137,7 @@ class Receiver:
         self._size_limit = size_limit
         self._sink: Sink | None = None
         self.outstanding = 0
-        self._tries = 0
+        self._tries: Counter[Peer] = Counter()
         self._damaged = 0
         self._reasons: list[str] = []
 
@@ -166,11 +171,11 @@ class Receiver:
             return self._fail(f"it is larger than the {self._size_limit} bytes that were announced")
         try:
             self._sink.write(data)
-        except ArchiveError as error:
+        except DamagedArchive as error:
             return self._on_damaged(str(error), now)
         except Exception as error:  # whatever ails the disk ends this transfer, never the loop
-            return self._fail(_text(error))
-        self._tries = 0
+            return self._refuse(error)
+        del self._tries[self._holders[0]]
         return self._grant()
 
     def on_end(self, size: int, digest: bytes, now: float) -> Outgoing:
@@ -182,10 +187,10 @@ class Receiver:
             return self._ask_again(f"only {self._sink.position} of {size} bytes came", now)
         try:
             self.size = self._sink.finish(size, digest)
-        except (ValueError, ArchiveError) as error:
+        except (ValueError, DamagedArchive) as error:
             return self._on_damaged(str(error), now)
         except Exception as error:  # as in `on_data`
-            return self._fail(_text(error))
+            return self._refuse(error)
         self._sink = None
         self.source, self.received_bytes = self._holders[0], size
         self.done = True
@@ -197,7 +202,27 @@ class Receiver:
 
     def on_stalled(self, now: float) -> Outgoing:
         """There was no progress for too long."""
-        return [] if self.done else self._ask_again("it did not answer", now)
+        if self.done:
+            return []
+        holder = self._holders[0]
+        self._tries[holder] += 1
+        if self._tries[holder] >= TRIES:
+            self.silent.append(holder)
+            return self._next_holder(f"it did not answer ({TRIES} times)", now)
+        stop = self._stop_holder()
+        self._holders.rotate(-1)
+        return [*stop, *self._ask(now)]
+
+    def on_lost(self, peer: Peer, reason: str, now: float) -> Outgoing:
+        """There is no way to a peer: it is not to be asked, or not any more."""
+        if self.done or peer not in self._holders:
+            return []
+        self.silent.append(peer)
+        if self._holders[0] == peer:
+            return self._next_holder(reason, now)
+        self._holders.remove(peer)
+        self._reasons.append(f"{peer}: {reason}")
+        return []
 
     def cancel(self, reason: str) -> Outgoing:
         """Give up."""
@@ -229,15 +254,14 @@ class Receiver:
         return [(self._holders[0], message)]
 
     def _ask_again(self, reason: str, now: float) -> Outgoing:
-        self._tries += 1
-        if self._tries >= TRIES:
+        self._tries[self._holders[0]] += 1
+        if self._tries[self._holders[0]] >= TRIES:
             return self._next_holder(f"{reason} ({TRIES} times)", now)
         return [*self._stop_holder(), *self._ask(now)]
 
     def _next_holder(self, reason: str, now: float) -> Outgoing:
         stop = self._stop_holder()
         self._reasons.append(f"{self._holders.popleft()}: {reason}")
-        self._tries = 0
         if not self._holders:
             return [*stop, *self._fail("; ".join(self._reasons[-TRIES:]))]
         return [*stop, *self._ask(now)]
@@ -255,6 +279,10 @@ class Receiver:
 
     def _stop_holder(self) -> Outgoing:
         return [(self._holders[0], CancelTransfer(self.transfer))] if self.transfer and self._holders else []
+
+    def _refuse(self, error: Exception) -> Outgoing:
+        self.refused = isinstance(error, ArchiveError)
+        return self._fail(_text(error))
 
     def _fail(self, reason: str) -> Outgoing:
         stop = self._stop_holder()

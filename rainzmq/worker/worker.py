@@ -30,9 +30,9 @@ from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.store.objects import StoreFull
 from rainzmq.transport.access import Access, find_access
+from rainzmq.transport.carrier import Arrival, Failure
 from rainzmq.transport.control import ControlClient
 from rainzmq.transport.data import DataPeer, DataPort
-from rainzmq.transport.exchange import Arrival
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.loop import Loop
 from rainzmq.transport.net import local_address_towards
@@ -47,6 +47,7 @@ from rainzmq.worker.core.events import (
     Event,
     FetchFailed,
     FetchObject,
+    ForgetPeers,
     ForgetSessions,
     JobEnded,
     JobGivenBack,
@@ -324,11 +325,13 @@ class Worker:
             if self.store.has(job.uid + 1 + index):
                 self.store.remove(job.uid + 1 + index)
 
-    def _on_fetched(self, uid: int, problem: str | None) -> None:
-        if problem is None:
+    def _on_fetched(self, uid: int, failure: Failure | None) -> None:
+        if failure is None:
             self._handle(ObjectArrived(uid))
-        else:
-            self._handle(FetchFailed(uid, problem, own=self._health.cannot_store(self._kinds())))
+            return
+        silent = [f"{peer.host}:{peer.port}" for peer in failure.silent if isinstance(peer, DataPeer)]
+        own = not failure.refused and self._health.cannot_store(self._kinds())
+        self._handle(FetchFailed(uid, failure.reason, own=own, silent=silent, refused=failure.refused))
 
     def _on_arrived(self, uid: int, arrival: Arrival) -> None:
         peer = arrival.source
@@ -357,8 +360,9 @@ class Worker:
                 uid,
                 effect.is_directory,
                 effect.holders,
-                lambda problem: self._on_fetched(uid, problem),
+                lambda _: self._on_fetched(uid, None),
                 lambda arrival: self._on_arrived(uid, arrival),
+                lambda failure: self._on_fetched(uid, failure),
                 executable=effect.executable,
             )
         elif isinstance(effect, StoreObject):
@@ -373,6 +377,9 @@ class Worker:
                     self._health.look_soon()
         elif isinstance(effect, KillJob):
             self._runner(effect.job).kill(effect.job.uid)
+        elif isinstance(effect, ForgetPeers):
+            for endpoint in effect.endpoints:
+                self._data.forget(endpoint)
         elif isinstance(effect, ForgetSessions):
             for session_id in effect.session_ids:
                 self.store.remove_session(session_id)

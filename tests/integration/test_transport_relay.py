@@ -51,7 +51,7 @@ class Server:
         self.roles = {role: KeyPair.new() for role in ("client", "worker", "viewer")}
         self.owners = {1: EPOCH, 2: 1234}
         self.uploaded: list[tuple[int, int, bool]] = []
-        self.missed: list[tuple[int, str]] = []
+        self.missed: list[tuple[int, str, list[str]]] = []
         self.authenticator = Authenticator(self.context, self.loop)
         self.relay = Relay(
             self.context,
@@ -297,7 +297,8 @@ def test_result_that_no_worker_has_is_told_to_client_and_server(server: Server, 
     with pytest.raises(RainException, match="it is not here"):
         server.download(RESULT)
     wait_until(lambda: bool(server.missed))
-    assert [uid for uid, _ in server.missed] == [RESULT]
+    name = f"{worker.endpoint.host}:{worker.endpoint.port}"
+    assert [(uid, holders) for uid, _, holders in server.missed] == [(RESULT, [name])]
 
 
 def test_client_hears_that_a_slow_result_is_on_its_way(
@@ -382,7 +383,7 @@ def test_relay_that_was_never_started_can_be_closed() -> None:
         "127.0.0.1",
         owner_of=lambda session_id: None,
         on_uploaded=lambda uid, size, is_directory: None,
-        on_missed=lambda uid, reason: None,
+        on_missed=lambda *missed: None,
     )
     relay.close()
     authenticator.close()

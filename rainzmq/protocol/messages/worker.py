@@ -122,6 +122,13 @@ class CancelFetch:
     uids: Annotated[list[int], "objects"]
 
 
+@message("peers_gone", CONVERSATION, _SERVER)
+class PeersGone:
+    """These workers are gone: expect nothing more of them, and send them nothing more."""
+
+    endpoints: Annotated[list[Endpoint], "their data endpoints"]
+
+
 @message("remove", CONVERSATION, _SERVER)
 class Remove:
     """Delete these objects. Confirmed in the next `Report`."""
@@ -183,7 +190,11 @@ class Report:
     unfetched: Annotated[list[int], "objects whose transfer was cancelled on request; they are not here"]
     removed: Annotated[list[int], "objects that were deleted on request"]
     ended_sessions: Annotated[list[int], "sessions whose objects and bodies are gone here, as was asked"]
-    missing: Annotated[list[tuple[int, str]], "(uid, why) of inputs that no holder could give"]
+    missing: Annotated[
+        list[tuple[int, str, list[str], bool]],
+        "(uid, why, worker_ids of holders that did not answer, whether it was refused for what it is) of "
+        "inputs that no holder could give",
+    ]
     lost: Annotated[
         list[int], "objects this worker reported and does not have any more, such as damaged files"
     ]

@@ -64,6 +64,9 @@ def gather(state: ServerState, worker: WorkerRecord) -> list[Any]:
         uids = [uid for uid in worker.to_retract if uid in worker.tasks and worker.tasks[uid].retracting]
         worker.to_retract = []
         messages.extend(m.Retract(part) for part in _chunks(uids))
+    if state.gone:
+        # Last, so that what is cancelled or told anew is no fetch from them any more.
+        messages.append(m.PeersGone(state.gone))
     return messages
 
 
@@ -136,7 +139,8 @@ class _Builder:
         self.bytes += size_bytes
         holders = []
         if data is None:
-            endpoints = [holder.endpoint for holder in item.holders]
+            cut_off = self.worker.cut_off
+            endpoints = [holder.endpoint for holder in item.holders if holder not in cut_off]
             if item.at_relay:
                 endpoints.append(self.state.relay)
             holders = [self._index(endpoint) for endpoint in endpoints]

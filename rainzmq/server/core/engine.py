@@ -132,6 +132,7 @@ class Engine:
             messages = gather(state, worker)
             if messages:
                 state.outbox.setdefault(worker.peer, []).extend(messages)
+        state.gone = []
         feed.turn_ended(state)
         outbox, state.outbox = state.outbox, {}
         state.effects.extend(Send(peer, messages) for peer, messages in outbox.items())
@@ -152,9 +153,11 @@ class Engine:
         if item is None or session is None or item.state != states.FINISHED or item.at_relay:
             return
         state.log("warning", f"the relay can not get object {id_of(event.uid)}: {event.reason}")
+        asked = set(event.holders)
         for worker in item.holders:
-            item.forget(worker)
-            worker.deleting.add(event.uid)
-            worker.to_remove.append(event.uid)
+            if worker.name in asked:
+                item.forget(worker)
+                worker.deleting.add(event.uid)
+                worker.to_remove.append(event.uid)
         if not item.available:
             object_lost(state, session, item)

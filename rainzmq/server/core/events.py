@@ -67,10 +67,11 @@ class Uploaded:
 
 @dataclass(slots=True)
 class RelayMissed:
-    """The relay could not get an object from any of the holders it was told."""
+    """The relay could not get an object from any of the holders it was told: `holders`, as worker_ids."""
 
     uid: int
     reason: str
+    holders: list[str]
 
 
 @dataclass(slots=True)
@@ -153,6 +154,13 @@ class OfferTicket:
 
 
 @dataclass(slots=True)
+class WorkerGone:
+    """The relay can get nothing more from the worker at a data endpoint."""
+
+    endpoint: Endpoint
+
+
+@dataclass(slots=True)
 class DropUploads:
     """The relay shall drop these constants."""
 
@@ -180,4 +188,6 @@ class AnotherTurn:
     """Something is left to do: end another turn soon, even if nothing happens."""
 
 
-Effect = Send | SendEvents | Forget | OfferTicket | DropUploads | SessionOwner | Log | AnotherTurn
+Effect = (
+    Send | SendEvents | Forget | OfferTicket | WorkerGone | DropUploads | SessionOwner | Log | AnotherTurn
+)

@@ -7,6 +7,7 @@ from rainzmq.protocol.messages.worker import WorkerHeartbeat
 from rainzmq.server.core import states
 from rainzmq.server.core.on_client import client_gone
 from rainzmq.server.core.on_worker import Loss, worker_lost
+from rainzmq.server.core.reach import forget_cuts
 from rainzmq.server.core.reasons import why_not_placed
 from rainzmq.server.core.records import TaskRecord
 from rainzmq.server.core.state import ServerState
@@ -42,6 +43,7 @@ def on_tick(state: ServerState) -> None:
             client_gone(state, client.peer, f"silent for {silence:.1f} s")
         else:
             state.tell(client.peer, ClientHeartbeat())
+    forget_cuts(state)
     _fail_unservable(state)
 
 

@@ -12,8 +12,9 @@ from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.schema import to_row
 from rainzmq.server.core import feed, states
 from rainzmq.server.core.deaths import Death
-from rainzmq.server.core.events import WorkerJoined
+from rainzmq.server.core.events import WorkerGone, WorkerJoined
 from rainzmq.server.core.objects import ask_back
+from rainzmq.server.core.reach import cut_off, runs_somewhere, worker_gone
 from rainzmq.server.core.records import WorkerRecord
 from rainzmq.server.core.snapshot import worker_came
 from rainzmq.server.core.state import ServerState
@@ -40,8 +41,11 @@ MISS_LIMIT = 10
 
 
 class Loss(Enum):
-    """How a worker was lost: it left on purpose, it was silent for too long, or its connection ended."""
+    """How a worker was lost: it left on purpose, to say hello again or for good, it was silent for too long,
+    or its connection ended.
+    """
 
+    AGAIN = "again"
     LEFT = "left"
     SILENT = "silent"
     DIED = "died"
@@ -50,14 +54,14 @@ class Loss(Enum):
 def worker_joined(state: ServerState, event: WorkerJoined) -> None:
     """Register a worker, or refuse one that claims the data endpoint of a live one."""
     if event.peer in state.workers:
-        worker_lost(state, state.workers[event.peer], "it said hello again", Loss.LEFT)
+        worker_lost(state, state.workers[event.peer], "it said hello again", Loss.AGAIN)
     epoch = state.options.random_id()
     worker = WorkerRecord(event.peer, epoch, event.hello, state.now, state.next_worker_number)
     options = state.options
     state.deaths.withdraw(event.hello.previous_epoch)
     for other in list(state.workers.values()):
         if event.hello.previous_epoch == other.epoch:
-            worker_lost(state, other, "it says hello anew", Loss.LEFT)
+            worker_lost(state, other, "it says hello anew", Loss.AGAIN)
         elif other.name == worker.name:
             reason = f"a worker with the data endpoint {worker.name} is registered and alive"
             state.log("warning", f"worker {event.hello.hostname} (pid {event.hello.pid}) refused: {reason}")
@@ -96,7 +100,7 @@ def worker_lost(state: ServerState, worker: WorkerRecord, reason: str, how: Loss
         reason: for the log, and for tasks that are blamed.
         how: what is known of its end.
     """
-    on_purpose = how is Loss.LEFT
+    on_purpose = how in (Loss.AGAIN, Loss.LEFT)
     worker.to(states.LOST)
     del state.workers[worker.peer]
     state.counters.workers_lost += 1
@@ -130,6 +134,10 @@ def worker_lost(state: ServerState, worker: WorkerRecord, reason: str, how: Loss
         session = state.session_of(item.uid)
         if session is not None and item.state == states.FINISHED and not item.available:
             object_lost(state, session, item)
+    worker_gone(worker)
+    if how is not Loss.AGAIN:
+        state.gone.append(worker.endpoint)
+        state.effects.append(WorkerGone(worker.endpoint))
     state.outbox.pop(worker.peer, None)
     state.forget_peer(worker.peer)
 
@@ -208,8 +216,8 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
             state.counters.tasks_retracted += 1
             feed.returned(state, worker, [task], "retracted", [])
             task_again(state, session, task, new_attempt=False)
-    for uid, why in report.missing:
-        _on_missing(state, worker, uid, why)
+    for missing in report.missing:
+        _on_missing(state, worker, *missing)
     for uid in report.lost:
         item, session = state.object(uid), state.session_of(uid)
         if item and session:
@@ -319,11 +327,14 @@ def _discard_stale(state: ServerState, worker: WorkerRecord, uid: int, outputs: 
             worker.to_remove.append(item)
 
 
-def _on_missing(state: ServerState, worker: WorkerRecord, uid: int, why: str) -> None:
+def _on_missing(
+    state: ServerState, worker: WorkerRecord, uid: int, why: str, silent: list[str], refused: bool
+) -> None:
     """A worker has not got an input, and no holder gave it. Its readers there are asked back.
 
-    Replicas that nobody reads where they are count as lost, so that the object is made again elsewhere;
-    after a few times a reader fails.
+    When holders did not answer, the readers go where they can be reached; see `reach.py`. Otherwise replicas
+    that nobody reads where they are count as lost, so that the object is made again; after a few times a
+    reader fails. What was refused for what it is fails a reader at once.
     """
     item, session = state.object(uid), state.session_of(uid)
     if item is None or session is None:
@@ -338,11 +349,26 @@ def _on_missing(state: ServerState, worker: WorkerRecord, uid: int, why: str) ->
         ask_back(task)
     if item.state != states.FINISHED:
         return
+    unreached = [holder for holder in item.holders if holder in worker.cut_off or holder.name in silent]
+    for holder in unreached:
+        cut_off(state, worker, holder, why)
+    if silent and not unreached:
+        return  # those are gone; who has it now is told with the next assignment
+    text = f"its input {id_of(uid)} could not be brought to {worker.name}: {why}"
     item.misses += 1
-    if item.misses > MISS_LIMIT and waiting:
-        text = f"its input {id_of(uid)} could not be brought to {worker.name}: {why}"
+    if waiting and (refused or item.misses > MISS_LIMIT):
         task_failed(state, session, waiting[0], text, "")
         return
+    if unreached:
+        stuck = [task for task in waiting if not runs_somewhere(state, task)]
+        if not stuck:
+            return
+        if uid in session.remade:
+            names = ", ".join(holder.name for holder in unreached)
+            text = f"{text}; {worker.name} cannot reach {names}, and no other worker can get all its inputs"
+            task_failed(state, session, stuck[0], text, "")
+            return
+        session.remade.add(uid)
     readers = {task.worker for task in item.consumers if task.state in (states.ASSIGNED, states.RUNNING)}
     for holder in item.holders:
         if holder not in readers:

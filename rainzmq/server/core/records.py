@@ -212,6 +212,7 @@ class WorkerRecord:
         python: its version of Python, empty when it has not told.
         frontier: assigned tasks whose consumers have not been looked at for sending ahead, oldest first.
         objects: what it holds or is getting.
+        cut_off: workers that it cannot reach, and until when that is believed (`reach.py`).
         deleting: objects that it was told to remove and has not confirmed.
         ending: objects it had of sessions that it was told have ended and has not confirmed, by session.
         bodies: (session id, body key) it was sent.
@@ -226,6 +227,7 @@ class WorkerRecord:
         "backlog_s",
         "bodies",
         "cpus",
+        "cut_off",
         "deleting",
         "ending",
         "endpoint",
@@ -279,6 +281,7 @@ class WorkerRecord:
         self.progress_at = now
         self.frontier: deque[TaskRecord] = deque()
         self.objects: Table[ObjectRecord] = Table()
+        self.cut_off: dict[WorkerRecord, float] = {}
         self.deleting: set[int] = set()
         self.ending: dict[int, list[int]] = {}
         self.bodies: set[tuple[int, int]] = set()
@@ -327,6 +330,7 @@ class SessionRecord:
         waits: waits for tasks or objects, by what they wait for.
         session_waits: waits for the whole session.
         fetches: (peer, request) of fetches of unfinished objects, by uid.
+        remade: objects that were made again because workers could not reach each other.
     """
 
     session_id: int
@@ -360,6 +364,7 @@ class SessionRecord:
     waits: dict[int, list[WaitRecord]] = field(default_factory=dict)
     session_waits: list[WaitRecord] = field(default_factory=list)
     fetches: dict[int, list[tuple[bytes, int]]] = field(default_factory=dict)
+    remade: set[int] = field(default_factory=set)
 
     def to(self, new: str) -> None:
         """Change state; IllegalTransition when the table does not have it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rainzmq.common.ids import session_of
+from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.scheduler.ready import ReadyQueues
 from rainzmq.server.core import states
 from rainzmq.server.core.deaths import Deaths
@@ -67,7 +68,10 @@ class Counters:
 
 @dataclass(slots=True)
 class ServerState:
-    """The whole state of the core. Handlers change it completely, then return; effects wait in `effects`."""
+    """The whole state of the core. Handlers change it completely, then return; effects wait in `effects`.
+
+    `gone`: data endpoints of workers that were lost in this turn, which the others must be told.
+    """
 
     options: CoreOptions
     now: float = 0.0
@@ -81,6 +85,7 @@ class ServerState:
     workers: dict[bytes, WorkerRecord] = field(default_factory=dict)
     sessions: dict[int, SessionRecord] = field(default_factory=dict)
     ready: ReadyQueues = field(default_factory=ReadyQueues)
+    gone: list[Endpoint] = field(default_factory=list)
     unservable_since: dict[str, float] = field(default_factory=dict)
     deaths: Deaths = field(default_factory=Deaths)
     trash: Trash = field(default_factory=Trash)

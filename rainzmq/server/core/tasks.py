@@ -256,6 +256,7 @@ def empty_session(state: ServerState, session: SessionRecord) -> None:
     session.content_types.clear()
     session.executables.clear()
     session.unread.clear()
+    session.remade.clear()
     session.unfinished = session.running = 0
     waits.dropped(state, session)
 

@@ -23,6 +23,7 @@ from rainzmq.worker.core.events import (
     Event,
     FetchFailed,
     FetchObject,
+    ForgetPeers,
     ForgetSessions,
     JobEnded,
     JobGivenBack,
@@ -71,6 +72,7 @@ class WorkerEngine:
             m.Assign: self._on_assign,
             m.Retract: self._on_retract,
             m.CancelFetch: self._on_cancel_fetch,
+            m.PeersGone: self._on_peers_gone,
             m.Remove: self._on_remove,
             m.EndSessions: self._on_end_sessions,
         }
@@ -161,7 +163,7 @@ class WorkerEngine:
             elif replica is None:
                 task.missing += 1
                 self._reports.current.missing.append(
-                    (uid, "the worker was told that it has it, and does not")
+                    (uid, "the worker was told that it has it, and does not", [], False)
                 )
             elif replica.state == states.EXPECTED:
                 task.missing += 1
@@ -184,6 +186,9 @@ class WorkerEngine:
                 del self.replicas[uid]
                 self._effects.append(RemoveObjects([uid]))
                 self._reports.current.unfetched.append(uid)
+
+    def _on_peers_gone(self, message: m.PeersGone) -> None:
+        self._effects.append(ForgetPeers(message.endpoints))
 
     def _on_remove(self, message: m.Remove) -> None:
         for uid in message.uids:
@@ -232,7 +237,7 @@ class WorkerEngine:
                 self._reports.current.unfetched.append(event.uid)
             else:
                 # Its readers stay as they are until the server asks them back.
-                self._reports.current.missing.append((event.uid, event.reason))
+                self._reports.current.missing.append((event.uid, event.reason, event.silent, event.refused))
 
     def _on_job_ended(self, event: JobEnded) -> None:
         outcome = event.outcome

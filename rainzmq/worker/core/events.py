@@ -33,12 +33,15 @@ class ObjectArrived:
 @dataclass(slots=True)
 class FetchFailed:
     """An object could not be brought here: no holder could give it, or (`own`) this worker has no place for
-    it.
+    it. `silent`: worker_ids of holders that did not answer; `refused`: what it is was refused, as it would be
+    from any holder.
     """
 
     uid: int
     reason: str
     own: bool = False
+    silent: list[str] = field(default_factory=list)
+    refused: bool = False
 
 
 @dataclass(slots=True)
@@ -157,6 +160,13 @@ class RemoveObjects:
 
 
 @dataclass(slots=True)
+class ForgetPeers:
+    """Workers are gone: nothing is to be had from them, or sent to them."""
+
+    endpoints: list[Endpoint]
+
+
+@dataclass(slots=True)
 class ForgetSessions:
     """Sessions ended: delete what is left of them, and tell subworkers."""
 
@@ -170,4 +180,6 @@ class TellServer:
     messages: list[Any]
 
 
-Effect = StartJob | KillJob | FetchObject | StoreObject | RemoveObjects | ForgetSessions | TellServer
+Effect = (
+    StartJob | KillJob | FetchObject | StoreObject | RemoveObjects | ForgetPeers | ForgetSessions | TellServer
+)

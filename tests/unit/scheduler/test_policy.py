@@ -51,6 +51,7 @@ class Worker:
     tasks: dict[int, Task] = field(default_factory=dict)
     frontier: deque[Task] = field(default_factory=deque)
     progress_at: float = 0.0
+    cut_off: dict[Any, float] = field(default_factory=dict)
 
 
 def place(tasks: list[Task], workers: list[Worker]) -> dict[int, str]:
@@ -196,3 +197,44 @@ def test_a_task_does_not_go_behind_one_that_is_late():
     ready = ReadyQueues()
     ready.push(Task(1, Body(mean_s=0.001)))
     assert [worker.name for _, worker in policy.assign(ready, [late, busy], 1.0)] == ["busy"]
+
+
+def cut(one: Worker, other: Worker) -> None:
+    one.cut_off[other] = other.cut_off[one] = 1.0
+
+
+def test_a_task_does_not_go_where_its_input_cannot_be_had():
+    holder, cut_off, third = (
+        Worker("holder", load=1, backlog_s=1.0),
+        Worker("cut off"),
+        Worker("third", load=1),
+    )
+    cut(holder, cut_off)
+    placed = place([Task(1, inputs=(Item(10, (holder,)),))], [holder, cut_off, third])
+    assert placed == {1: "third"}
+    placed = place([Task(2, inputs=(Item(10, (holder, third)),))], [holder, cut_off, third])
+    assert placed == {2: "cut off"}, "another has it, too"
+
+
+def test_a_task_rather_goes_where_its_readers_can_get_what_they_read_besides():
+    holder, cut_off = Worker("holder", load=1, backlog_s=1.0), Worker("cut off")
+    cut(holder, cut_off)
+    reader = Task(2, inputs=(Item(10, (holder,)), Item(-1, state="unfinished")), state="waiting")
+    placed = place([Task(1, outputs=(Item(-1, consumers=[reader]),))], [holder, cut_off])
+    assert placed == {1: "holder"}
+
+
+def test_a_task_whose_inputs_nobody_can_have_goes_anywhere_and_misses_them():
+    one, other = Worker("one"), Worker("other")
+    cut(one, other)
+    assert place([Task(1, inputs=(Item(10, (one,)), Item(10, (other,))))], [one, other])
+
+
+def test_nothing_is_taken_for_a_worker_that_cannot_have_the_inputs():
+    full, thief = Worker("full"), Worker("thief")
+    tasks = [Task(uid, inputs=(Item(10, (full,)),)) for uid in range(4)]
+    place(tasks, [full])
+    full.backlog_s = 10.0
+    assert list(policy.retractions([full, thief], ReadyQueues(), 0.0))
+    cut(full, thief)
+    assert not list(policy.retractions([full, thief], ReadyQueues(), 0.0))

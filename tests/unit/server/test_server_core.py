@@ -17,6 +17,7 @@ from rainzmq.server.core.events import (
     OfferTicket,
     PeerGone,
     Uploaded,
+    WorkerGone,
     WorkerJoined,
     WorkerSaid,
 )
@@ -508,7 +509,7 @@ def test_an_input_that_no_holder_can_give_is_made_again(server):
     missing = next(item for item in last.inputs if item.holders == (holder,))
     server.take(last.worker.peer)
     reader = last.worker
-    server.reports(reader, missing=[(missing.uid, "no route")])
+    server.reports(reader, missing=[(missing.uid, "it is not there", [], False)])
     assert server.take(reader.peer, w.Retract) == [w.Retract([last.uid])]
     assert missing.state == states.UNFINISHED
     server.reports(reader, retracted=[(last.uid, 0)])
@@ -533,7 +534,9 @@ def test_a_worker_that_fetches_what_is_lost_is_told_to_stop(server):
     server.take(reader.peer)
     server.event(PeerGone(dead.peer, "killed"))
     server.turn()
-    cancel, assign, retract = server.take(reader.peer)
+    cancel, assign, retract, gone = server.take(reader.peer)
+    assert gone == w.PeersGone([dead.endpoint])
+    assert WorkerGone(dead.endpoint) in server.effects, "the relay is told, too"
     assert cancel == w.CancelFetch([lost.uid])
     assert assign.uids == [lost.producer.uid]
     assert retract == w.Retract([last.uid])
@@ -839,7 +842,7 @@ def test_a_worker_can_not_report_missing_what_it_was_never_to_get(server):
     task = server.task(session, 1)
     server.finishes(task.worker, task)
     other = two if task.worker is one else one
-    server.reports(other, missing=[(task.outputs[0].uid, "so I say")])
+    server.reports(other, missing=[(task.outputs[0].uid, "so I say", [], False)])
     assert task.outputs[0].state == states.FINISHED
     assert task.outputs[0].holders == (task.worker,)
 

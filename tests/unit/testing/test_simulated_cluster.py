@@ -122,6 +122,38 @@ def test_workers_die_and_the_results_are_the_same(seed, ahead):
         assert set(held) == {content[local_id]}
 
 
+@AHEAD
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_whose_workers_keep_dying_ends_soon_after_they_stop(seed, ahead):
+    rng = random.Random(seed)
+    storm_s, unnoticed_s = 4.0, 2.0
+    cluster = SimulatedCluster(seed, inline_share=rng.choice((0.0, 0.5)), ahead=ahead, notice_s=unnoticed_s)
+    for _ in range(4):
+        cluster.add_worker(2)
+    graph = random_graph(rng, 100)
+    content = expected(graph)
+    keep = sorted(rng.sample(list(content), 10))
+
+    def strike(worker):
+        if cluster.now < storm_s:
+            cluster.kill_worker(worker)
+            other = cluster.add_worker(2)
+            cluster.after(rng.expovariate(1.0), lambda: strike(other))
+
+    for worker in list(cluster.workers.values()):
+        cluster.after(rng.expovariate(1.0), lambda worker=worker: strike(worker))
+    cluster.say(c.NewSession(1, "sim"))
+    submit(cluster, graph, keep, parts=2)
+    over_s = storm_s + unnoticed_s + 0.1
+    cluster.run_until(lambda: cluster.now > over_s and cluster.finished(1), limit_s=over_s + 10)
+    session = cluster.server.state.sessions[1]
+    for local_id in keep:
+        item = session.objects[make_uid(1, local_id)]
+        held = [cluster.workers[holder.peer].store[item.uid] for holder in item.holders]
+        assert set(held) | ({item.data} - {None}) == {content[local_id]}
+    assert len(set(cluster.ran)) == len(cluster.ran), "no attempt runs twice"
+
+
 def test_all_objects_are_gone_when_nothing_is_kept():
     cluster = SimulatedCluster(3)
     workers = [cluster.add_worker(2), cluster.add_worker(2)]

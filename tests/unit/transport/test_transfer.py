@@ -10,19 +10,21 @@ from typing import Any
 
 import pytest
 
+from rainzmq.common.archive import ArchiveError
 from rainzmq.common.limits import CHUNK_BYTES, CREDIT_BYTES
 from rainzmq.protocol.messages.data import CancelTransfer, Credit, Data, End, FetchData, Offer, TransferError
 from rainzmq.protocol.schema import ProtocolError
+from rainzmq.transport.carrier import Arrival, Failure, PeerLostError
 from rainzmq.transport.exchange import (
+    AVOID_S,
     FULL_CREDIT_INCOMING,
     MAX_INCOMING,
     MAX_OUTGOING,
     MAX_UNCONFIRMED_BYTES,
     PIECES_PER_PUMP,
     SENDER_IDLE_S,
-    Arrival,
+    SENDER_SILENT_S,
     Exchange,
-    PeerLostError,
 )
 from rainzmq.transport.transfer import STALL_S, TRIES, Receiver, Sender
 
@@ -106,6 +108,7 @@ class Node:
         self.results: dict[int, str | None] = {}
         self.woken = False
         self.full = False
+        self.renewed: list[Any] = []
         numbers = count(network.first_transfer(name))
         self.exchange = Exchange(self.store, self, lambda: network.now, lambda: next(numbers))
 
@@ -121,6 +124,12 @@ class Node:
     def compute(self, work: Callable[[], bytes], done: Callable[[bytes | Exception], None]) -> None:
         done(work())
 
+    def is_gone(self, peer: Any) -> bool:
+        return peer in self.network.dead
+
+    def renew(self, peer: Any) -> None:
+        self.renewed.append(peer)
+
     def wake(self) -> None:
         self.woken = True
 
@@ -134,6 +143,7 @@ class Network:
     def __init__(self) -> None:
         self.now = 0.0
         self.nodes: dict[str, Node] = {}
+        self.dead: set[str] = set()
         self.queue: deque[tuple[str, str, Any, bytes]] = deque()
         self.log: list[tuple[str, str, Any]] = []
         self.filter: Filter = lambda source, target, message, piece: [(message, piece)]
@@ -356,16 +366,79 @@ def test_object_that_always_comes_damaged_fails_after_a_few_tries(network: Netwo
     assert all(sink.aborted for sink in b.store.sinks)
 
 
-def test_silent_holder_is_asked_a_few_times_and_then_the_next(network: Network) -> None:
+def test_a_replica_is_asked_as_soon_as_its_holder_is_silent(network: Network) -> None:
     network.add("c", {UID: CONTENT})
     network.filter = lambda source, target, message, piece: [] if target == "a" else [(message, piece)]
     b = network.nodes["b"]
     b.fetch(UID, "a", "c")
-    network.run_for(TRIES * STALL_S - 1)
-    assert len(network.sent(FetchData, "a")) == TRIES
+    network.run_for(STALL_S - 1)
     assert b.results == {}
     network.run_for(1)
     assert b.results == {UID: None}
+    assert len(network.sent(FetchData, "a")) == 1
+    assert b.renewed == ["a"], "its connection may be the reason"
+
+
+def test_the_only_holder_is_asked_a_few_times(network: Network) -> None:
+    network.filter = lambda source, target, message, piece: [] if target == "a" else [(message, piece)]
+    b = network.nodes["b"]
+    failures: list[Failure] = []
+    b.exchange.fetch(UID, False, ["a"], lambda error: None, failed=failures.append)
+    network.run_for(TRIES * STALL_S)
+    assert len(network.sent(FetchData, "a")) == TRIES
+    assert failures == [Failure(f"a: it did not answer ({TRIES} times)", ["a"], False)]
+    assert b.renewed == ["a"], "once"
+
+
+def test_a_holder_that_was_silent_is_asked_last_for_a_while(network: Network) -> None:
+    network.add("c", {UID: CONTENT, 8: b"other", 9: b"third"})
+    network.filter = lambda source, target, message, piece: [] if target == "a" else [(message, piece)]
+    b = network.nodes["b"]
+    b.fetch(UID, "a", "c")
+    network.run_for(STALL_S)
+    b.fetch(8, "a", "c")
+    network.run()
+    assert b.results == {UID: None, 8: None}
+    network.run_for(AVOID_S)
+    b.exchange.check()
+    b.fetch(9, "a", "c")
+    network.run()
+    assert len(network.sent(FetchData, "a")) == 2, "it may be well by now"
+
+
+def test_a_holder_that_is_gone_is_not_asked_later_either(network: Network) -> None:
+    network.add("c")
+    network.filter = lambda source, target, message, piece: [] if target == "c" else [(message, piece)]
+    b = network.nodes["b"]
+    failures: list[Failure] = []
+    b.exchange.fetch(UID, False, ["c", "a"], lambda error: None, failed=failures.append)
+    network.run()
+    b.exchange.forget_peer("a")
+    assert not failures
+    b.exchange.forget_peer("c", "no connection")
+    assert [(item.reason, item.silent) for item in failures] == [
+        ("a: its connection is gone; c: no connection", ["a", "c"])
+    ]
+    assert not network.sent(FetchData, "a")
+
+
+def test_what_is_refused_is_not_asked_for_again(network: Network) -> None:
+    network.add("c", {UID: CONTENT})
+    b = network.nodes["b"]
+    failures: list[Failure] = []
+
+    def refuse(data: bytes | memoryview) -> None:
+        raise ArchiveError("more than 3 entries")
+
+    def open_sink() -> MemorySink:
+        sink = b.store.open_sink(UID, True)
+        sink.write = refuse  # type: ignore[method-assign]
+        return sink
+
+    b.exchange.fetch(UID, True, ["a", "c"], lambda error: None, open_sink=open_sink, failed=failures.append)
+    network.run()
+    assert failures == [Failure("more than 3 entries", [], True)]
+    assert len(network.sent(FetchData)) == 1
 
 
 def test_next_holder_goes_on_where_the_dead_one_stopped(network: Network) -> None:
@@ -378,7 +451,7 @@ def test_next_holder_goes_on_where_the_dead_one_stopped(network: Network) -> Non
     network.filter = die_after_two
     b = network.nodes["b"]
     b.fetch(UID, "a", "c")
-    network.run_for(TRIES * STALL_S)
+    network.run_for(STALL_S)
     assert b.store.objects[UID] == CONTENT
     assert [m.offset for m in network.sent(FetchData, "c")] == [2 * CHUNK_BYTES]
 
@@ -549,8 +622,38 @@ def test_bytes_that_nobody_confirmed_are_bounded_over_all_senders(network: Netwo
     network.nodes["b"].exchange.handle = lambda *args, **kwargs: None  # type: ignore[method-assign]
     network.run()
     assert a.exchange.sent_bytes == MAX_UNCONFIRMED_BYTES
-    network.run_for(SENDER_IDLE_S)
+    network.run_for(SENDER_IDLE_S + 2 * SENDER_SILENT_S)
     assert not a.exchange.busy, "receivers that are not heard of are forgotten"
+
+
+def blocked_by_others(network: Network, receivers: int) -> tuple[Node, Node]:
+    """(sender, receiver): others asked the sender for all that it may have under way, and confirm nothing."""
+    a, b = network.nodes["a"], network.nodes["b"]
+    a.store.objects[1] = bytes(CREDIT_BYTES + 1)
+    for number in range(receivers):
+        other = network.add(f"other{number}")
+        other.exchange.handle = lambda *args, **kwargs: None  # type: ignore[method-assign]
+        a.exchange.serve(other.name, FetchData(number + 1, 1, 0, CREDIT_BYTES, None, b""))
+    network.run()
+    assert a.exchange.sent_bytes == MAX_UNCONFIRMED_BYTES
+    b.fetch(UID, "a")
+    network.run()
+    assert not b.results
+    return a, b
+
+
+def test_receivers_that_are_gone_keep_nobody_back(network: Network) -> None:
+    _, b = blocked_by_others(network, 9)
+    network.dead.update(f"other{number}" for number in range(9))
+    network.run_for(1)
+    assert b.results == {UID: None}
+
+
+def test_receivers_that_are_silent_keep_others_back_for_some_seconds_only(network: Network) -> None:
+    a, b = blocked_by_others(network, 9)
+    network.run_for(SENDER_SILENT_S)
+    assert b.results == {UID: None}
+    assert not a.exchange.busy
 
 
 def test_pump_sends_a_bounded_number_of_pieces_in_turn(network: Network) -> None:

@@ -392,10 +392,10 @@ def test_failures_and_crashes_are_told_apart():
 def test_an_input_that_can_not_be_fetched_is_reported_and_its_readers_wait_to_be_asked_back():
     worker = Worker()
     worker.told(assign({T[1]: [7]}, objects={7: None}))
-    worker.engine.handle(e.FetchFailed(7, "nobody has it"))
+    worker.engine.handle(e.FetchFailed(7, "nobody has it", silent=["a:1"]))
     started, report = worker.turn()
     assert started == []
-    assert report.missing == [(7, "nobody has it")]
+    assert report.missing == [(7, "nobody has it", ["a:1"], False)]
     worker.told(m.Retract([T[1]]))
     assert worker.turn()[1].retracted == [(T[1], 0)]
 
