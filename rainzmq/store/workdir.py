@@ -65,6 +65,20 @@ def release_workdir(path: Path) -> None:
         _remove_if_unused(path.parent)
 
 
+def remove_abandoned(path: Path) -> None:
+    """Remove a working directory whose process was killed; nothing when it lives, or all is gone already."""
+    home = path.parent
+    with suppress(OSError):  # others remove it, or what holds it now is not ours
+        guard = os.open(home / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            if path.is_dir() and _is_abandoned(path):
+                remove_tree(path)
+        finally:
+            os.close(guard)
+        _remove_if_unused(home)
+
+
 def _remove_if_unused(home: Path) -> None:
     """Remove the user's directory when only its lock is left in it."""
     guard = os.open(home / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -32,6 +32,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -48,6 +49,9 @@ _SWEEP_SHARE = 50  # between two sweeps at least so many times what the last one
 
 _FREE_DESCRIPTORS = 64  # what starting a process and other threads may need meanwhile, generously
 
+_KILL_INTERVAL_S = 0.01
+
+_exempt: set[int] = set()
 _subreaper = False
 _file_limit: int | None = None
 
@@ -178,6 +182,30 @@ def kill_tree(process: Process) -> None:
         _kill_group(process.pid)
 
 
+def exempt(pid: int) -> None:
+    """A child that this process did not start with `spawn` is to be left alone."""
+    _exempt.add(pid)
+
+
+def kill_marked(timeout_s: float) -> None:
+    """Kill all processes that descend from the worker whose fork this is; returns when none is left, or after
+    `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    own = f"{_WORKER_TOKEN}."
+    while time.monotonic() < deadline:
+        children = _children_of_all()
+        marked = [
+            pid for pid in chain.from_iterable(children.values()) if (_token_of(pid) or "").startswith(own)
+        ]
+        marked = [pid for pid in marked if _stat_of(pid)[:1] not in ([], [b"Z"])]
+        if not marked:
+            return
+        for pid in marked:
+            _kill_with_descendants(pid, children)
+        time.sleep(_KILL_INTERVAL_S)
+
+
 def end(processes: Iterable[Process], timeout_s: float = _END_TIMEOUT_S) -> None:
     """Kill process trees and wait until they are gone, at most `timeout_s`. For shutting down: `on_exit` of
     those that were running is not called, and the loop does not turn meanwhile.
@@ -282,6 +310,7 @@ class _Table:
             if (
                 pid in self._running
                 or pid in self._orphans
+                or pid in _exempt
                 or _reap_child(pid)
                 or self._has_living_origin(pid)
             ):

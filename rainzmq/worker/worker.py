@@ -38,7 +38,7 @@ from rainzmq.transport.loop import Loop
 from rainzmq.transport.net import local_address_towards
 from rainzmq.transport.sockets import Context, new_context, raise_file_limit
 from rainzmq.transport.zap import Authenticator
-from rainzmq.worker import processes
+from rainzmq.worker import guard, processes
 from rainzmq.worker.builtin import BuiltinRunner
 from rainzmq.worker.core import jobs
 from rainzmq.worker.core.engine import WorkerEngine
@@ -482,17 +482,18 @@ def run_worker(options: WorkerOptions) -> int:
     """
     # A signal while the worker is made waits until it can end the worker in order.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
-    processes.use_file_limit(raise_file_limit())
-    worker = Worker(options)
-    try:
-        for number in _END_SIGNALS:
-            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                continue
-            signal.signal(number, lambda *_: worker.stop())
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        worker.run()
-    finally:
-        worker.close()
+    with guard.standing():
+        processes.use_file_limit(raise_file_limit())
+        worker = Worker(options)
+        try:
+            for number in _END_SIGNALS:
+                if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue
+                signal.signal(number, lambda *_: worker.stop())
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            worker.run()
+        finally:
+            worker.close()
     if worker.exit_reason is not None:
         raise RainException(worker.exit_reason)
     _log.info("worker stopped")

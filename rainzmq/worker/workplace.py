@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rainzmq.common.room import is_full, no_room
 from rainzmq.store.workdir import default_workdir, private_workdir, release_workdir
+from rainzmq.worker import guard
 from rainzmq.worker.faults import SCARCE
 
 RUNNERS = ("builtin", "programs", "subworkers")
@@ -45,6 +46,7 @@ class Workplace:
     def __init__(self, wanted: Path | None) -> None:
         """Make them below `wanted`; None: where there is room. Raises `RainException`, `OSError`."""
         self.path = private_workdir(wanted) if wanted else default_workdir()
+        guard.watch(self.path)
         self.store_root = self.path / "store"
         self.scratch = self.path / "tasks"
         self._known: dict[Path, tuple[int, int]] = {}
