@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from contextlib import suppress
 
 
 def run() -> int:
@@ -16,7 +18,15 @@ def run() -> int:
 
     if plain:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    return main()
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            # A full disk, or a reader that is gone. The interpreter would end with code 120 instead of ours.
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
 
 
 if __name__ == "__main__":

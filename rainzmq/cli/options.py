@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from rainzmq.common.errors import RainException
+from rainzmq.common.room import check_writable
 from rainzmq.deploy.cpus import available_cpus
 
 LOOPBACK = "127.0.0.1"
@@ -149,8 +148,9 @@ def process_options(command: _Command) -> _Command:
     return command
 
 
-def writable_directory(path: Path, option: str) -> Path:
-    """`path` as an absolute directory that exists and can be written to; made if need be.
+def writable_directory(path: Path, option: str, hint: str = "") -> Path:
+    """`path` as an absolute directory that exists and can be written to; made if need be. `hint`: what else
+    than another `option` helps when it can not.
 
     What is made, missing directories above it included, is for the owner only (mode 0700).
 
@@ -162,14 +162,11 @@ def writable_directory(path: Path, option: str) -> Path:
     path = path.absolute()
     try:
         make_private(path)
-        # Only a trial tells for sure: access() knows nothing of read-only and full file systems.
-        handle, trial = tempfile.mkstemp(prefix=".rainzmq-", dir=path)
-        os.close(handle)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(trial)
+        check_writable(path)
     except OSError as error:
         raise RainException(
-            f"can not write to {path}: {error.strerror}; choose another directory with {option}"
+            f"cannot write to {path}: {error.strerror}; {hint and hint + ', or '}choose another directory "
+            f"with {option}"
         ) from error
     return path
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
+from contextlib import suppress
 
 from rainzmq.common.units import format_size
+
+_TRIAL_BYTES = 4 << 10
 
 
 def is_full(error: BaseException | None) -> bool:
@@ -28,3 +32,16 @@ def no_room(where: str | os.PathLike[str], needed_bytes: int, *, at_least: bool 
     """
     need = f"{'more than ' if at_least else ''}{format_size(needed_bytes)}"
     return f"no room on the disk: need {need}, have {format_size(free_bytes(where))}"
+
+
+def check_writable(directory: str | os.PathLike[str]) -> None:
+    """Raises `OSError` unless a file can be made and written in a directory. Only a trial tells for sure:
+    `access` knows nothing of read-only and full file systems, and an empty file needs no room.
+    """
+    handle, trial = tempfile.mkstemp(prefix=".rainzmq-", dir=directory)
+    try:
+        os.write(handle, bytes(_TRIAL_BYTES))
+    finally:
+        os.close(handle)
+        with suppress(FileNotFoundError):
+            os.unlink(trial)

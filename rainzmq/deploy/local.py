@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Self
 
 from rainzmq.common.errors import RainException, RainWarning
 from rainzmq.common.limits import DEFAULT_PORT
+from rainzmq.common.room import check_writable
 from rainzmq.common.tracebacks import at_border
 from rainzmq.deploy.cpus import share_cpus
 from rainzmq.deploy.process import ChildProcess
 from rainzmq.store import default_workdir, release_workdir
-from rainzmq.transport.access import home, read_access
+from rainzmq.transport.access import HOME_HINT, home, read_access
 from rainzmq.transport.net import format_address
 
 if TYPE_CHECKING:
@@ -120,8 +121,9 @@ class LocalCluster:
         try:
             self.logdir.parent.mkdir(mode=0o700, exist_ok=True)
             self.logdir.mkdir(mode=0o700)
+            check_writable(self.logdir)
         except OSError as error:
-            raise RainException(f"can not log to {self.logdir}: {error.strerror}") from error
+            raise RainException(f"cannot log to {self.logdir}: {error.strerror}; {HOME_HINT}") from error
         wanted = port if port is not None else DEFAULT_PORT if _port_is_free(DEFAULT_PORT) else 0
         self._server = self._start_server(wanted)
         for count in counts:

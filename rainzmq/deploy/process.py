@@ -20,11 +20,13 @@ import time
 from pathlib import Path
 
 from rainzmq.common.errors import RainException
-from rainzmq.transport.access import make_private
+from rainzmq.common.room import free_bytes
+from rainzmq.transport.access import HOME_HINT, make_private
 
 POLL_S = 0.005
 """How often a child that starts or stops is looked at."""
 
+_FULL_BELOW_BYTES = 4 << 10
 _TAIL_LINES = 20
 _TAIL_BYTES = 8 << 10
 
@@ -151,7 +153,9 @@ class ChildProcess:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
                 lines = file.read().decode(errors="replace").strip().splitlines()[-_TAIL_LINES:]
         except OSError as error:
-            return f" (its stderr can not be read: {error})"
+            return f" (its stderr cannot be read: {error})"
+        if not lines and free_bytes(self.logdir) < _FULL_BELOW_BYTES:
+            return f"\n  the disk of {self.logdir} is full, so it could say nothing; {HOME_HINT}"
         return "".join(f"\n  {line}" for line in lines)
 
 

@@ -28,6 +28,9 @@ from rainzmq.transport.net import format_address, is_loopback, is_same_host, par
 
 ROLES = ("client", "worker", "viewer")
 
+HOME_HINT = "set RAINZMQ_HOME to a directory that you can write to"
+"""What to do when the home directory is of no use."""
+
 _FORMAT = 1
 _MAX_FILE_BYTES = 64 << 10
 _START_TOLERANCE_S = 2.0
@@ -124,29 +127,38 @@ def make_private(path: Path) -> None:
         os.chmod(path, 0o700)
 
 
+def _user_home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise RainException(
+            f"there is no home directory: HOME is not set, and the user with uid {os.getuid()} is unknown to "
+            f"this machine; {HOME_HINT}"
+        ) from None
+
+
 def home() -> Path:
     """The directory of this user's rainzmq files, `$RAINZMQ_HOME` or `~/.rainzmq`; made with mode 0700 when
     missing.
 
     Raises:
-        RainException: it can not be made, is not this user's, others can write to it, or RAINZMQ_HOME is not
-        an absolute path.
+        RainException: there is no home directory, it can not be made, is not this user's, others can write
+        to it, or RAINZMQ_HOME is not an absolute path.
     """
     text = os.environ.get("RAINZMQ_HOME")
-    path = Path(text) if text else Path.home() / ".rainzmq"
+    path = Path(text) if text else _user_home() / ".rainzmq"
     if not path.is_absolute():
         # Each program would look for servers in another directory, depending on where it is started.
+        variable = "RAINZMQ_HOME" if text else "HOME"
         raise RainException(
-            f"RAINZMQ_HOME is {text!r}, which is not an absolute path; set it to "
-            f"{path.expanduser().absolute()}"
+            f"{variable} is {os.environ[variable]!r}, which is not an absolute path; set RAINZMQ_HOME to "
+            f"one, such as {os.path.abspath(os.path.expanduser(path))}"
         )
     try:
         make_private(path)
         status = path.stat()
     except OSError as error:
-        raise RainException(
-            f"the directory {path} can not be made: {error.strerror}; set RAINZMQ_HOME"
-        ) from None
+        raise RainException(f"the directory {path} cannot be made: {error.strerror}; {HOME_HINT}") from None
     if status.st_uid != os.geteuid():
         raise RainException(
             f"{path} belongs to another user (uid {status.st_uid}); set RAINZMQ_HOME to one of yours"
@@ -164,6 +176,7 @@ def write_access(access: Access, path: Path | None = None) -> Path:
     Raises:
         RainException: the file can not be written.
     """
+    is_given = path is not None
     if path is None:
         host = re.sub(r"[^A-Za-z0-9.-]", "_", access.address)
         path = home() / "servers" / f"{host}-{access.port}.json"
@@ -180,7 +193,8 @@ def write_access(access: Access, path: Path | None = None) -> Path:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise RainException(f"the access file {path} can not be written: {error.strerror}") from None
+        hint = "" if is_given else f"; {HOME_HINT}"
+        raise RainException(f"the access file {path} cannot be written: {error.strerror}{hint}") from None
     access.path = path
     return path
 

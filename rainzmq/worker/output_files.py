@@ -1,4 +1,7 @@
-"""What a subworker and all it starts write to their standard streams: two files in the log directory.
+"""What a subworker and all it starts write to their standard streams: two files in memory.
+
+They are not in the log directory, for that may be full, and then all that prints would fail: tasks, and
+programs that tasks start. The end of what was written goes there when the subworker ends, if there is room.
 
 The files only grow while a task runs. Where its output begins is the *mark*; a Python subworker, which runs
 tasks without the worker between them, says where each one's ended (`TaskPrinted`).
@@ -6,6 +9,7 @@ tasks without the worker between them, says where each one's ended (`TaskPrinted
 
 from __future__ import annotations
 
+import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +19,9 @@ from rainzmq.protocol.messages.subworker import TaskPrinted
 from rainzmq.worker.core.jobs import Printed
 
 _SUFFIXES = (".out.log", ".err.log")
+_KEPT_BYTES = 1 << 20
+"""So much of the end of each goes to the log directory."""
+
 _MAX_INT = (1 << 62) - 1
 
 
@@ -22,7 +29,7 @@ class OutputFiles:
     """The two files of one subworker, of which all methods but `open` work when they are not open, too."""
 
     def __init__(self, directory: Path, stem: str) -> None:
-        """`directory` is where they are, `stem` their name without `.out.log` and `.err.log`."""
+        """`directory` is where their ends are kept, under `stem` with `.out.log` and `.err.log`."""
         self._paths = [directory / f"{stem}{suffix}" for suffix in _SUFFIXES]
         self._files: list[int] = []
         self._marks = [0, 0]
@@ -31,7 +38,8 @@ class OutputFiles:
         """Make them; descriptors of standard output and error. Raises `OSError`."""
         for path in self._paths:
             # Read by the subworker as well, which looks for the end of what a task wrote.
-            self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
+            self._files.append(os.memfd_create(path.name, os.MFD_CLOEXEC))
+            fcntl.fcntl(self._files[-1], fcntl.F_SETFL, os.O_APPEND)
         return self._files[0], self._files[1]
 
     def descriptors(self) -> list[int]:
@@ -80,13 +88,18 @@ class OutputFiles:
         return "\n".join(text for text in texts if text)
 
     def close(self) -> None:
-        """Close them; an empty one is removed."""
+        """Close them; the ends of those with something in them are kept in the directory."""
         for file, path, size in zip(self._files, self._paths, self._sizes(), strict=False):
-            if size == 0:
-                with suppress(FileNotFoundError):
-                    path.unlink()
+            if size:
+                with suppress(OSError):  # what is printed is best effort
+                    _keep(os.pread(file, _KEPT_BYTES, max(0, size - _KEPT_BYTES)), path)
             os.close(file)
         self._files.clear()
 
     def _sizes(self) -> list[int]:
         return [os.fstat(file).st_size for file in self._files]
+
+
+def _keep(data: bytes, path: Path) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(data)

@@ -106,7 +106,7 @@ def test_directories_above_a_missing_one_are_for_the_owner_only_whatever_the_uma
 def test_unwritable_directory_is_named_with_the_option(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(RainException, match=r"can not write to .*file/sub: Not a directory; .* --workdir"):
+    with pytest.raises(RainException, match=r"cannot write to .*file/sub: Not a directory; .* --workdir"):
         writable_directory(tmp_path / "file" / "sub", "--workdir")
 
 

@@ -92,7 +92,7 @@ def test_home_that_depends_on_the_current_directory_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAINZMQ_HOME", text)
-    with pytest.raises(RainException, match=r"RAINZMQ_HOME is .* not an absolute path; set it to /"):
+    with pytest.raises(RainException, match=r"RAINZMQ_HOME is .* not an absolute path; .* such as /"):
         find_access()
     assert list(tmp_path.iterdir()) == []
 

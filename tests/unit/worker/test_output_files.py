@@ -80,9 +80,17 @@ def test_the_tail_has_both_streams_and_is_empty_without_output(bench: Bench) -> 
     assert bench.files.tail(since_mark=False) == "output\nerror"
 
 
-def test_empty_files_are_removed_and_others_stay(bench: Bench) -> None:
+def test_the_end_of_what_was_written_is_kept_and_nothing_of_nothing(bench: Bench) -> None:
     os.write(bench.err, b"text")
     bench.files.close()
     assert [path.name for path in bench.directory.iterdir()] == ["subworker-x-1-1.err.log"]
+    assert (bench.directory / "subworker-x-1-1.err.log").read_text() == "text"
     assert bench.files.peek() is None
     assert bench.files.tail(since_mark=True) == ""
+
+
+def test_a_log_directory_that_is_gone_or_full_disturbs_nobody(bench: Bench) -> None:
+    bench.directory.rmdir()
+    os.write(bench.err, b"text")
+    assert bench.files.take() == Printed("", "text", 0, 4)
+    bench.files.close()
