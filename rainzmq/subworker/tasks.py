@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterable
@@ -43,6 +44,21 @@ _LONG_NS = 5_000_000
 
 _OWN_FAULTS = (ImportError, OSError, MemoryError)
 """What makes it impossible to prepare a task in a process where others hid modules or used up something."""
+
+
+_DISK_FAULTS = frozenset(
+    {
+        errno.ENOENT,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EIO,
+        errno.ESTALE,
+        errno.ENODEV,
+        errno.ENOTCONN,
+    }
+)
+"""What another process would meet as well: it is of no use to replace this one."""
 
 
 class Unable(Exception):
@@ -99,13 +115,12 @@ class Tasks:
         keep: set[str] = set()
         self._begun = False
         try:
-            self._sandbox.enter(task.directory)
-        except OSError as error:
-            raise Unable(f"the directory {task.directory} cannot be used: {error}") from error
-        try:
+            self._enter(task.directory)
             self._set_environment(task)
             self._run(task, context, result, keep)
             result.user = context.info_user()
+        except Unable:
+            raise
         except BaseException as error:  # SystemExit and KeyboardInterrupt of a task are its failures, too
             self._end_if_forked()
             # At once: describing an error needs builtins and modules.
@@ -137,6 +152,14 @@ class Tasks:
     def ignore_output(self) -> None:
         """What is written between tasks belongs to none. To be called before a task that was waited for."""
         self._streams.ignore()
+
+    def _enter(self, directory: str) -> None:
+        try:
+            self._sandbox.enter(directory)
+        except OSError as error:
+            if error.errno not in _DISK_FAULTS:
+                raise
+            raise Unable(f"the directory {directory} cannot be used: {error}") from error
 
     def _run(self, task: SubworkerTask, context: Context, result: TaskResult, keep: set[str]) -> None:
         session_id = task.id[0]

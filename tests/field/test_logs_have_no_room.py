@@ -53,7 +53,7 @@ def small_home(path: Path, size: str = "1M") -> list[str]:
 def test_tasks_that_print_are_finished(home: Path) -> None:
     done = run_in_namespaces(
         small_home(home),
-        [*RAINZMQ, "local", "--cpus", "2", "--", sys.executable, "-P", "-c", TASKS_THAT_PRINT],
+        [*RAINZMQ, "local", "--cpus", "2", "--port", "0", "--", sys.executable, "-P", "-c", TASKS_THAT_PRINT],
     )
     assert (done.returncode, done.stdout) == (0, "No space left on device\n{b'said'}\n"), done.stderr
     assert "Traceback" not in done.stderr
@@ -86,7 +86,7 @@ def test_a_log_that_cannot_be_written_is_told_in_one_line(home: Path, tmp_path: 
 def test_what_a_cluster_on_a_full_disk_could_not_say_is_said_for_it(home: Path) -> None:
     program = f"""
 import os, time, rainzmq
-cluster = rainzmq.LocalCluster(cpus=1, dashboard=False)
+cluster = rainzmq.LocalCluster(cpus=1, port=0, dashboard=False)
 with open({os.fspath(home)!r} + "/full", "wb", buffering=0) as file:
     try:
         while True:

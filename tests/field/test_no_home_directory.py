@@ -75,7 +75,23 @@ def test_a_home_where_nothing_can_be_made_is_told_as_such(name: str) -> None:
 @needs_unknown_user
 def test_with_rainzmq_home_a_user_whom_nobody_knows_can_work(tmp_path: Path) -> None:
     env = environment(RAINZMQ_HOME=str(tmp_path / "home"))
-    done = run([*UNKNOWN, *RAINZMQ, "local", "--cpus", "1", "--", sys.executable, "-P", "-c", PROGRAM], env)
+    done = run(
+        [
+            *UNKNOWN,
+            *RAINZMQ,
+            "local",
+            "--cpus",
+            "1",
+            "--port",
+            "0",
+            "--",
+            sys.executable,
+            "-P",
+            "-c",
+            PROGRAM,
+        ],
+        env,
+    )
     assert (done.returncode, done.stdout) == (0, f"{UNKNOWN_UID}\n"), done.stderr
 
 
