@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rainzmq.client import codebase as _codebase
 from rainzmq.client import dataobj, inputs, outputs, program, session, task, tasks
 from rainzmq.client.active import get_active_session
 from rainzmq.client.client import Client
@@ -42,3 +43,5 @@ __all__ = [
     "task",
     "tasks",
 ]
+
+_codebase.install()

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import site
-import sys
-import sysconfig
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from rainzmq.client.codebase import codebase, own_sys_path
 from rainzmq.client.dataobj import DataObject
 from rainzmq.client.inputs import Input
 from rainzmq.client.outputs import Template
+from rainzmq.client.rebinding import Referents
 from rainzmq.client.site import warn
 from rainzmq.client.task import Body, Task, as_object
+from rainzmq.common.code_units import UnitRef
 from rainzmq.common.content_types import DIRECTORY_TYPE
 from rainzmq.common.errors import RainException
 from rainzmq.common.generators import RECIPE, generator_kind
 from rainzmq.common.limits import CONFIG_LIMIT_BYTES
-from rainzmq.common.pickles import dumps_by_value
-from rainzmq.common.pycall import HIDDEN_ARGUMENTS, HIDDEN_FUNCTION, CallBody, encode_body
+from rainzmq.common.nesting import bounded
+from rainzmq.common.pickles import by_value_pickler, changes, dumps_by_value
+from rainzmq.common.pycall import HIDDEN_ARGUMENTS, HIDDEN_FUNCTION, CallBody, decode_body, encode_body
 from rainzmq.common.states import DataType
+from rainzmq.common.units import format_size
 from rainzmq.common.versions import imported_versions
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ TASK_TYPE = "python/call"
 
 _MAX_INLINE_FUNCTION_BYTES = CONFIG_LIMIT_BYTES - (8 << 10)
 """A larger function travels as an object; the rest of a body is well under 8 KiB."""
+
+_MAX_INLINE_CODE_BYTES = 16 << 10
+"""Larger units of modules travel as objects, once per session."""
+
+_MAX_RENEWED_BYTES = 1 << 20
+"""A function with more data is not pickled again at every submit."""
 
 _MAX_INLINE_BODIES = 8
 """A function that is called in more shapes than this (outputs, cpus) travels as an object, once."""
@@ -94,7 +101,6 @@ class References:
         return index, load, content_type, self._parameter
 
 
-@dataclass(slots=True)
 class PickledFunction:
     """A function as it is sent in one session.
 
@@ -103,62 +109,236 @@ class PickledFunction:
         name: its qualified name.
         data: the pickle.
         objects: data objects that its closure and globals refer to; the first inputs of every call.
-        sys_path: where its modules are imported from.
-        constant: the hidden constant that holds `data`, None as long as bodies hold it.
-        bodies: bodies of its calls, by outputs, cpus and whether the arguments are hidden.
-        last: the last of them that was asked for; mostly it is asked for again, and hashing outputs is slow.
+        kinds_version: that of the code base when it was pickled.
+        unchanged: returns whether what the pickle referred to is still the same; see `Referents`.
     """
 
-    function_id: int
-    name: str
-    data: bytes
-    objects: list[DataObject]
-    sys_path: tuple[str, ...]
-    constant: DataObject | None = None
-    bodies: dict[tuple[tuple[Template, ...], int, bool], tuple[Body, DataObject | None]] = field(
-        default_factory=dict
+    __slots__ = (
+        "_bodies",
+        "_changes",
+        "_constant",
+        "_last",
+        "_referents",
+        "_sys_path",
+        "_version",
+        "data",
+        "function_id",
+        "kinds_version",
+        "name",
+        "objects",
+        "unchanged",
     )
-    last: tuple[tuple[Template, ...], tuple[int, bool], tuple[Body, DataObject | None]] | None = None
+
+    def __init__(
+        self, function_id: int, name: str, data: bytes, objects: list[DataObject], referents: Referents
+    ) -> None:
+        self.function_id = function_id
+        self.name = name
+        self.data = data
+        self.objects = objects
+        self.refer_to(referents)
+        self._sys_path = own_sys_path()
+        self._version = self._changes = -1
+        self._constant: DataObject | None = None
+        self._bodies: dict[_Shape, _Made] = {}
+        # Mostly the same one is asked for again, and hashing outputs is slow.
+        self._last: tuple[tuple[Template, ...], tuple[int, bool], _Made] | None = None
+
+    @property
+    def mutable(self) -> list[tuple[str, Any]]:
+        """Names and values of what it refers to and may be changed in place."""
+        return self._referents.mutable
+
+    def refer_to(self, referents: Referents) -> None:
+        """It was found to be the same, referring to these."""
+        self._referents = referents
+        self.kinds_version = codebase.kinds_version
+        self.unchanged = referents.unchanged
+
+    def still_refers(self) -> bool:
+        """Whether it is unchanged after `unchanged` has said no."""
+        return self._referents.still()
+
+    def is_changed_within(self) -> bool:
+        """Whether a function that it refers to got other code or defaults."""
+        return self._referents.changed_within()
+
+    def is_same_as(self, other: PickledFunction) -> bool:
+        """Whether both are one function."""
+        if self.data != other.data or len(self.objects) != len(other.objects):
+            return False
+        return all(a is b for a, b in zip(self.objects, other.objects, strict=True))
 
     def body(
         self, session: Session, outputs: tuple[Template, ...], cpus: int, task_name: str, hide_arguments: bool
-    ) -> tuple[Body, DataObject | None]:
-        """The body of a call, and the constant that must be a hidden input of it (None: the body has the
-        function)."""
-        key = (outputs, cpus, hide_arguments)
-        last = self.last
+    ) -> _Made:
+        """The body of a call, and the constants that must be hidden inputs of it.
+
+        Raises:
+            RainException: a module that it needs cannot travel.
+        """
+        if changes[0] != self._changes:
+            self._changes = changes[0]
+            if codebase.current() != self._version:
+                self._version = codebase.version
+                self._bodies = {}
+                self._last = None
+        last = self._last
         if last is not None and last[0] is outputs and last[1] == (cpus, hide_arguments):
             return last[2]
-        known = self.bodies.get(key)
-        if known is not None:
-            self.last = outputs, (cpus, hide_arguments), known
-            return known
-        if self.constant is None and (
-            len(self.data) > _MAX_INLINE_FUNCTION_BYTES or len(self.bodies) >= _MAX_INLINE_BODIES
+        key = (outputs, cpus, hide_arguments)
+        made = self._bodies.get(key)
+        if made is None:
+            made = self._bodies[key] = self._make(session, outputs, cpus, task_name, hide_arguments)
+        self._last = outputs, (cpus, hide_arguments), made
+        return made
+
+    def _make(
+        self, session: Session, outputs: tuple[Template, ...], cpus: int, task_name: str, hide_arguments: bool
+    ) -> _Made:
+        refs, constants = _code_of(session)
+        inline = len(self.data) + sum(len(ref.data or b"") for ref in refs)
+        if self._constant is None and (
+            inline > _MAX_INLINE_FUNCTION_BYTES or len(self._bodies) >= _MAX_INLINE_BODIES
         ):
-            self.constant = session._new_hidden_constant(self.data)
-            self.constant._keep = True  # for calls that are submitted later
-        hidden = () if self.constant is None else (HIDDEN_FUNCTION,)
+            self._constant = session._new_hidden_constant(self.data)
+            self._constant._keep = True  # for calls that are submitted later
+        hidden = [ref.hidden_name for ref in refs if ref.data is None]
+        if self._constant is not None:
+            hidden.insert(0, HIDDEN_FUNCTION)
+            constants = (self._constant, *constants)
         if hide_arguments:
-            hidden = (*hidden, HIDDEN_ARGUMENTS)
+            hidden.append(HIDDEN_ARGUMENTS)
         config = encode_body(
             CallBody(
                 self.name,
                 self.function_id,
-                self.data if self.constant is None else None,
+                self.data if self._constant is None else None,
                 len(self.objects),
-                hidden,
-                self.sys_path,
+                tuple(hidden),
+                self._sys_path,
                 imported_versions(),
+                refs,
             )
         )
-        made = Body(TASK_TYPE, cpus, task_name, config, outputs), self.constant
-        self.bodies[key] = made
-        return made
+        return Body(TASK_TYPE, cpus, task_name, config, outputs), constants
+
+    def replacements(self, new: PickledFunction, session: Session, used: set[int]) -> dict[int, _Made]:
+        """What takes the place of those of its bodies that are in `used` (by identity) when `new` is to be
+        called in its stead.
+        """
+        found = [(shape, body) for shape, (body, _) in self._bodies.items() if id(body) in used]
+        return {
+            id(body): new.body(session, outputs, cpus, body.name or "", hide)
+            for (outputs, cpus, hide), body in found
+        }
 
 
-def pickle_function(function: Callable[..., Any], session: Session, function_id: int) -> PickledFunction:
-    """The function by value, or by name where that is enough; RainException when it can not be pickled."""
+_Shape = tuple[tuple[Template, ...], int, bool]
+"""Outputs, cpus, and whether the arguments are hidden."""
+
+_Made = tuple[Body, tuple[DataObject, ...]]
+
+
+def _code_of(session: Session) -> tuple[tuple[UnitRef, ...], tuple[DataObject, ...]]:
+    """The units that travel with the session's calls now, and the constants that hold the large ones."""
+    version, code = session._code
+    if version == codebase.version:
+        return code
+    refs, constants = [], []
+    room = _MAX_INLINE_CODE_BYTES
+    for unit, needs in sorted(codebase.units, key=lambda item: len(item[0].data)):
+        room -= len(unit.data)
+        if room >= 0:
+            refs.append(UnitRef(unit.name, unit.digest, needs, unit.data))
+            continue
+        constant = session._code_constants.get(unit.digest)
+        if constant is None:
+            constant = session._new_hidden_constant(unit.data)
+            constant._keep = True
+            session._code_constants[unit.digest] = constant
+        refs.append(UnitRef(unit.name, unit.digest, needs, None))
+        constants.append(constant)
+    session._code = codebase.version, (tuple(refs), tuple(constants))
+    return session._code[1]
+
+
+def pickled_now(
+    known: PickledFunction | None, function: Callable[..., Any], session: Session
+) -> PickledFunction:
+    """The function as it is now; `known` again when it is still the same. RainException when it cannot be
+    pickled.
+    """
+    if known is not None:
+        if known.still_refers():
+            return known
+        codebase.look_at_globals()
+    return _again(known, function, session, tell=True)
+
+
+def renew_at_submit(session: Session, tasks: Sequence[Task]) -> None:
+    """Have the calls among these tasks, which are about to be submitted, use what was changed in place until
+    now, in values that functions refer to and in files of modules that are not imported here.
+
+    Raises:
+        RainException: a function cannot be pickled any more, or a module cannot travel.
+    """
+    if not session._functions:
+        return
+    version = codebase.current()
+    codebase.look_at_globals()
+    moved = codebase.look_at_disk() != version
+    used: set[int] | None = None
+    replaced: dict[int, _Made] = {}
+    for remote, old in list(session._functions.items()):
+        if not old.unchanged() and not old.still_refers():
+            del session._functions[remote]  # the next call is of another one
+            continue
+        again = (
+            old.is_changed_within()
+            or old.kinds_version != codebase.kinds_version
+            or (old.mutable and len(old.data) <= _MAX_RENEWED_BYTES)
+        )
+        if not (again or moved):
+            continue
+        if used is None:
+            used = {id(task._body) for task in tasks}
+        new = old
+        if again:
+            new = session._functions[remote] = _again(old, remote.function, session, tell=False)
+        if new is not old and len(new.objects) != len(old.objects):
+            continue  # these calls have their inputs already
+        if new is not old or moved:
+            replaced.update(old.replacements(new, session, used))
+    for task in tasks if replaced else ():
+        made = replaced.get(id(task._body))
+        if made is not None:
+            body, constants = made
+            arguments = task._hidden[-1:] if _hides_arguments(task) else ()
+            task._body, task._hidden = body, (*constants, *arguments)
+
+
+def _hides_arguments(task: Task) -> bool:
+    return decode_body(task._body.config).hidden[-1:] == (HIDDEN_ARGUMENTS,)
+
+
+def _again(
+    known: PickledFunction | None, function: Callable[..., Any], session: Session, tell: bool
+) -> PickledFunction:
+    made = pickle_function(function, session, session._function_count + 1, tell)
+    if known is not None and known.is_same_as(made):
+        known.refer_to(made._referents)
+        return known
+    session._function_count += 1
+    return made
+
+
+def pickle_function(
+    function: Callable[..., Any], session: Session, function_id: int, tell: bool = True
+) -> PickledFunction:
+    """The function by value, or by name where that is enough; RainException when it cannot be pickled. Warns
+    of what travels with it and should not, if `tell`.
+    """
     name = getattr(function, "__qualname__", repr(function))
     title = f"Function {name!r}"
     references = References(session, title, [])
@@ -171,34 +351,52 @@ def pickle_function(function: Callable[..., Any], session: Session, function_id:
         return references.refer(value)
 
     try:
-        data = dumps_by_value(function, refer)
+        data, referents = _dump(function, refer)
     except RainException:
         raise
     except Exception as error:  # whatever objects in its closure and globals raise
         raise RainException(
-            f"{title} can not be sent to workers: something in its closure or globals can not be pickled: "
-            f"{type(error).__name__}: {error}"
+            f"{title} cannot be sent to workers: something in its closure or globals cannot be pickled: "
+            f"{type(error).__name__}: {error}{''.join([f'; {text}' for text in codebase.reasons()])}"
         ) from error
-    if generators:
+    if generators and tell:
         warn(
             f"{title} holds a random generator in its closure or globals: "
             f"{', '.join(sorted(set(generators)))}. It travels with its present state, so that calls repeat "
             f"each other's numbers; {RECIPE}"
         )
-    return PickledFunction(function_id, name, data, references.objects, own_sys_path())
+    if tell and referents.mutable and len(data) > _MAX_RENEWED_BYTES:
+        warn(
+            f"{title} carries {format_size(len(data))}, most of it in {_largest(referents, refer)}. What is "
+            "changed in it later is not seen by further calls; bind the name to a new object, or make a data "
+            "object of it with pickled() and pass that"
+        )
+    return PickledFunction(function_id, name, data, references.objects, referents)
 
 
-def own_sys_path() -> tuple[str, ...]:
-    """The directories that this program imports modules from, but for the standard library and installed
-    packages."""
-    installed = {os.path.realpath(path) for path in sysconfig.get_paths().values()}
-    installed |= {os.path.realpath(path) for path in site.getsitepackages()}
-    installed.add(os.path.realpath(site.getusersitepackages()))
-    stdlib = os.path.realpath(sysconfig.get_path("stdlib"))
-    entries: dict[str, None] = {}
-    for entry in sys.path:
-        path = os.path.abspath(entry or os.curdir)
-        real = os.path.realpath(path)
-        if real not in installed and os.path.dirname(real) != stdlib and os.path.isdir(path):
-            entries[path] = None
-    return tuple(entries)
+def _dump(function: Callable[..., Any], refer: Callable[[Any], Any]) -> tuple[bytes, Referents]:
+    """The pickle of a function, and what it refers to."""
+    buffer = BytesIO()
+    pickler = by_value_pickler(buffer, refer)
+    try:
+        bounded(pickler.dump, function)
+    except RainException:
+        raise
+    except Exception:
+        # What a module was given at run time may be no more than a cache or a connection of this process.
+        with codebase.names_preferred():
+            buffer = BytesIO()
+            pickler = by_value_pickler(buffer, refer)
+            bounded(pickler.dump, function)
+    return buffer.getvalue(), Referents(function, pickler.functions, pickler.classes)
+
+
+def _largest(referents: Referents, refer: Callable[[Any], Any]) -> str:
+    """The name of the variable that holds most."""
+    sizes = {}
+    for name, value in referents.mutable:
+        try:
+            sizes[name] = len(dumps_by_value(value, refer))
+        except Exception:  # it is part of something that can be pickled, or so large that it does not matter
+            continue
+    return repr(max(sizes, key=lambda name: sizes[name])) if sizes else "its closure or globals"

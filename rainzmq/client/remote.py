@@ -13,8 +13,7 @@ from rainzmq.client.checks import check_cpus, check_name
 from rainzmq.client.dataobj import DataObject
 from rainzmq.client.inputs import Input
 from rainzmq.client.outputs import ONE_OUTPUT, Output, make_outputs, refine_outputs
-from rainzmq.client.pickling import TASK_TYPE, PickledFunction, References, pickle_function
-from rainzmq.client.session import Session
+from rainzmq.client.pickling import TASK_TYPE, PickledFunction, References, pickled_now
 from rainzmq.client.site import warn
 from rainzmq.client.task import Task, as_object
 from rainzmq.common.content_types import check_encoding
@@ -137,12 +136,17 @@ class Remote:
         if kwargs or not self._fewest <= len(args) <= self._most:
             self._check_arguments(args, kwargs)
         session = get_active_session()
-        outputs, templates = self._outputs, self._templates
-        output, several = options.get("output"), options.get("outputs")
-        if output is not None or several is not None:
-            outputs = self._encoded(refine_outputs(self._declared, output, several, self._title))
-            templates = tuple([output.template() for output in outputs])
-        pickled = self._pickled(session)
+        outputs, templates, cpus, name = self._outputs, self._templates, self.cpus, None
+        if options:
+            output, several = options.get("output"), options.get("outputs")
+            if output is not None or several is not None:
+                outputs = self._encoded(refine_outputs(self._declared, output, several, self._title))
+                templates = tuple([output.template() for output in outputs])
+            cpus = check_cpus(options.get("cpus", cpus))
+            name = check_name(options["name"]) if options.get("name") is not None else None
+        pickled: PickledFunction | None = session._functions.get(self)
+        if pickled is None or not pickled.unchanged():
+            pickled = session._functions[self] = pickled_now(pickled, self.function, session)
         for obj in pickled.objects:
             as_object(obj, session, self._title)
         objects = pickled.objects
@@ -151,11 +155,8 @@ class Remote:
             references = References(session, self._title, objects, self._auto_load)
             config = self._pack_arguments(args, kwargs, references)
             objects = references.objects
-        cpus = check_cpus(options["cpus"]) if "cpus" in options else self.cpus
-        name = check_name(options["name"]) if options.get("name") is not None else None
         hide = len(config) > CONFIG_LIMIT_BYTES
-        body, constant = pickled.body(session, templates, cpus, self.name, hide)
-        hidden = () if constant is None else (constant,)
+        body, hidden = pickled.body(session, templates, cpus, self.name, hide)
         if hide:
             hidden = (*hidden, session._new_hidden_constant(config))
             config = b""
@@ -233,13 +234,6 @@ class Remote:
             return f"it takes no arguments besides the context {context.name!r}, which it gets by itself"
         signature = inspect.Signature([item.replace(annotation=item.empty) for item in rest])
         return f"besides the context {context.name!r}, which it gets by itself, it takes {signature}"
-
-    def _pickled(self, session: Session) -> PickledFunction:
-        pickled: PickledFunction | None = session._functions.get(self)
-        if pickled is None:
-            pickled = pickle_function(self.function, session, len(session._functions) + 1)
-            session._functions[self] = pickled
-        return pickled
 
     def _pack_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any], references: References) -> bytes:
         names = list(kwargs)

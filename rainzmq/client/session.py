@@ -24,9 +24,11 @@ from rainzmq.client.news import (
     wait_for_items,
     wait_for_session,
 )
+from rainzmq.client.pickling import renew_at_submit
 from rainzmq.client.site import Site, warn, warn_softly
 from rainzmq.client.submit import BodyKey, Submission
 from rainzmq.client.task import Task
+from rainzmq.common.code_units import UnitRef
 from rainzmq.common.errors import RainException, SessionException
 from rainzmq.common.ids import MAX_ID, local_of
 from rainzmq.common.states import DataType
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["Session", "get_active_session"]
 
 _MESSAGES_AT_ONCE = 32
+
+_Code = tuple[tuple[UnitRef, ...], tuple[DataObject, ...]]
+"""Units of modules, and the constants that hold large ones."""
 
 
 class Session:
@@ -71,6 +76,9 @@ class Session:
         self._hidden: list[DataObject] = []  # constants that the user does not know of
         self._bodies: dict[BodyKey, int] = {}
         self._functions: dict[Any, Any] = {}  # pickled functions, by `Remote`
+        self._function_count = 0  # of all that were pickled
+        self._code: tuple[int, _Code] = (-1, ((), ()))  # of a version of the code base
+        self._code_constants: dict[bytes, DataObject] = {}
         self._batch = 0
         self._finished_batch = 0
         self._failure: Failure | None = None
@@ -177,7 +185,9 @@ class Session:
         """
         self._check_open()
         # Other threads may make tasks meanwhile: those are for the next submit.
-        tasks, constants, hidden = list(self._tasks), list(self._constants), list(self._hidden)
+        tasks = list(self._tasks)
+        renew_at_submit(self, tasks)
+        constants, hidden = list(self._constants), list(self._hidden)
         submission = Submission(self.session_id, tasks, [*constants, *hidden], self._bodies)
         if self.client is None:
             raise RainException("A session without a client can build and check a graph, but not submit it")

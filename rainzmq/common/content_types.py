@@ -10,13 +10,12 @@ from __future__ import annotations
 import codecs
 import io
 import json
-import pickle
 from collections.abc import Callable
 from typing import Any
 
 from rainzmq.common.errors import RainException
 from rainzmq.common.nesting import bounded, check_nesting, describe_limit, is_too_deep
-from rainzmq.common.pickles import dumps, dumps_by_value
+from rainzmq.common.pickles import dumps, dumps_by_value, loads
 
 DIRECTORY_TYPE = "dir"
 """The content type of every directory, and of nothing else."""
@@ -228,8 +227,8 @@ _ENCODERS: dict[str, Callable[[Any, str], bytes]] = {
 }
 
 _DECODERS: dict[str, Callable[[bytes | memoryview, str], Any]] = {
-    "pickle": lambda data, _: pickle.loads(data),
-    "cloudpickle": lambda data, _: pickle.loads(data),
+    "pickle": lambda data, _: loads(data),
+    "cloudpickle": lambda data, _: loads(data),
     "json": lambda data, _: json.loads(bytes(data)),
     "cbor": lambda data, _: _cbor().loads(data),
     "arrow": _decode_arrow,

@@ -1,19 +1,27 @@
 """Pickling of users' values: the C pickler when everything in a value can be imported, cloudpickle otherwise.
 
 Plain pickle is some 10 times faster, but names functions and classes by their module. What stands in
-`__main__` or inside a function can not be imported by another process, so for a value that holds such a thing
+`__main__` or inside a function cannot be imported by another process, so for a value that holds such a thing
 the whole value is pickled again by cloudpickle, which sends code by value. The result of either is loaded by
 `pickle.loads`.
+
+How the code of a module travels is asked of `travel` (see `Travel`), which a client and a subworker set. The
+names of users' modules that pickles refer to are collected in `named`, for their files have to travel, too.
+A function inside a function of a user's module is sent by value, but with the globals of its module, which is
+imported where it is loaded; so is one that a decorator put something else in the place of, as `remote` does.
 """
 
 from __future__ import annotations
 
+import operator
 import pickle
+import re
 import sys
 from collections.abc import Callable
-from functools import cache
+from enum import Enum
+from functools import cache, partial
 from io import BytesIO
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import IO, Any
 
 from rainzmq.common.generators import name_of_shared_generator
@@ -29,6 +37,43 @@ ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 """Types of values that need none of what is below: the C function pickles them at once."""
 
 _NO_FILE = "<dynamic-code>"
+_BUILTINS = "__builtins__"
+_SET_CLASS = re.compile(rb"_class_setstate")
+_MAIN = ("__main__", "__mp_main__")
+
+
+class Travel(Enum):
+    """How the code of a module gets to another process."""
+
+    INSTALLED = "by name: it is there already"
+    FILES = "by name: its files go along"
+    VALUE = "by value: what is in memory is not what its file says"
+
+
+named: set[str] = set()
+"""Names of users' modules that the pickles of this process referred to so far."""
+
+changes = [0]
+"""Counts, in its only element, what may have changed the code that travels: a name in `named`, an import or
+a reload of a user's module.
+"""
+
+
+def _all_installed(module: str) -> Travel:
+    return Travel.INSTALLED
+
+
+_travel: list[Callable[[str], Travel]] = [_all_installed]
+
+
+def set_travel(rule: Callable[[str], Travel]) -> None:
+    """From now on `rule` says how the module of a name travels. Without a rule all are taken as installed."""
+    _travel[0] = rule
+
+
+def has_travel() -> bool:
+    """Whether a rule is set."""
+    return _travel[0] is not _all_installed
 
 
 class NotImportable(Exception):
@@ -53,9 +98,21 @@ class PlainPickler(pickle.Pickler):
         return name_of_shared_generator(obj) or NotImplemented
 
 
-def by_value_pickler(file: IO[bytes], refer: Refer | None = None) -> pickle.Pickler:
+class ByValuePickler(pickle.Pickler):
+    """What `by_value_pickler` makes.
+
+    Attributes:
+        functions: the functions that were sent by value so far, and those that a wrapper stands for.
+        classes: the classes that were sent by value so far.
+    """
+
+    functions: list[FunctionType]
+    classes: list[type]
+
+
+def by_value_pickler(file: IO[bytes], refer: Refer | None = None) -> ByValuePickler:
     """A cloudpickle pickler with references."""
-    pickler: pickle.Pickler = _by_value_class()(file, refer)
+    pickler: ByValuePickler = _by_value_class()(file, refer)
     return pickler
 
 
@@ -63,28 +120,154 @@ def by_value_pickler(file: IO[bytes], refer: Refer | None = None) -> pickle.Pick
 def _by_value_class() -> Any:
     # Imported late: a subworker that only loads pickles starts faster without it.
     import cloudpickle
+    from cloudpickle import cloudpickle as inner
 
-    reduce_code = cloudpickle.Pickler.dispatch_table[CodeType]
-
-    def reduce_with_file(code: CodeType) -> Any:
-        make, parts = reduce_code(code)
-        # cloudpickle 3.1.3 leaves the file out, which a traceback shows.
-        return make, tuple([code.co_filename if part == _NO_FILE else part for part in parts])
-
-    class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
-        dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: reduce_with_file})
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table = _dispatch_table(cloudpickle.Pickler.dispatch_table, inner.dynamic_subimport)
 
         def __init__(self, file: IO[bytes], refer: Refer | None) -> None:
             self._refer = refer
+            self.functions: list[FunctionType] = []
+            self.classes: list[type] = []
             super().__init__(file, PROTOCOL)
 
         def persistent_id(self, obj: Any) -> Any:
             return None if self._refer is None else self._refer(obj)
 
         def reducer_override(self, obj: Any) -> Any:
-            return name_of_shared_generator(obj) or super().reducer_override(obj)
+            if not isinstance(obj, type):
+                return name_of_shared_generator(obj) or super().reducer_override(obj)
+            if obj.__module__ not in _MAIN and travels(obj.__module__) is Travel.VALUE:
+                reduced = inner._dynamic_class_reduce(obj)
+            else:
+                reduced = super().reducer_override(obj)
+            if reduced is not NotImplemented and not isinstance(reduced, str) and len(reduced) > 2:
+                self.classes.append(obj)
+            return reduced
 
-    return ByValuePickler
+        def _function_reduce(self, obj: FunctionType) -> Any:
+            name = obj.__module__
+            if name is not None and name not in _MAIN and travels(name) is Travel.VALUE:
+                return self._dynamic_function_reduce(obj)
+            return super()._function_reduce(obj)
+
+        def _dynamic_function_reduce(self, obj: FunctionType) -> Any:
+            module = module_of(obj)
+            if module is None:
+                self.functions.append(obj)
+                _name_relatives(obj)
+                return super()._dynamic_function_reduce(obj)
+            if _stands_for(module, obj):
+                self.functions.append(obj)
+                return operator.attrgetter(f"{obj.__qualname__}.__wrapped__"), (module,)
+            self.functions.append(obj)
+            make, (code, _, *rest), state, *more = super()._dynamic_function_reduce(obj)
+            state[1]["__globals__"] = {}
+            return make, (code, _GlobalsOf(module), *rest), state, *more
+
+    return Pickler
+
+
+def _dispatch_table(table: Any, make_module: Any) -> Any:
+    reduce_code, reduce_module = table[CodeType], table[ModuleType]
+
+    def reduce_with_file(code: CodeType) -> Any:
+        make, parts = reduce_code(code)
+        # cloudpickle 3.1.3 leaves the file out, which a traceback shows.
+        return make, tuple([code.co_filename if part == _NO_FILE else part for part in parts])
+
+    def reduce_known_module(module: ModuleType) -> Any:
+        name = module.__name__
+        if sys.modules.get(name) is module and travels(name) is Travel.VALUE:
+            return make_module, (name, {key: item for key, item in vars(module).items() if key != _BUILTINS})
+        return reduce_module(module)
+
+    return table.new_child({CodeType: reduce_with_file, ModuleType: reduce_known_module})
+
+
+class _GlobalsOf:
+    """Pickled, the globals of a module where the pickle is loaded."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def __reduce__(self) -> Any:
+        # Nothing of this package: other programs may load what their users stored.
+        return getattr, (self._module, "__dict__")
+
+
+def module_of(function: FunctionType) -> ModuleType | None:
+    """The user's module whose globals a function has, where its files travel; None for any other."""
+    name = function.__globals__.get("__name__")
+    if not isinstance(name, str) or name in _MAIN:
+        return None
+    module = sys.modules.get(name)
+    if module is None or vars(module) is not function.__globals__:
+        return None
+    return module if travels(name) is Travel.FILES else None
+
+
+def _stands_for(module: ModuleType, function: FunctionType) -> bool:
+    """Whether what the module has under the function's name is a wrapper around it."""
+    if "<" in function.__qualname__:
+        return False
+    try:
+        found = operator.attrgetter(function.__qualname__)(module)
+    except AttributeError:
+        return False
+    return getattr(found, "__wrapped__", None) is function
+
+
+def _name_relatives(function: FunctionType) -> None:
+    """Imports within a function that are relative need the package that it stands in."""
+    package = function.__globals__.get("__package__")
+    if isinstance(package, str) and package:
+        travels(package.partition(".")[0])
+
+
+def loads(data: bytes | memoryview) -> Any:
+    """The value of a pickle of either kind. A class that came by value and is known here stays as it is: the
+    pickle may be older than what it was changed to since.
+    """
+    if _SET_CLASS.search(data) is None:
+        return pickle.loads(data)
+    return _ValueUnpickler(BytesIO(data)).load()
+
+
+class _ValueUnpickler(pickle.Unpickler):
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self._known: set[type] = set()
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        if not module.startswith("cloudpickle"):
+            return found
+        if name in ("_make_skeleton_class", "_make_skeleton_enum"):
+            return partial(self._make_class, found)
+        return partial(self._set_class, found) if name == "_class_setstate" else found
+
+    def _make_class(self, make: Callable[..., type], *args: Any) -> type:
+        from cloudpickle import cloudpickle as inner
+
+        # They get the id by which cloudpickle knows the class last but one.
+        is_known = args[-2] in inner._DYNAMIC_CLASS_TRACKER_BY_ID
+        made = make(*args)
+        if is_known:
+            self._known.add(made)
+        return made
+
+    def _set_class(self, set_state: Callable[[type, Any], type], made: type, state: Any) -> type:
+        return made if made in self._known else set_state(made, state)
+
+
+def travels(module: str) -> Travel:
+    """How the code of a module travels; notes its name when its files have to."""
+    how = _travel[0](module)
+    if how is Travel.FILES and module not in named:
+        named.add(module)
+        changes[0] += 1
+    return how
 
 
 def dumps(value: Any, refer: Refer | None = None) -> bytes:
@@ -109,10 +292,14 @@ def dumps_by_value(value: Any, refer: Refer | None = None) -> bytes:
 
 def _importable(obj: Any) -> bool:
     module = getattr(obj, "__module__", None)
-    if module in ("__main__", "__mp_main__") or "<" in getattr(obj, "__qualname__", "<"):
+    if module in _MAIN or "<" in getattr(obj, "__qualname__", "<"):
+        return False
+    if module is None:
+        return True
+    if travels(module) is Travel.VALUE:
         return False
     cloudpickle = sys.modules.get("cloudpickle")
-    if cloudpickle is None or module is None:
+    if cloudpickle is None:
         return True
     registered = cloudpickle.list_registry_pickle_by_value()
     return not any(module == name or module.startswith(name + ".") for name in registered)

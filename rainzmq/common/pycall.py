@@ -20,21 +20,16 @@ are extra last inputs, in the order that `CallBody.hidden` names. Functions and 
 missing in the other place (`function` is None, the config is empty). `Call.inputs` is without the hidden
 ones.
 
-*Imports*: `sys_path` are the client's import directories besides the standard library and installed packages.
-While a call is prepared and run they stand first in `sys.path`. Modules imported from them are forgotten when
-another session begins or another list of directories is asked for, since another program may have other
-modules of the same names, or newer ones; then functions are loaded anew, so that a function and its arguments
-agree on their classes.
+*Code*: `code` names the files of users' modules that the function and its arguments need, by digest
+(`code_units`); a subworker imports modules from them and from nowhere else (`user_modules`). Large ones are
+hidden inputs, too. `sys_path` are the client's import directories besides the standard library and installed
+packages, for what is imported by names that nobody could foresee.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.machinery
 import io
-import os
 import pickle
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -42,13 +37,13 @@ from typing import Any
 
 import msgpack
 
+from rainzmq.common.code_units import UnitRef
 from rainzmq.common.content_types import merge_content_types
 from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
 from rainzmq.common.nesting import bounded
 from rainzmq.common.pickles import ATOMS, PROTOCOL, PlainPickler, Refer, by_value_pickler
-
-_EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+from rainzmq.common.user_modules import UserModules
 
 _MARK = object()
 _SHARED_BYTES = 128
@@ -68,9 +63,11 @@ class CallBody:
             function.
         function: the pickled function, None when it is a hidden input.
         function_inputs: how many of the first inputs the pickled function refers to.
-        hidden: what the last inputs hold, in order: of HIDDEN_FUNCTION, HIDDEN_ARGUMENTS.
-        sys_path: absolute directories that modules are imported from, in order.
+        hidden: what the last inputs hold, in order: of HIDDEN_FUNCTION, HIDDEN_ARGUMENTS and the names of
+            units.
+        sys_path: absolute directories that modules are imported from, in order, with their inodes.
         versions: what the client has imported, as `versions.imported_versions` gives it.
+        code: the units that are in force while it runs.
     """
 
     name: str
@@ -78,8 +75,9 @@ class CallBody:
     function: bytes | None
     function_inputs: int = 0
     hidden: tuple[str, ...] = ()
-    sys_path: tuple[str, ...] = ()
+    sys_path: tuple[tuple[str, int], ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    code: tuple[UnitRef, ...] = ()
 
 
 class ArgumentFault(Exception):
@@ -107,6 +105,7 @@ def encode_body(body: CallBody) -> bytes:
             "hidden": list(body.hidden),
             "sys_path": list(body.sys_path),
             "versions": body.versions,
+            "code": [ref.to_fields() for ref in body.code],
         },
         use_bin_type=True,
     )
@@ -123,8 +122,9 @@ def decode_body(config: bytes) -> CallBody:
             function=fields["function"],
             function_inputs=int(fields["function_inputs"]),
             hidden=tuple(fields["hidden"]),
-            sys_path=tuple(fields["sys_path"]),
+            sys_path=tuple([(str(path), int(inode)) for path, inode in fields["sys_path"]]),
             versions={str(name): str(version) for name, version in fields["versions"].items()},
+            code=tuple([UnitRef.from_fields(item) for item in fields["code"]]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, msgpack.exceptions.UnpackException) as error:
         raise RainException(f"The configuration of a Python task is malformed: {error!r}") from None
@@ -270,27 +270,47 @@ class Call:
     inputs: list[DataInstance]
 
 
+@dataclass(slots=True)
+class _Loaded:
+    """A function as it was loaded: while these files of inputs, these units and this generation of modules
+    were there.
+    """
+
+    function: Callable[..., Any]
+    sources: tuple[str | None, ...]
+    code: tuple[UnitRef, ...]
+    digests: dict[str, bytes]
+    generation: int
+
+
 class Calls:
     """Makes calls out of bodies and configs; one per subworker. Keeps loaded functions until `forget`."""
 
     def __init__(self) -> None:
-        self._functions: dict[tuple[int, int], tuple[Any, Callable[..., Any]]] = {}
-        self._imports = ImportScope()
+        self._functions: dict[tuple[int, int], _Loaded] = {}
+        self._modules = UserModules()
 
-    def prepare(self, session_id: int, body: CallBody, config: bytes, inputs: Sequence[DataInstance]) -> Call:
-        """The call that a task describes. `inputs` are all inputs of the task, in order.
+    def prepare(
+        self,
+        session_id: int,
+        body: CallBody,
+        config: bytes,
+        inputs: Sequence[DataInstance],
+        directory: str = "",
+    ) -> Call:
+        """The call that a task describes. `inputs` are all inputs of the task, in order; files of modules are
+        written below `directory` when they must be (by default into one that stays).
 
         Raises:
             RainException: the function or an argument can not be loaded here; the reason is its `__cause__`.
         """
-        if self._imports.enter(session_id, body.sys_path):
-            self._functions.clear()
         visible = list(inputs)
         hidden: dict[str, DataInstance] = {}
         if body.hidden:
             count = len(inputs) - len(body.hidden)
             hidden = dict(zip(body.hidden, inputs[count:], strict=True))
             del visible[count:]
+        self._modules.enter(body.code, body.sys_path, lambda name: hidden[name].get_bytes(), directory)
         function = self._function(session_id, body, hidden, inputs)
         if HIDDEN_ARGUMENTS in hidden:
             config = hidden[HIDDEN_ARGUMENTS].get_bytes()
@@ -301,7 +321,6 @@ class Calls:
         """Drop the functions of sessions that ended."""
         gone = set(session_ids)
         self._functions = {key: value for key, value in self._functions.items() if key[0] not in gone}
-        self._imports.forget(gone)
 
     def _function(
         self,
@@ -315,9 +334,12 @@ class Calls:
         sources: tuple[str | None, ...] = ()
         if body.function_inputs:
             sources = tuple(item.path for item in inputs[: body.function_inputs])
+        modules = self._modules
         known = self._functions.get(key)
-        if known is not None and known[0] == sources:
-            return known[1]
+        if known is not None and known.sources == sources and known.generation == modules.generation:
+            digests = modules.digests
+            if known.code is body.code or all(digests.get(n) == d for n, d in known.digests.items()):
+                return known.function
         data = hidden[HIDDEN_FUNCTION].get_bytes() if body.function is None else body.function
         try:
             function: Callable[..., Any] = _Loader(io.BytesIO(data), inputs).load()
@@ -326,68 +348,13 @@ class Calls:
                 f"Function {body.name!r} can not be loaded by the worker: {type(error).__name__}: {error}"
                 f"{_hint(error)}"
             ) from error
-        self._functions[key] = (sources, function)
+        self._functions[key] = _Loaded(function, sources, body.code, modules.digests, modules.generation)
         return function
 
 
 def plain_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """What a `Remote` is in a task that refers to it: its function, to be called with a context."""
     return function
-
-
-class ImportScope:
-    """The part of `sys.path` and of the imported modules that belongs to a client's program."""
-
-    def __init__(self) -> None:
-        self._own = frozenset(sys.modules)
-        self._asked: tuple[str, ...] = ()
-        self._added: list[str] = []
-        self._sessions: set[int] = set()
-
-    def enter(self, session_id: int, directories: tuple[str, ...]) -> bool:
-        """Import from these directories from now on; those that are not on this host are left out.
-
-        Returns whether modules were forgotten, so that functions which use them must be loaded again.
-        """
-        if directories == self._asked and session_id in self._sessions:
-            return False
-        forgotten = self._forget_modules()
-        self._sessions.add(session_id)
-        for entry in self._added:
-            if entry in sys.path:
-                sys.path.remove(entry)
-        self._asked = directories
-        self._added = [entry for entry in directories if entry not in sys.path and os.path.isdir(entry)]
-        sys.path[:0] = self._added
-        importlib.invalidate_caches()
-        return forgotten
-
-    def forget(self, session_ids: Iterable[int]) -> None:
-        """These sessions ended."""
-        self._sessions.difference_update(session_ids)
-
-    def _forget_modules(self) -> bool:
-        if not self._added:
-            return False
-        packages: dict[str, list[str]] = {}
-        for name in set(sys.modules) - self._own:
-            packages.setdefault(name.partition(".")[0], []).append(name)
-        packages.pop("rainzmq", None)
-        forgotten = False
-        for names in packages.values():
-            files = [str(getattr(sys.modules[name], "__file__", None) or "") for name in names]
-            # Extension modules can not be loaded twice, and a package is forgotten as a whole or not at all.
-            if any(file.endswith(_EXTENSIONS) for file in files) or not any(map(self._is_ours, files)):
-                continue
-            for name in names:
-                del sys.modules[name]
-            forgotten = True
-        return forgotten
-
-    def _is_ours(self, file: str) -> bool:
-        """Whether a module comes from a client's directory, and not from one of the worker's below it."""
-        owners = [entry for entry in sys.path if entry and file.startswith(entry.rstrip(os.sep) + os.sep)]
-        return bool(owners) and max(owners, key=len) in self._added
 
 
 class _Loader(pickle.Unpickler):
@@ -452,5 +419,8 @@ def _load_arguments(
 
 def _hint(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return f". Install the module {error.name!r} where the worker runs, or share its directory"
+        return (
+            f". Module {error.name!r} is not where the worker runs; "
+            "install the distribution there that has it where the program runs"
+        )
     return ""

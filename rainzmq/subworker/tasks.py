@@ -165,7 +165,7 @@ class Tasks:
         session_id = task.id[0]
         body = self._body(session_id, task.body)
         inputs = [_instance(item) for item in task.inputs]
-        call = self._calls.prepare(session_id, body, task.config, inputs)
+        call = self._calls.prepare(session_id, body, task.config, inputs, task.directory)
         context.function = call.function
         self._surroundings.begin()
         self._begun = self._used = True

@@ -46,7 +46,7 @@ from rainzmq.worker.trimmer import Trimmer
 
 _log = logging.getLogger(__name__)
 
-PYTHON_COMMAND = (sys.executable, "-m", "rainzmq.subworker")
+PYTHON_COMMAND = (sys.executable, "-P", "-m", "rainzmq.subworker")
 
 
 class SubworkerPool:

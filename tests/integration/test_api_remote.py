@@ -231,7 +231,7 @@ class TestArguments:
         def call(ctx: Any) -> None:
             list(generator)
 
-        with pytest.raises(RainException, match=r"Function '.*call' can not be sent to workers.*generator"):
+        with pytest.raises(RainException, match=r"Function '.*call' cannot be sent to workers.*generator"):
             call()
 
     def test_an_argument_that_can_not_be_loaded_is_named(self, session: Session) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rainzmq import Session, Task, remote
-from rainzmq.client.pickling import own_sys_path
+from rainzmq.client.codebase import own_sys_path
 from rainzmq.common import DataInstance
 from rainzmq.common.pycall import Call, CallBody, Calls, decode_body
 
@@ -72,9 +72,9 @@ def test_own_directories_of_the_program_are_sent(
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     sent = body(remote(lambda ctx: None)()).sys_path  # type: ignore[operator]
-    assert sent[0] == str(tmp_path)
+    assert sent[0] == (str(tmp_path), tmp_path.stat().st_ino)
     assert not [
-        entry for entry in own_sys_path() if "site-packages" in entry or entry.endswith("/python3.11")
+        entry for entry, _ in own_sys_path() if "site-packages" in entry or entry.endswith("/python3.11")
     ]
 
 

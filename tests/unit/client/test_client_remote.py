@@ -216,7 +216,7 @@ def test_unpicklable_closure_is_an_error(session: Session) -> None:
     def f(ctx: Any) -> Any:
         return lock
 
-    with pytest.raises(RainException, match=r"f' can not be sent to workers.*lock"):
+    with pytest.raises(RainException, match=r"f' cannot be sent to workers.*lock"):
         f()
 
 

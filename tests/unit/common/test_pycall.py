@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rainzmq.common.code_units import UnitRef
 from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
 from rainzmq.common.pickles import dumps_by_value
@@ -19,7 +18,6 @@ from rainzmq.common.pycall import (
     ArgumentFault,
     CallBody,
     Calls,
-    ImportScope,
     decode_body,
     encode_arguments,
     encode_atoms,
@@ -48,7 +46,8 @@ def call(args: tuple[Any, ...] = (), inputs: tuple[DataInstance, ...] = (), **kw
 
 
 def test_body_survives_the_wire() -> None:
-    body = CallBody("pkg.f", 7, b"code", 2, (HIDDEN_ARGUMENTS,), ("/a", "/b"))
+    body = CallBody("pkg.f", 7, b"code", 2, (HIDDEN_ARGUMENTS,), (("/a", 1), ("/b", 2)))
+    body.code = (UnitRef("m", b"digest", None, b"data"), UnitRef("n", b"digest", ("m", "n"), None))
     assert decode_body(encode_body(body)) == body
 
 
@@ -213,70 +212,3 @@ def test_argument_that_can_not_be_loaded_names_it() -> None:
     config, _ = encode_arguments((), {"x": 1})
     with pytest.raises(RainException, match="argument 'x' can not be loaded"):
         Calls().prepare(1, body_of(lambda ctx, x: x), config[:-3], ())
-
-
-@pytest.fixture
-def clean_imports() -> Any:
-    path, modules = list(sys.path), set(sys.modules)
-    yield
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        del sys.modules[name]
-
-
-@pytest.mark.usefixtures("clean_imports")
-def test_sessions_import_their_own_modules(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "rainzmq_helper_x.py").write_text(f"WHO = {name!r}\n")
-
-    def who(ctx: Any) -> str:
-        import rainzmq_helper_x  # type: ignore[import-not-found]
-
-        return str(rainzmq_helper_x.WHO)
-
-    calls = Calls()
-    for session_id, name in ((1, "a"), (2, "b"), (1, "a")):
-        body = body_of(who, sys_path=(str(tmp_path / name),))
-        assert calls.prepare(session_id, body, b"", ()).function(None) == name
-
-
-@pytest.mark.usefixtures("clean_imports")
-def test_modules_of_the_worker_below_a_clients_directory_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    installed = tmp_path / "venv" / "site-packages"
-    installed.mkdir(parents=True)
-    for directory, name in ((tmp_path, "rainzmq_own_y"), (installed, "rainzmq_installed_y")):
-        (directory / f"{name}.py").touch()
-    monkeypatch.syspath_prepend(str(installed))
-    scope = ImportScope()
-    scope.enter(1, (str(tmp_path),))
-    import rainzmq_installed_y  # type: ignore[import-not-found]  # noqa: F401
-    import rainzmq_own_y  # type: ignore[import-not-found]  # noqa: F401
-
-    assert scope.enter(2, (str(tmp_path),))
-    assert "rainzmq_own_y" not in sys.modules
-    assert "rainzmq_installed_y" in sys.modules
-
-
-@pytest.mark.usefixtures("clean_imports")
-def test_packages_with_extension_modules_stay(tmp_path: Path) -> None:
-    scope = ImportScope()
-    scope.enter(1, (str(tmp_path),))
-    for name, file in (("rainzmq_ext_z", "__init__.py"), ("rainzmq_ext_z.fast", "fast.so")):
-        module = types.ModuleType(name)
-        module.__file__ = str(tmp_path / "rainzmq_ext_z" / file)
-        sys.modules[name] = module
-    assert not scope.enter(2, (str(tmp_path),))
-    assert "rainzmq_ext_z" in sys.modules
-
-
-@pytest.mark.usefixtures("clean_imports")
-def test_missing_directories_are_left_out_and_left_directories_removed(tmp_path: Path) -> None:
-    scope = ImportScope()
-    before = list(sys.path)
-    scope.enter(1, (str(tmp_path), "/no/such/directory"))
-    assert sys.path == [str(tmp_path), *before]
-    scope.enter(2, ())
-    assert sys.path == before

@@ -1,0 +1,265 @@
+"""The code of this program that travels with its calls.
+
+    pickles name users' modules ---> units of these and of all that they import ---> in the body of every call
+
+Process-wide: what one session's pickles named goes along with all of them, so that whatever a task is given
+can be loaded. `current` is cheap and looks only at what happened in this process, imports and reloads;
+`look_at_disk` finds changed files that are not imported here, such as data files and modules that only tasks
+import.
+
+A module of the user's travels by name, as files, unless what is in memory is not what a file says: it was
+made without one, it was edited before its source could be kept, or its globals were bound to other values
+since. Its functions and classes then travel by value.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from rainzmq.client import imported
+from rainzmq.client.rebound import rebound_globals
+from rainzmq.client.unit_files import UnitFiles
+from rainzmq.common.errors import RainException
+from rainzmq.common.pickles import Travel, changes, has_travel, named, set_travel
+
+
+class Codebase:
+    """See the module; there is one, `codebase`.
+
+    Attributes:
+        version: rises with every change of the units.
+        kinds_version: rises when a module travels in another way than before, or is asked for the first time.
+        units: what travels with calls now, each with the names of the units that it may import, None for any.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.kinds_version = 0
+        self.units: tuple[tuple[UnitFiles, tuple[str, ...] | None], ...] = ()
+        self._changes = 0
+        self._files: dict[str, UnitFiles] = {}
+        self._kinds: dict[str, Travel] = {}
+        self._modules = 0
+        self._places: dict[str, list[str] | None] = {}
+        self._used: dict[str, Travel] = {}
+        self._reasons: dict[str, str] = {}
+        self._prefer_names = False
+
+    def current(self) -> int:
+        """The version after what happened in this process.
+
+        Raises:
+            RainException: a module that must travel as a file was edited after it was imported.
+        """
+        if changes[0] != self._changes:
+            self._update(look_at_disk=False)
+        return self.version
+
+    def look_at_disk(self) -> int:
+        """The version after also looking at the files that are not imported here. Raises what `current`
+        does.
+        """
+        if named:
+            self._update(look_at_disk=True)
+        return self.version
+
+    def look_at_globals(self) -> None:
+        """Modules may have got other globals since they were looked at."""
+        self._kinds.clear()
+        for name in list(self._used):
+            self.travel(name)
+
+    @contextmanager
+    def names_preferred(self) -> Iterator[None]:
+        """Within it, modules travel as files even when their globals were bound to other values."""
+        self._kinds.clear()
+        self._prefer_names = True
+        try:
+            yield
+        finally:
+            self._kinds.clear()
+            self._prefer_names = False
+
+    def travel(self, name: str) -> Travel:
+        """How the code of a module travels."""
+        if changes[0] != self._changes:
+            self._start_again()
+        kind = self._kinds.get(name)
+        if kind is None:
+            kind = self._kinds[name] = self._find_kind(name)
+            if self._used.get(name) is not kind and not self._prefer_names:
+                self._used[name] = kind
+                self.kinds_version += 1
+        return kind
+
+    def reasons(self) -> list[str]:
+        """Why modules travel by value, for people; one line for each that was asked for."""
+        return [
+            f"module {name!r} travels by value, for {self._reasons[name]}"
+            for name, kind in self._kinds.items()
+            if kind is Travel.VALUE
+        ]
+
+    def _start_again(self) -> None:
+        self._kinds.clear()
+        self._places.clear()
+
+    def _find_kind(self, name: str) -> Travel:
+        module = sys.modules.get(name)
+        if module is None or name == "__main__":
+            return Travel.INSTALLED  # cloudpickle sends it by value
+        top = name.partition(".")[0]
+        if not self._places_of(top):
+            if "." in name or not _is_made_in_memory(module):
+                return Travel.INSTALLED
+            self._reasons[name] = "it was made without a file"
+            return Travel.VALUE
+        if not isinstance(module, ModuleType) or module.__name__ != name:
+            return Travel.FILES
+        source = imported.watch.source(module)
+        if source is None:
+            if _is_made_in_memory(module):
+                self._reasons[name] = "it was made without a file"
+                return Travel.VALUE
+            return Travel.FILES
+        if source.data is None:
+            self._reasons[name] = f"{source.path} was edited after it was imported"
+            return Travel.VALUE
+        changed = [] if self._prefer_names else rebound_globals(module, source.data)
+        if changed:
+            self._reasons[name] = f"its global {changed[0]!r} is not what {source.path} says"
+            return Travel.VALUE
+        return Travel.FILES
+
+    def _places_of(self, top: str) -> list[str]:
+        """The file or directories of a top-level module of the user's; empty for every other name."""
+        if top not in self._places:
+            self._places[top] = _find_places(top)
+        return self._places[top] or []
+
+    def _update(self, look_at_disk: bool) -> None:
+        count, modules = changes[0], len(sys.modules)
+        look_at_modules = (count, modules) != (self._changes, self._modules)
+        if look_at_modules:
+            self._start_again()
+        elif look_at_disk:  # there may be modules now where none were
+            self._places = {name: places for name, places in self._places.items() if places is not None}
+        found: dict[str, UnitFiles] = {}
+        todo = [name.partition(".")[0] for name in list(named)]
+        while todo:
+            name = todo.pop()
+            if name in found:
+                continue
+            places = self._places_of(name)
+            if not places:
+                continue
+            unit = self._files.get(name)
+            if unit is None or not unit.is_current(places, look_at_modules, look_at_disk):
+                unit = UnitFiles(name, places)
+            found[name] = unit
+            todo += unit.imports()
+        self._check_edited(found.values())
+        units = tuple([(unit, _needs(unit, found)) for _, unit in sorted(found.items())])
+        if [(unit.digest, needs) for unit, needs in units] != [(u.digest, needs) for u, needs in self.units]:
+            self.version += 1
+            self.units = units
+        self._files, self._changes, self._modules = found, count, modules
+
+    def _check_edited(self, units: Iterable[UnitFiles]) -> None:
+        """RainException when a module that travels as a file refers to one whose file is not what was
+        imported.
+        """
+        edited = [item for unit in units for item in unit.edited.items()]
+        if not edited:
+            return
+        for module, source in [item for unit in units for item in unit.sources]:
+            for name, path in edited:
+                if source is not None and source.data is not None and _refers(module, name):
+                    raise RainException(
+                        f"Module {name!r} ({path}) was edited after this program imported it, and "
+                        f"{module.__name__!r} ({source.path}), which travels as a file, uses it. Workers "
+                        f"would import the edited one: call importlib.reload() on both, or start again"
+                    )
+
+
+def _refers(module: ModuleType, name: str) -> bool:
+    values = list(vars(module).values())
+    return module.__name__ != name and any(
+        getattr(value, "__module__", None) == name or value is sys.modules.get(name) for value in values
+    )
+
+
+def _needs(unit: UnitFiles, units: dict[str, UnitFiles]) -> tuple[str, ...] | None:
+    """Names of the units that a unit may import, directly or not, with its own; None for any."""
+    seen = {unit.name}
+    todo = [unit]
+    while todo:
+        item = todo.pop()
+        if item.dynamic:
+            return None
+        for name in item.imports():
+            if name in units and name not in seen:
+                seen.add(name)
+                todo.append(units[name])
+    return tuple(sorted(seen))
+
+
+def _is_made_in_memory(module: Any) -> bool:
+    spec = getattr(module, "__spec__", None)
+    return (
+        isinstance(module, ModuleType)
+        and getattr(module, "__file__", None) is None
+        and not hasattr(module, "__path__")
+        and (spec is None or spec.origin is None)
+    )
+
+
+def _find_places(name: str) -> list[str] | None:
+    """The user's files or directories of a top-level module; None when there is no such module."""
+    module = sys.modules.get(name)
+    spec = getattr(module, "__spec__", None)
+    if module is None:
+        spec = imported.watch.probe(name)
+        if spec is None:
+            return None
+        directories = spec.submodule_search_locations
+        places = [spec.origin] if directories is None and spec.has_location else list(directories or ())
+    else:
+        path = getattr(module, "__path__", None)
+        file = getattr(module, "__file__", None)
+        places = [file] if path is None else list(path)
+    files = [os.path.abspath(place) for place in places if isinstance(place, str) and os.path.exists(place)]
+    return imported.users_places(name, spec, files)
+
+
+def own_sys_path() -> tuple[tuple[str, int], ...]:
+    """The directories that this program imports modules from, with their inodes, but for the standard library
+    and installed packages."""
+    installed = {os.path.realpath(path) for path in sysconfig.get_paths().values()}
+    installed |= {os.path.realpath(path) for path in site.getsitepackages()}
+    installed.add(os.path.realpath(site.getusersitepackages()))
+    stdlib = os.path.realpath(sysconfig.get_path("stdlib"))
+    entries: dict[str, int] = {}
+    for entry in sys.path:
+        path = os.path.abspath(entry or os.curdir)
+        real = os.path.realpath(path)
+        if real not in installed and os.path.dirname(real) != stdlib and os.path.isdir(path):
+            entries[path] = os.stat(path).st_ino
+    return tuple(entries.items())
+
+
+codebase = Codebase()
+
+
+def install() -> None:
+    """From now on the imports of this process are watched, and pickles follow the rule of `travel`."""
+    if not has_travel():  # a subworker has its own
+        imported.install()
+        set_travel(codebase.travel)

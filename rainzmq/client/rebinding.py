@@ -1,0 +1,161 @@
+"""Notices when something that a pickled function referred to is another object now.
+
+What was looked up by name when the function was pickled, is looked up again at every call: closure cells and
+the globals that it and all functions use that were sent by value with it, and its own code and defaults. One
+generated expression compares it all by identity, some 20 ns each.
+
+What is changed in place keeps its identity; other code of a helper counts as that. Whether anything of that
+kind is in a pickle is told by `mutable`, and then it is pickled again at every submit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from operator import is_not
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from rainzmq.client.dataobj import DataObject
+from rainzmq.client.imported import watch
+from rainzmq.client.rebound import declared_globals
+from rainzmq.common.pickles import ATOMS, Travel, changes, module_of, travels
+
+_FIXED = (FunctionType, BuiltinFunctionType, ModuleType, DataObject, complex, range, slice)
+
+
+class Referents:
+    """What functions that were sent by value refer to.
+
+    Attributes:
+        unchanged: returns False when any of it may be another object now; mostly with reason.
+        mutable: the name and value of what may be changed in place; names are those of the user's variables.
+    """
+
+    def __init__(self, root: Any, functions: Iterable[FunctionType], classes: Iterable[type]) -> None:
+        """Of `root`, the function that is called, and of what else was sent by value with it."""
+        self._root = root
+        self.mutable: list[tuple[str, Any]] = []
+        self._terms = ["changes[0] == count"]
+        self._scope: dict[str, Any] = {"changes": changes, "count": changes[0]}
+        self._within: list[tuple[FunctionType, tuple[Any, ...]]] = []
+        self._spaces: dict[int, tuple[dict[str, Any], dict[str, None]]] = {}
+        self._missing: list[tuple[dict[str, Any], list[str]]] = []
+        self._sizes: list[int] = []
+        by_value = set(classes)
+        for function in functions:
+            self._add_function(function, by_value)
+        for globals_, names in self._spaces.values():
+            self._add_space(globals_, names, by_value)
+        for kind in by_value:
+            self.mutable.append((kind.__qualname__, kind))
+        self.unchanged: Callable[[], bool] = self._compiled()
+
+    def still(self) -> bool:
+        """Whether all is as it was, after `unchanged` said no: that may be because globals were added that
+        none of the functions uses.
+        """
+        for index, (globals_, names) in enumerate(self._missing):
+            if any(name in globals_ for name in names):
+                return False
+            self._sizes[index] = len(globals_)
+        return self.unchanged()
+
+    def changed_within(self) -> bool:
+        """Whether a function got other code or defaults; of the one that is called `unchanged` tells it."""
+        return any(any(map(is_not, _parts(function), parts)) for function, parts in self._within)
+
+    def _add_function(self, function: FunctionType, by_value: set[type]) -> None:
+        if function is self._root:
+            place = self._hold(function)
+            self._same(f"{place}.__code__", function.__code__)
+            if function.__code__.co_argcount > 1:
+                self._same(f"{place}.__defaults__", function.__defaults__)
+            if function.__code__.co_kwonlyargcount:
+                self._same(f"{place}.__kwdefaults__", function.__kwdefaults__)
+        else:
+            self._within.append((function, _parts(function)))
+        given = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        for value in given:
+            self._note_mutable(f"a default of {function.__qualname__}()", value, by_value)
+        if function.__dict__:
+            self.mutable.append((f"attributes of {function.__qualname__}()", function.__dict__))
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+            try:
+                value = cell.cell_contents
+            except ValueError:
+                continue  # it is empty
+            self._same(f"{self._hold(cell)}.cell_contents", value)
+            self._note_mutable(name, value, by_value)
+        names = _globals_used(function)
+        module = module_of(function)
+        if module is not None:
+            source = watch.source(module)
+            bound = declared_globals(source.data) if source is not None and source.data is not None else ()
+            names = dict.fromkeys(name for name in bound if name in vars(module))
+        globals_ = function.__globals__
+        self._spaces.setdefault(id(globals_), (globals_, {}))[1].update(names)
+
+    def _add_space(self, globals_: dict[str, Any], names: dict[str, None], by_value: set[type]) -> None:
+        place = self._hold(globals_)
+        missing = []
+        for name in names:
+            if name in globals_:
+                self._same(f"{place}[{name!r}]", globals_[name])
+                self._note_mutable(name, globals_[name], by_value)
+            else:
+                missing.append(name)
+        if missing:
+            self._terms.append(f"len({place}) == sizes[{len(self._sizes)}]")
+            self._sizes.append(len(globals_))
+            self._missing.append((globals_, missing))
+
+    def _note_mutable(self, name: str, value: Any, by_value: set[type]) -> None:
+        if isinstance(value, ModuleType) and travels(value.__name__) is Travel.VALUE:
+            self.mutable.append((name, value))
+        elif type(value) in ATOMS or isinstance(value, (*_FIXED, type)):
+            return
+        if isinstance(value, tuple | frozenset) and all(type(item) in ATOMS for item in value):
+            return
+        if isinstance(value, MethodType) and isinstance(value.__self__, ModuleType | type):
+            return
+        if isinstance(getattr(value, "__wrapped__", None), FunctionType):
+            return
+        self.mutable.append((name, value))
+
+    def _hold(self, value: Any) -> str:
+        name = f"v{len(self._scope)}"
+        self._scope[name] = value
+        return name
+
+    def _same(self, expression: str, value: Any) -> None:
+        self._terms.append(f"{expression} is {self._hold(value)}")
+
+    def _compiled(self) -> Callable[[], bool]:
+        self._scope["sizes"] = self._sizes
+        scope, self._scope = self._scope, {}
+        names = [name for name in scope if name != "__builtins__"]
+        # As closure cells they are found faster than as globals.
+        text = (
+            f"def make({', '.join(names)}):\n"
+            f"    def unchanged():\n"
+            f"        try:\n"
+            f"            return {' and '.join(self._terms)}\n"
+            f"        except (KeyError, ValueError):\n"
+            f"            return False\n"
+            f"    return unchanged\n"
+        )
+        made: dict[str, Any] = {}
+        exec(text, made)
+        unchanged: Callable[[], bool] = made["make"](**scope)
+        return unchanged
+
+
+def _parts(function: FunctionType) -> tuple[Any, ...]:
+    return function.__code__, function.__defaults__, function.__kwdefaults__
+
+
+def _globals_used(function: FunctionType) -> dict[str, None]:
+    from cloudpickle.cloudpickle import _extract_code_globals
+
+    names: dict[str, None] = _extract_code_globals(function.__code__)
+    return names
