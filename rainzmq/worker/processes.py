@@ -12,6 +12,8 @@ no signal handler is involved. What it leaves behind must go too:
   cleared its environment is known by a limit that is inherited as well and means nothing (`RLIMIT_RTTIME`,
   set to tens of thousands of years). One without either is killed when no process is left that could have
   started it.
+- Its exit is reported when its descendants are gone, those that left the group included (`descendants`), so
+  that nothing changes what it left any more.
 
 So killing a tree needs no loop that hopes to win a race against a forking program: whatever a kill misses is
 found when its parent dies. Finding such children means reading all of /proc, so it is done once for many
@@ -36,6 +38,8 @@ from itertools import chain
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from rainzmq.worker.descendants import left_by
+
 RUN_VARIABLE = "RAINZMQ_RUN"
 """Environment variable that tells which process something descends from: `<worker's token>.<number>`."""
 
@@ -50,6 +54,9 @@ _SWEEP_SHARE = 50  # between two sweeps at least so many times what the last one
 _FREE_DESCRIPTORS = 64  # what starting a process and other threads may need meanwhile, generously
 
 _KILL_INTERVAL_S = 0.01
+
+_DESCENDANTS_END_S = 2.0  # an exit is reported even if some that were killed are not gone then
+_LOOK_AGAIN_S = 0.002
 
 _exempt: set[int] = set()
 _subreaper = False
@@ -285,7 +292,18 @@ class _Table:
     def _on_ended(self, process: Process) -> None:
         if process.returncode is None:
             self._reap(process)
+            self._end_descendants(process, time.monotonic() + _DESCENDANTS_END_S)
+
+    def _end_descendants(self, process: Process, deadline: float) -> None:
+        """Report the exit when nothing that the process started is running any more."""
+        left = left_by(process.pid, self._running, lambda pid: _token_of(pid) == process.token, _is_alive)
+        if not left or time.monotonic() > deadline:
             process._on_exit(process)
+            return
+        for pid in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        self._loop.call_later(_LOOK_AGAIN_S, partial(self._end_descendants, process, deadline))
 
     def _reap(self, process: Process) -> None:
         _kill_group(process.pid)
@@ -422,6 +440,12 @@ def _token_of(pid: int) -> str | None:
         if limit_us >> 32 == _WORKER_NUMBER:
             return f"{_WORKER_TOKEN}.{limit_us & 0xFFFFFFFF}"
     return None
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process has not ended, a zombie has."""
+    fields = _stat_of(pid)
+    return bool(fields) and fields[0] not in (b"Z", b"X")
 
 
 def _start_of(pid: int) -> float:
