@@ -115,6 +115,11 @@ class Sandbox:
         self._store = store
         self._copy_inputs = copy_inputs
         self._watched: list[_Mapped] = []
+        self._kept = {
+            path: item
+            for item, (path, write) in zip(job.inputs, plan.inputs, strict=True)
+            if path is not None and not write
+        }
         self.stdin_copy: str | None = None
         """A file beside the directory that `prepare` makes for the standard input to be read from; None when
         that is done without a copy. Removed by whoever opens it, or with the directory.
@@ -217,12 +222,13 @@ class Sandbox:
 
     def _kept_input(self, path: str) -> tuple[ObjectMeta, str] | None:
         """The input that an output is, or lies in, if that cannot be changed; and where in it."""
-        name = "/".join(_parts_of(path))
-        for item, (mapped, write) in zip(self._job.inputs, self._plan.inputs, strict=True):
-            if mapped is not None and not write:
-                inside, _, inner = f"{name}/".partition(f"{mapped}/")
-                if not inside:
-                    return item, inner.rstrip("/")
+        if not self._kept:
+            return None
+        parts = _parts_of(path)
+        for count in range(len(parts), 0, -1):
+            item = self._kept.get("/".join(parts[:count]))
+            if item is not None:
+                return item, "/".join(parts[count:])
         return None
 
     def _passed_on(self, item: ObjectMeta, inner: str, path: str, declared: OutputTemplate) -> Produced:
