@@ -45,6 +45,7 @@ class FaultCluster:
 
     def __init__(self, directory: Path, dead_after_s: float = T, host: str = "127.0.0.1") -> None:
         self.directory = directory
+        self.dead_after_s = dead_after_s
         self.host = host
         self.access_file = directory / "access.json"
         self.workers: list[Child] = []
@@ -54,12 +55,18 @@ class FaultCluster:
         )
         self.server.wait_ready(_START_S)
 
-    def start_worker(self, cpus: int = 1, options: Sequence[str] = (), access: Path | None = None) -> Child:
-        """Start a worker without waiting for it."""
+    def start_worker(
+        self,
+        cpus: int = 1,
+        options: Sequence[str] = (),
+        access: Path | None = None,
+        kind: type[Child] = Child,
+    ) -> Child:
+        """Start a worker without waiting for it; `kind` may be one that runs another program."""
         name = f"worker-{next(self._numbers)}"
         arguments = ["worker", str(access or self.access_file), "--cpus", str(cpus)]
         arguments += [*(() if "--listen" in options else ("--listen", f"{self.host}:0")), *options]
-        worker = Child(name, arguments, self.directory / name)
+        worker = kind(name, arguments, self.directory / name)
         self.workers.append(worker)
         return worker
 

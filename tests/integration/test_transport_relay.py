@@ -14,13 +14,14 @@ import pytest
 from data_peers import MIB, Peer, SecondLoop, warm_up_zero_copy
 
 from rainzmq.client.datalink import DataLink, Sink
-from rainzmq.common.archive import pack_tree
+from rainzmq.common.archive import Unpacker, pack_tree
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import make_uid
 from rainzmq.protocol.codec import Header, decode, encode
 from rainzmq.protocol.messages.data import CONVERSATION, CancelTransfer, Data, FetchData, Offer, TransferError
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.server.relay import CLIENT_DOMAIN, Relay
+from rainzmq.store import streams
 from rainzmq.transport.access import Access
 from rainzmq.transport.control import ControlClient
 from rainzmq.transport.keys import KeyPair
@@ -290,6 +291,27 @@ def test_a_transfer_id_of_another_client_leaves_nothing_behind(server: Server, w
     assert second.receive(0.2) == []
     first.send([encode(CancelTransfer(9), Header())])
     wait_until(lambda: not server.relay.store.has(RESULT))
+
+
+def test_archive_that_is_refused_is_asked_for_once(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Unpacker] = []
+
+    def unpacker(target: str) -> Unpacker:
+        opened.append(Unpacker(target, max_entries=3))
+        return opened[-1]
+
+    monkeypatch.setattr(streams, "Unpacker", unpacker)
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in "abcd":
+        (tree / name).touch()
+    archive = io.BytesIO()
+    pack_tree(tree, archive)
+    with pytest.raises(RainException, match="more than 3 entries, which is the limit"):
+        server.upload(CONSTANT, archive.getvalue(), is_directory=True)
+    assert len(opened) == 1
 
 
 def test_result_that_no_worker_has_is_told_to_client_and_server(server: Server, worker: Peer) -> None:
