@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import jinja2
 
 from rainzmq.common.headline import headline
-from rainzmq.common.units import format_duration
 from rainzmq.dashboard.texts import NOTHING, environment, readable
 from rainzmq.monitoring.hub import Hub
 from rainzmq.monitoring.session import STATES
@@ -77,7 +76,6 @@ class Site:
 def _templates() -> jinja2.Environment:
     made = environment(
         "rainzmq.dashboard",
-        seconds=lambda value: NOTHING if value is None else format_duration(value),
         clock=clock_text,
         percent=lambda value: NOTHING if value is None else f"{value:.0f} %",
         headline=lambda value: headline(readable(value)),

@@ -226,7 +226,9 @@ def whole_span(model: Model, sessions: Sequence[SessionLog], until: float) -> tu
     for session in sessions:
         started, ended = session.tasks["started"], session.tasks["ended"]
         begun, over = started[started <= until], ended[ended <= until]
-        begins.append(float(begun.min()) if len(begun) else session.came)
+        before = [past.started for past in session.past if past.started <= until]
+        first = float(begun.min(initial=np.inf))
+        begins.append(min([first, *before]) if len(begun) or before else session.came)
         ends.append(float(over.max()) if len(over) == len(ended) and len(over) else until)
     low, high = min(begins, default=until - 60), max(ends, default=until)
     return low, max(high, low + 0.1)

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from rainzmq.common.tails import as_left
-from rainzmq.common.units import format_size
+from rainzmq.common.units import format_duration, format_size
 
 NOTHING = "\N{EN DASH}"
 """Stands where there is no value."""
@@ -24,6 +24,11 @@ def moment_text(value: float | None) -> str:
     return NOTHING if value is None else clock.strftime("%Y-%m-%d %H:%M:%S", clock.localtime(value))
 
 
+def seconds_text(value: float | None) -> str:
+    """A duration."""
+    return NOTHING if value is None else format_duration(value) if value else "0 s"
+
+
 def environment(package: str, **filters: Any) -> jinja2.Environment:
     """Templates of a package, with autoescape for everything; `filters` are added to those that all have."""
     made = jinja2.Environment(
@@ -37,6 +42,7 @@ def environment(package: str, **filters: Any) -> jinja2.Environment:
         size=lambda value: NOTHING if value is None else format_size(int(value)),
         count=lambda value: NOTHING if value is None else f"{value:,}",
         moment=moment_text,
+        seconds=seconds_text,
         readable=readable,
         **filters,
     )

@@ -43,8 +43,8 @@ class WorkerUse:
 
 
 def run_span(model: Model) -> tuple[float, float]:
-    """First submit and last commit of all sessions, s since the epoch; until now while some session is open,
-    or when nothing was committed. Equal when nothing was submitted.
+    """First submit and last commit of all sessions, s since the epoch; of a session without a commit its end
+    counts, of an open one the present. Equal when nothing was submitted.
     """
     begins, ends = [], []
     for session in model.sessions.values():
@@ -53,8 +53,10 @@ def run_span(model: Model) -> tuple[float, float]:
             continue
         begins.append(float(tasks["submitted"].min()))
         committed = tasks["committed"][~np.isnan(tasks["committed"])]
-        is_over = session.state != "open"
-        ends.append(float(committed.max()) if is_over and len(committed) else model.now)
+        if session.is_open():
+            ends.append(model.now)
+        else:
+            ends.append(float(committed.max()) if len(committed) else session.ended)
     if not begins:
         return model.now, model.now
     return min(begins), max(max(ends), min(begins))

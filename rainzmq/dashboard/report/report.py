@@ -21,7 +21,6 @@ from bokeh.models import Plot
 from bokeh.resources import Resources
 from markupsafe import Markup
 
-from rainzmq.common.units import format_duration
 from rainzmq.dashboard.graph_figure import graph_figure
 from rainzmq.dashboard.palette import DARK, LIGHT, Theme, places_of
 from rainzmq.dashboard.report.contents import (
@@ -53,7 +52,6 @@ def make_report(hub: Hub) -> str:
     places = places_of(shown_names(hub.model.sessions.values()).values())
     templates = environment(
         "rainzmq.dashboard.report",
-        seconds=lambda value: NOTHING if value is None else format_duration(value) if value else "0 s",
         percent=_percent,
     )
     template = templates.get_template("report.html")

@@ -41,6 +41,18 @@ def test_span_is_from_the_first_submit_to_the_last_commit(model):
     assert run_span(Model()) == (0.0, 0.0)
 
 
+def test_a_session_of_which_nothing_was_committed_counts_until_its_end(model):
+    body = TaskBody(1, "python/run", 1, "x", b"", [], [])
+    for event in (
+        e.SessionCame(20, 121.0, 2, "s", "c"),
+        e.TasksSubmitted(21, 122.0, 2, [body], [1], [1], [0], [], [], [], [], [], []),
+        e.SessionEnded(22, 130.0, 2, "cancelled", None),
+        e.ServerSampled(23, 500.0, 1.0, 1, 1, {}),
+    ):
+        model.apply(event)
+    assert run_span(model) == (100.0, 130.0)
+
+
 def test_use_counts_all_cpus_of_all_attempts_while_the_worker_was_there(model):
     first, second = worker_use(model)
 
