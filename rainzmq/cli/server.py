@@ -69,6 +69,8 @@ def server(
     logdir = start_logging("server", logdir)
     from rainzmq.server.server import ServerOptions, run_server
 
+    if no_dashboard and (http_listen is not None or http_allow):
+        _log.warning("there is no dashboard, so --http-listen and --http-allow have no effect")
     host, http_port = http_listen or (LOOPBACK, None)
     with ready_place(ready_file) as ready:
         return run_server(

@@ -302,6 +302,9 @@ def _web_arguments(
     if events not in ("none", "memory", "sqlite"):
         raise RainException(f"events={events!r} is none of 'none', 'memory', 'sqlite'")
     if not dashboard:
+        if http_port is not None or http_allow:
+            text = "there is no dashboard, so http_port and http_allow have no effect"
+            warnings.warn(text, RainWarning, stacklevel=4)  # of who makes the cluster
         return ["--no-dashboard"]
     arguments = ["--events", events]
     if http_port is not None:

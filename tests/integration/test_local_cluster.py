@@ -275,3 +275,12 @@ def test_logs_and_access_file_are_for_their_owner_only(home: Path) -> None:
                 assert path.stat().st_mode & 0o077 == 0, path
     finally:
         os.umask(old_mask)
+
+
+def test_options_of_a_dashboard_that_is_not_there_are_named(home: Path) -> None:
+    with (
+        pytest.warns(RainWarning, match="no dashboard, so http_port and http_allow have no effect") as told,
+        LocalCluster(workers=[1], dashboard=False, http_port=0),
+    ):
+        pass
+    assert told[0].filename == __file__

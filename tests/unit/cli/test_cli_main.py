@@ -292,6 +292,10 @@ def test_server_without_a_dashboard_gets_none(
     assert fake_server.options is not None
     assert fake_server.options["web"] is None
 
+    assert "no effect" not in capsys.readouterr().err
+    assert main(["server", "--logdir", str(tmp_path), "--no-dashboard", "--http-listen", "0"]) == 0
+    assert "--http-listen and --http-allow have no effect" in capsys.readouterr().err
+
     monkeypatch.setattr("rainzmq.server.web.missing_packages", lambda: ["bokeh"])
     assert main(["server", "--logdir", str(tmp_path)]) == 0
     assert fake_server.options["web"] is None
