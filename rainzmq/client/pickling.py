@@ -21,6 +21,7 @@ from rainzmq.common.limits import CONFIG_LIMIT_BYTES
 from rainzmq.common.nesting import bounded
 from rainzmq.common.pickles import by_value_pickler, changes, dumps_by_value
 from rainzmq.common.pycall import HIDDEN_ARGUMENTS, HIDDEN_FUNCTION, CallBody, decode_body, encode_body
+from rainzmq.common.sources import Source, sources_of
 from rainzmq.common.states import DataType
 from rainzmq.common.units import format_size
 from rainzmq.common.versions import imported_versions
@@ -119,6 +120,7 @@ class PickledFunction:
         "_constant",
         "_last",
         "_referents",
+        "_sources",
         "_sys_path",
         "_version",
         "data",
@@ -130,13 +132,20 @@ class PickledFunction:
     )
 
     def __init__(
-        self, function_id: int, name: str, data: bytes, objects: list[DataObject], referents: Referents
+        self,
+        function_id: int,
+        name: str,
+        data: bytes,
+        objects: list[DataObject],
+        referents: Referents,
+        sources: tuple[Source, ...] = (),
     ) -> None:
         self.function_id = function_id
         self.name = name
         self.data = data
         self.objects = objects
         self.refer_to(referents)
+        self._sources = sources
         self._sys_path = own_sys_path()
         self._version = self._changes = -1
         self._constant: DataObject | None = None
@@ -219,6 +228,7 @@ class PickledFunction:
                 self._sys_path,
                 imported_versions(),
                 refs,
+                self._sources,
             )
         )
         return Body(TASK_TYPE, cpus, task_name, config, outputs), constants
@@ -351,7 +361,7 @@ def pickle_function(
         return references.refer(value)
 
     try:
-        data, referents = _dump(function, refer)
+        data, referents, sources = _dump(function, refer)
     except RainException:
         raise
     except Exception as error:  # whatever objects in its closure and globals raise
@@ -371,11 +381,13 @@ def pickle_function(
             "changed in it later is not seen by further calls; bind the name to a new object, or make a data "
             "object of it with pickled() and pass that"
         )
-    return PickledFunction(function_id, name, data, references.objects, referents)
+    return PickledFunction(function_id, name, data, references.objects, referents, sources)
 
 
-def _dump(function: Callable[..., Any], refer: Callable[[Any], Any]) -> tuple[bytes, Referents]:
-    """The pickle of a function, and what it refers to."""
+def _dump(
+    function: Callable[..., Any], refer: Callable[[Any], Any]
+) -> tuple[bytes, Referents, tuple[Source, ...]]:
+    """The pickle of a function, what it refers to, and source lines of what is in it."""
     buffer = BytesIO()
     pickler = by_value_pickler(buffer, refer)
     try:
@@ -388,7 +400,8 @@ def _dump(function: Callable[..., Any], refer: Callable[[Any], Any]) -> tuple[by
             buffer = BytesIO()
             pickler = by_value_pickler(buffer, refer)
             bounded(pickler.dump, function)
-    return buffer.getvalue(), Referents(function, pickler.functions, pickler.classes)
+    functions = pickler.functions
+    return buffer.getvalue(), Referents(function, functions, pickler.classes), sources_of(functions)
 
 
 def _largest(referents: Referents, refer: Callable[[Any], Any]) -> str:

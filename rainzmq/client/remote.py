@@ -21,6 +21,7 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.labeled_list import LabeledList
 from rainzmq.common.limits import CONFIG_LIMIT_BYTES
 from rainzmq.common.pycall import ArgumentFault, encode_arguments, encode_atoms, plain_function
+from rainzmq.common.tracebacks import drop_own_frames
 from rainzmq.common.units import format_size
 
 WARN_ARGUMENT_BYTES = 256 << 10
@@ -132,38 +133,42 @@ class Remote:
             TypeError: the arguments do not fit the function's signature.
             RainException: an argument can not be sent, or an output is wrong; no active session.
         """
-        options = {key: kwargs.pop(key) for key in self._option_names if key in kwargs} if kwargs else {}
-        if kwargs or not self._fewest <= len(args) <= self._most:
-            self._check_arguments(args, kwargs)
-        session = get_active_session()
-        outputs, templates, cpus, name = self._outputs, self._templates, self.cpus, None
-        if options:
-            output, several = options.get("output"), options.get("outputs")
-            if output is not None or several is not None:
-                outputs = self._encoded(refine_outputs(self._declared, output, several, self._title))
-                templates = tuple([output.template() for output in outputs])
-            cpus = check_cpus(options.get("cpus", cpus))
-            name = check_name(options["name"]) if options.get("name") is not None else None
-        pickled: PickledFunction | None = session._functions.get(self)
-        if pickled is None or not pickled.unchanged():
-            pickled = session._functions[self] = pickled_now(pickled, self.function, session)
-        for obj in pickled.objects:
-            as_object(obj, session, self._title)
-        objects = pickled.objects
-        config = None if kwargs else encode_atoms(args)
-        if config is None or len(config) > WARN_ARGUMENT_BYTES:
-            references = References(session, self._title, objects, self._auto_load)
-            config = self._pack_arguments(args, kwargs, references)
-            objects = references.objects
-        hide = len(config) > CONFIG_LIMIT_BYTES
-        body, hidden = pickled.body(session, templates, cpus, self.name, hide)
-        if hide:
-            hidden = (*hidden, session._new_hidden_constant(config))
-            config = b""
-        task = PythonTask.__new__(PythonTask)
-        inputs = LabeledList(objects) if objects else None
-        task._setup(session, body, inputs, outputs, config, name=name, hidden=hidden)
-        return task
+        try:
+            options = {key: kwargs.pop(key) for key in self._option_names if key in kwargs} if kwargs else {}
+            if kwargs or not self._fewest <= len(args) <= self._most:
+                self._check_arguments(args, kwargs)
+            session = get_active_session()
+            outputs, templates, cpus, name = self._outputs, self._templates, self.cpus, None
+            if options:
+                output, several = options.get("output"), options.get("outputs")
+                if output is not None or several is not None:
+                    outputs = self._encoded(refine_outputs(self._declared, output, several, self._title))
+                    templates = tuple([output.template() for output in outputs])
+                cpus = check_cpus(options.get("cpus", cpus))
+                name = check_name(options["name"]) if options.get("name") is not None else None
+            pickled: PickledFunction | None = session._functions.get(self)
+            if pickled is None or not pickled.unchanged():
+                pickled = session._functions[self] = pickled_now(pickled, self.function, session)
+            for obj in pickled.objects:
+                as_object(obj, session, self._title)
+            objects = pickled.objects
+            config = None if kwargs else encode_atoms(args)
+            if config is None or len(config) > WARN_ARGUMENT_BYTES:
+                references = References(session, self._title, objects, self._auto_load)
+                config = self._pack_arguments(args, kwargs, references)
+                objects = references.objects
+            hide = len(config) > CONFIG_LIMIT_BYTES
+            body, hidden = pickled.body(session, templates, cpus, self.name, hide)
+            if hide:
+                hidden = (*hidden, session._new_hidden_constant(config))
+                config = b""
+            task = PythonTask.__new__(PythonTask)
+            inputs = LabeledList(objects) if objects else None
+            task._setup(session, body, inputs, outputs, config, name=name, hidden=hidden)
+            return task
+        except (RainException, TypeError) as error:
+            drop_own_frames(error)
+            raise
 
     def _read_signature(self, scope: Mapping[str, Any]) -> None:
         try:

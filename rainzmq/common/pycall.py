@@ -43,6 +43,7 @@ from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
 from rainzmq.common.nesting import bounded
 from rainzmq.common.pickles import ATOMS, PROTOCOL, PlainPickler, Refer, by_value_pickler
+from rainzmq.common.sources import Source, show_sources
 from rainzmq.common.user_modules import UserModules
 
 _MARK = object()
@@ -68,6 +69,7 @@ class CallBody:
         sys_path: absolute directories that modules are imported from, in order, with their inodes.
         versions: what the client has imported, as `versions.imported_versions` gives it.
         code: the units that are in force while it runs.
+        sources: source lines of functions in the pickle, for tracebacks; as of `common.sources`.
     """
 
     name: str
@@ -78,6 +80,7 @@ class CallBody:
     sys_path: tuple[tuple[str, int], ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     code: tuple[UnitRef, ...] = ()
+    sources: tuple[Source, ...] = ()
 
 
 class ArgumentFault(Exception):
@@ -106,6 +109,7 @@ def encode_body(body: CallBody) -> bytes:
             "sys_path": list(body.sys_path),
             "versions": body.versions,
             "code": [ref.to_fields() for ref in body.code],
+            "sources": list(body.sources),
         },
         use_bin_type=True,
     )
@@ -125,6 +129,7 @@ def decode_body(config: bytes) -> CallBody:
             sys_path=tuple([(str(path), int(inode)) for path, inode in fields["sys_path"]]),
             versions={str(name): str(version) for name, version in fields["versions"].items()},
             code=tuple([UnitRef.from_fields(item) for item in fields["code"]]),
+            sources=tuple([(str(name), int(line), str(text)) for name, line, text in fields["sources"]]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, msgpack.exceptions.UnpackException) as error:
         raise RainException(f"The configuration of a Python task is malformed: {error!r}") from None
@@ -340,6 +345,7 @@ class Calls:
             digests = modules.digests
             if known.code is body.code or all(digests.get(n) == d for n, d in known.digests.items()):
                 return known.function
+        show_sources(body.sources)
         data = hidden[HIDDEN_FUNCTION].get_bytes() if body.function is None else body.function
         try:
             function: Callable[..., Any] = _Loader(io.BytesIO(data), inputs).load()

@@ -30,10 +30,22 @@ def at_border(function: Callable[_P, _R]) -> Callable[_P, _R]:
         try:
             return function(*args, **kwargs)
         except RainException as error:
-            error.__traceback__ = users_frames(error.__traceback__)
+            drop_own_frames(error)
             raise
 
     return called
+
+
+def drop_own_frames(error: BaseException) -> None:
+    """Take this package's frames out of the tracebacks of an exception and of its causes. Whoever handles it
+    then raises it again by a bare `raise`.
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        cause.__traceback__ = users_frames(cause.__traceback__)
+        cause = cause.__cause__
 
 
 def users_frames(trace: TracebackType | None) -> TracebackType | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import array
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ from rainzmq import (
 )
 from rainzmq.common import DataType, LabeledList
 
-LARGE = os.urandom(300_000)
+LARGE = Random(1).randbytes(300_000)
 
 
 @pytest.fixture
