@@ -18,7 +18,7 @@ from rainzmq.cli.options import (
     ready_place,
     web_options,
 )
-from rainzmq.common.limits import DEFAULT_PORT
+from rainzmq.common.limits import CLIENT_GRACE_S, DEFAULT_PORT
 
 if TYPE_CHECKING:
     from rainzmq.server.web import WebOptions
@@ -47,12 +47,21 @@ _log = logging.getLogger("rainzmq.cli.server")
     metavar="[HOST:]PORT",
     help="Address of the dashboard and REST.  [default: 127.0.0.1:7222, or any port if that is taken]",
 )
+@click.option(
+    "--client-grace",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    default=CLIENT_GRACE_S,
+    show_default=True,
+    help="How long the sessions of a client outlive its connection, when that broke.",
+)
 @web_options
 @process_options
 def server(
     listen: tuple[str, int],
     advertise: str | None,
     http_listen: tuple[str, int] | None,
+    client_grace: float,
     http_allow: tuple[str, ...],
     events: str,
     no_dashboard: bool,
@@ -82,6 +91,7 @@ def server(
                 ready_file=ready,
                 access_file=check_file_place(access_file, "--access-file"),
                 lifeline_fd=lifeline_fd,
+                client_grace_s=client_grace,
                 web=None if no_dashboard else _web_options(host, http_port, events, http_allow),
             )
         )

@@ -11,8 +11,9 @@ So every use of the socket, also a send, is followed by taking in everything tha
 lock.
 
 A small thread sends heartbeats when nobody else sends, takes in what comes meanwhile, and notices when the
-server has been silent for too long. Once a connection is lost it stays lost, although ZeroMQ would make a new
-one: the server has ended this client's sessions by then.
+server has been silent for too long. A connection that broke is made again and taken up where it was
+(`outage.py`): those who ask do not notice. One that is lost stays lost: the server has ended this client's
+sessions by then.
 """
 
 from __future__ import annotations
@@ -20,29 +21,37 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import select
 import socket
 import threading
 import time
-import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import rainzmq
+from rainzmq.client.doorbell import Doorbell
+from rainzmq.client.greeting import take_greeting
+from rainzmq.client.heartbeat import start_heartbeat
+from rainzmq.client.outage import RETRY_S, Ledger, Outage
+from rainzmq.client.pending import Pending
 from rainzmq.client.site import warn_softly
 from rainzmq.common.errors import RainException, SessionException
 from rainzmq.common.limits import CONNECT_TIMEOUT_S, CONTROL_FRAME_LIMIT_BYTES
-from rainzmq.protocol.codec import Header, decode, encode, peek_header
+from rainzmq.common.machine import process_space, start_ticks
+from rainzmq.protocol.codec import Header, decode, encode
 from rainzmq.protocol.messages.client import (
     CONVERSATION,
+    UNCOUNTED,
     CancelWait,
     ClientBye,
     ClientHeartbeat,
     ClientHello,
+    ClientProcess,
     ClientRefused,
+    ClientResume,
+    ClientResumed,
     ClientWelcome,
+    Knock,
     RequestFailed,
     SessionFailed,
     SessionWarned,
@@ -50,58 +59,20 @@ from rainzmq.protocol.messages.client import (
 )
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.protocol.schema import MESSAGES, ProtocolError
-from rainzmq.protocol.version import PROTOCOL_VERSION
 from rainzmq.transport.control import ControlClient
 
 _log = logging.getLogger(__name__)
 
 _MAX_BAD_FRAMES = 20
 
+_CONFIRM_EVERY = 256
+"""After so many messages the server is told that they came, so that it need not keep them."""
 
-class Pending:
-    """A request that was sent, and the parts of its answer that have come.
+_BEAT_S = 1.0
+"""The heartbeat thread looks at least so often: nobody else may notice that the connection broke."""
 
-    Attributes:
-        number: the request's number.
-        parts: the messages that answer it so far.
-    """
-
-    __slots__ = ("_connection", "_is_wait", "_session_id", "done", "error", "number", "parts")
-
-    def __init__(self, connection: Connection, number: int, session_id: int | None, is_wait: bool) -> None:
-        self.number = number
-        self.parts: list[Any] = []
-        self.done = False
-        self.error: RainException | None = None
-        self._connection = connection
-        self._session_id = session_id
-        self._is_wait = is_wait
-
-    def wait(self, timeout_s: float | None) -> list[Any] | None:
-        """All parts of the answer, or None when it has not come within `timeout_s` (None: no limit).
-
-        Raises:
-            RainException: the request was refused.
-            SessionException: the session ended, or the connection is lost.
-        """
-        try:
-            self._connection._wait(self, timeout_s)
-        finally:
-            self._connection.warn()
-        if not self.done:
-            return None
-        if self.error is not None:
-            raise self.error
-        return self.parts
-
-    def cancel(self) -> None:
-        """The answer is not wanted any more; nothing when it has come."""
-        self._connection._forget(self, tell=self._is_wait)
-
-    @property
-    def session_id(self) -> int | None:
-        """The session it is about; None for none."""
-        return self._session_id
+_GOODBYE_S = 1.0
+"""How long it is tried to say goodbye while the connection is broken."""
 
 
 class Connection:
@@ -119,6 +90,9 @@ class Connection:
         self._control = control
         self._where = where
         self._header = Header()
+        self._ledger = Ledger()
+        self._confirmed = 0  # messages of the server that it knows we got
+        self._outage: Outage | None = None
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._pending: dict[int, Pending] = {}
@@ -129,10 +103,7 @@ class Connection:
         self._warnings: deque[str] = deque()
         self._pid = os.getpid()
         self._last_sent_s = self._last_heard_s = time.monotonic()
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll = select.poll()
-        for descriptor in (control.socket.fileno(), control.monitor.fileno(), self._wake_fd):
-            self._poll.register(descriptor, select.POLLIN)
+        self._bell = Doorbell(control)
         self._endings: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
     # -- life --------------------------------------------------------------------------------------
@@ -154,41 +125,18 @@ class Connection:
                 )
             for frames in self._control.receive(left_s):
                 for frame in frames:
-                    self._take_greeting(frame)
+                    greeting = take_greeting(frame, self._where)
+                    if greeting is not None:
+                        self.welcome, self._header = greeting
             if self.welcome is None and self._control.disconnected():
                 raise RainException(f"The server at {self._where} ended the connection during the handshake")
         self._last_heard_s = time.monotonic()
-        thread = threading.Thread(
-            target=_beat,
-            args=(weakref.ref(self), self._endings, self.welcome.heartbeat_interval_s),
-            name="rainzmq-heartbeat",
-            daemon=True,
-        )
-        thread.start()
+        pid = os.getpid()
+        with self._lock:
+            process = ClientProcess(process_space(), pid, start_ticks(pid) or 0)
+            self._send(encode(process, self._header))
+        start_heartbeat(self, self._endings, self.welcome.heartbeat_interval_s, _BEAT_S)
         return self.welcome
-
-    def _take_greeting(self, frame: bytes) -> None:
-        try:
-            tag, header = peek_header(frame)
-            if tag not in (MESSAGES[ClientRefused].tag, MESSAGES[ClientWelcome].tag):
-                return
-            if header.version != PROTOCOL_VERSION and tag != MESSAGES[ClientRefused].tag:
-                raise RainException(
-                    f"The server at {self._where} speaks protocol version {header.version}, this client "
-                    f"{PROTOCOL_VERSION}; install the same version of rainzmq on both sides"
-                )
-            header, message = decode(frame, CONVERSATION, "server")
-        except ProtocolError as error:
-            raise RainException(
-                f"The server at {self._where} does not speak this protocol: {error}"
-            ) from None
-        if isinstance(message, ClientRefused):
-            raise RainException(
-                f"The server at {self._where} (rainzmq {message.software}) refused this client "
-                f"(rainzmq {rainzmq.__version__}): {message.reason}"
-            )
-        self.welcome = message
-        self._header = Header(PROTOCOL_VERSION, header.cluster_id, header.server_epoch, message.epoch)
 
     @property
     def header(self) -> Header:
@@ -207,15 +155,19 @@ class Connection:
 
     @property
     def connected(self) -> bool:
-        """Whether the connection stands, as far as is known."""
+        """Whether the connection stands, as far as is known, or may be taken up again."""
         return self._lost is None
 
     def check(self) -> None:
-        """SessionException when the connection is lost; takes in what has come."""
+        """SessionException when the connection is lost; takes in what has come. Waits while it is broken."""
         self._check_process()
         with self._lock:
             self._take_in()
             self._check()
+            while self._outage is not None:
+                self._changed.wait(RETRY_S)
+                self._take_in()
+                self._check()
 
     def close(self, reason: str = "") -> None:
         """Say goodbye and let go of the sockets. Whoever waits gets an error."""
@@ -225,6 +177,10 @@ class Connection:
         with self._lock:
             if self._control.socket.closed:
                 return
+            deadline = time.monotonic() + _GOODBYE_S
+            while self._outage is not None and self._lost is None and time.monotonic() < deadline:
+                self._changed.wait(RETRY_S)
+                self._take_in()
             if self._lost is None:
                 try:
                     self._control.send([encode(ClientBye(reason), self._header)])
@@ -232,7 +188,7 @@ class Connection:
                     _log.debug("the server takes no goodbye")
             self._lose("the client was closed")
             self._control.close()
-            os.close(self._wake_fd)
+            self._bell.close()
 
     def end_later(self, end: Callable[[], None]) -> None:
         """Have the heartbeat thread call `end`, which closes this connection, as the last thing it does.
@@ -311,13 +267,22 @@ class Connection:
                 del self._pending[pending.number]
             self._wake_others()
 
-    @contextmanager
-    def suppress_loss(self) -> Iterator[None]:
-        """For goodbyes: that the connection or the session has gone already is no error."""
+    def ask_in_parting(self, make: Callable[[int], Any], session_id: int | None = None) -> Any:
+        """As `ask`, for goodbyes: None when the connection or the session has gone already, or breaks
+        meanwhile (then the server hears of it when the connection is back).
+        """
         try:
-            yield
+            pending = self.request(make, session_id)
+            try:
+                replies = pending.wait(_GOODBYE_S)
+                while replies is None and self._outage is None:
+                    replies = pending.wait(_GOODBYE_S)
+            finally:
+                pending.cancel()
         except RainException as error:
             _log.debug("goodbye was not needed: %s", error)
+            return None
+        return replies[-1] if replies else None
 
     def warn(self) -> None:
         """Give what the server warned of as `RainWarning`s, in the thread that asks something just now."""
@@ -354,24 +319,18 @@ class Connection:
         self._leading = True
         self._lock.release()
         try:
-            self._poll.poll(None if timeout_s is None else int(timeout_s * 1000) + 1)
+            self._bell.sleep(timeout_s)
         finally:
             self._lock.acquire()
             self._leading = False
             self._changed.notify_all()
         if not self._control.socket.closed:
-            self._clear_wake_up()
+            self._bell.clear()
 
     def _wake_others(self) -> None:
         self._changed.notify_all()
         if self._leading:
-            os.eventfd_write(self._wake_fd, 1)
-
-    def _clear_wake_up(self) -> None:
-        try:
-            os.eventfd_read(self._wake_fd)
-        except BlockingIOError:
-            return
+            self._bell.ring()
 
     def _forget(self, pending: Pending, tell: bool) -> None:
         with self._lock:
@@ -390,10 +349,19 @@ class Connection:
 
     def _send(self, frame: bytes) -> None:
         self._check()
-        self._control.send([frame])
+        self._ledger.sent(frame)
+        if self._outage is None:
+            self._control.send([frame])
         self._last_sent_s = time.monotonic()
         self._take_in()
         self._check()
+
+    def _send_heartbeat(self) -> None:
+        """Say what has come. Without a connection that is not needed."""
+        self._confirmed = self._ledger.received
+        self._last_sent_s = time.monotonic()
+        if self._outage is None:
+            self._control.send([encode(ClientHeartbeat(self._ledger.received), self._header)])
 
     def _lose(self, reason: str) -> None:
         if self._lost is None:
@@ -409,10 +377,37 @@ class Connection:
             for frames in frames_of_messages:
                 for frame in frames:
                     self._take_frame(frame)
-        if self._control.disconnected():
-            self._lose("the server closed it, or it broke")
+        if self._lost is None:
+            self._mend()
+        if self._ledger.received - self._confirmed >= _CONFIRM_EVERY:
+            self._send_heartbeat()
         if took:
             self._wake_others()
+
+    def _mend(self) -> None:
+        """Make a connection that broke again; once there is one, say who we are and what we got."""
+        now = time.monotonic()
+        if self._control.disconnected():
+            if self._outage is None:
+                _log.info("the connection to the server at %s broke; it is made again", self._where)
+                control = self._control
+                self._outage = Outage(now, self._where, control.host_answers, control.server_ended)
+            if now - self._outage.tried_at >= RETRY_S:
+                self._outage.tried_at, self._outage.greeted = now, False
+                self._control.reconnect()
+                self._bell.watch(self._control)
+                self._wake_others()
+        elif self._outage is not None and not self._outage.greeted and self._control.connected:
+            self._outage.greeted = True
+            self._control.send([encode(ClientResume(self._ledger.received), self._header)])
+
+    def _on_resumed(self, message: ClientResumed) -> None:
+        """The server knows us again, and what it got of us."""
+        _log.info("the connection to the server at %s is back", self._where)
+        self._outage = None
+        self._ledger.confirm(message.received)
+        for frame in self._ledger.unconfirmed():
+            self._control.send([frame])
 
     def _take_frame(self, frame: bytes) -> None:
         try:
@@ -426,7 +421,15 @@ class Connection:
         if (header.cluster_id, header.server_epoch) != (self._header.cluster_id, self._header.server_epoch):
             self._lose("the server was started anew")
             return
-        if isinstance(message, SessionFailed):
+        if type(message) not in UNCOUNTED:
+            self._ledger.received += 1
+        if isinstance(message, ClientHeartbeat):
+            self._ledger.confirm(message.received)
+        elif isinstance(message, Knock):
+            self._send_heartbeat()
+        elif isinstance(message, ClientResumed):
+            self._on_resumed(message)
+        elif isinstance(message, SessionFailed):
             self.failures.setdefault(message.session_id, message.failure)
         elif isinstance(message, SessionWarned):
             self._warnings.append(message.text)
@@ -434,7 +437,7 @@ class Connection:
             self._lose(
                 f"the server says goodbye: {message.reason}" if message.reason else "the server has ended"
             )
-        elif not isinstance(message, (ClientHeartbeat, ClientWelcome, ClientRefused)):
+        elif not isinstance(message, (ClientWelcome, ClientRefused)):
             self._take_reply(message)
 
     def _take_reply(self, message: Any) -> None:
@@ -451,46 +454,44 @@ class Connection:
         pending.done = True
         del self._pending[message.request]
 
-    def _beat(self, interval_s: float, late_s: float) -> float:
+    def beat(self, interval_s: float, late_s: float) -> float:
         """Called by the heartbeat thread, `late_s` later than it should be; seconds until the next time."""
         assert self.welcome is not None
+        outage = self._outage
+        if outage is not None:
+            outage.look(time.monotonic())  # without the lock: it asks the network
         with self._lock:
             if self._lost is not None or self._control.socket.closed:
                 return interval_s
-            self._take_in()
-            now = time.monotonic()
-            if late_s > interval_s:
+            try:
+                self._take_in()
+                now = time.monotonic()
                 # This process was stopped or starved, so the silence says nothing about the server.
-                self._last_heard_s = now
-            silence_s = now - self._last_heard_s
-            left_s = self.welcome.dead_after_s - silence_s
-            if left_s <= 0:
-                self._lose(f"nothing was heard from it for {silence_s:.0f} s")
+                stood_still = late_s > min(interval_s, _BEAT_S)
+                if stood_still:
+                    self._last_heard_s = now
+                if self._outage is not None:
+                    if stood_still:
+                        self._outage.stood_still(late_s)
+                    over = self._outage.why_over(now, self.welcome)
+                    if over is not None:
+                        self._lose(over)
+                    return RETRY_S
+                return self._judge_silence(now, interval_s)
+            except RainException as error:
+                self._lose(str(error))
                 return interval_s
-            if now - self._last_sent_s >= 0.5 * interval_s and self._lost is None:
-                try:
-                    self._send(encode(ClientHeartbeat(), self._header))
-                except RainException as error:
-                    self._lose(str(error))
-        return min(interval_s, left_s)
 
-
-def _beat(
-    connection_ref: weakref.ref[Connection], endings: queue.SimpleQueue[Callable[[], None]], interval_s: float
-) -> None:
-    """The heartbeat thread; ends with the connection object."""
-    pause_s = interval_s
-    while True:
-        before = time.monotonic()
-        try:
-            end = endings.get(timeout=pause_s)
-        except queue.Empty:
-            end = None
-        if end is not None:
-            end()
-            return
-        connection = connection_ref()
-        if connection is None:
-            return
-        pause_s = connection._beat(interval_s, time.monotonic() - before - pause_s)
-        del connection
+    def _judge_silence(self, now: float, interval_s: float) -> float:
+        """Give up a server that says nothing, unless it is its host that does not answer; say that we are
+        here.
+        """
+        assert self.welcome is not None
+        limit_s = self.welcome.dead_after_s
+        silence_s = now - self._last_heard_s
+        if silence_s >= limit_s and not self._control.break_if_unanswered(0.0):
+            self._lose(f"nothing was heard from it for {silence_s:.0f} s, though its host answers")
+            return interval_s
+        if now - self._last_sent_s >= 0.5 * interval_s or self._ledger.received != self._confirmed:
+            self._send_heartbeat()
+        return max(min(interval_s, _BEAT_S, limit_s - silence_s), RETRY_S)

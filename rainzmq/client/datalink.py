@@ -37,6 +37,9 @@ MAX_TRIES = 3
 GIVE_UP_AFTER_S = 60.0
 """An upload in which the relay asks for nothing for so long fails."""
 
+STOOD_STILL_S = 5.0
+"""A process that did nothing for so long was stopped; the relay may have given its upload up meanwhile."""
+
 _POLL_S = 1.0
 
 
@@ -45,7 +48,7 @@ class ContentLost(RainException):
 
 
 class _Broken(Exception):
-    """The connection broke while something was on its way."""
+    """The connection broke while something was on its way, or could not be made."""
 
 
 class Channel(Protocol):
@@ -68,7 +71,8 @@ class DataLink:
     """A client's connection to the relay, made anew after it broke."""
 
     def __init__(self, connect: Callable[[], Channel], header: Header, check: Callable[[], None]) -> None:
-        """`connect` gives a connected channel; `check` raises when the client's connection is lost."""
+        """`connect` gives a connected channel; `check` raises when the client's connection is lost, and waits
+        while it is broken."""
         self._connect = connect
         self._header = header
         self._check = check
@@ -108,23 +112,28 @@ class DataLink:
 
     def _upload(self, uid: int, is_directory: bool, source: BinaryIO, size: int) -> None:
         digest = _digest(source)
+        why = ""
         for _ in range(MAX_TRIES):
             try:
                 self._try_upload(Offer(secrets.randbits(62), uid, is_directory, size), source, digest)
                 return
-            except _Broken:
+            except _Broken as broken:
+                why = str(broken)
                 self._drop()
         raise RainException(
             f"The constant {id_of(uid)} could not be sent to the server: "
-            f"the connection broke {MAX_TRIES} times"
+            f"the connection broke {MAX_TRIES} times{why and ', at last: '}{why}"
         )
 
     def _try_upload(self, offer: Offer, source: BinaryIO, digest: bytes) -> None:
         transfer, uid, size = offer.transfer, offer.uid, offer.size
         self._start(offer)
         offset, credit, ended = 0, 0, True
-        heard_s = time.monotonic()
+        heard_s = looked_s = time.monotonic()
         while True:
+            if time.monotonic() - looked_s > _POLL_S + STOOD_STILL_S:
+                raise _Broken("this process stood still")
+            looked_s = time.monotonic()
             for message, _ in self._receive(transfer):
                 heard_s = time.monotonic()
                 if isinstance(message, FetchData):
@@ -159,9 +168,9 @@ class DataLink:
             before = sink.position
             try:
                 why = self._try_download(uid, ticket, sink)
-            except _Broken:
+            except _Broken as broken:
                 self._drop()
-                why = "the data connection broke again and again"
+                why = str(broken) or "the data connection broke again and again"
             if not why:
                 return
             failures = failures + 1 if sink.position <= before else 1
@@ -200,7 +209,11 @@ class DataLink:
         self._check()
         if self._channel is None or self._channel.disconnected():
             self._drop()
-            self._channel = self._connect()
+            try:
+                self._channel = self._connect()
+            except RainException as error:
+                # As long as the client's own connection stands or comes back, it is worth another try.
+                raise _Broken(str(error)) from None
         self._send(message)
 
     def _send(self, message: Any, *frames: bytes) -> None:

@@ -21,7 +21,8 @@ from rainzmq.common.states import DataObjectState, DataType, TaskState
 from rainzmq.protocol.messages.client import AskProgress, Fetch, Fetched, News, Progress, Update, Wait
 
 if TYPE_CHECKING:
-    from rainzmq.client.connection import Connection, Pending
+    from rainzmq.client.connection import Connection
+    from rainzmq.client.pending import Pending
     from rainzmq.client.session import Session
 
 Items = dict[int, Task | DataObject]

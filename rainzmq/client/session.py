@@ -149,8 +149,7 @@ class Session:
         for kept in (self._tasks, self._constants, self._hidden, self._functions):
             kept.clear()
         if connection is not None:
-            with connection.suppress_loss():
-                connection.ask(lambda number: CloseSession(number, self.session_id))
+            connection.ask_in_parting(lambda number: CloseSession(number, self.session_id))
             connection.end_waits(self.session_id)
 
     # -- building ----------------------------------------------------------------------------------
@@ -326,10 +325,10 @@ class Session:
         if self._finished_batch == self._batch or self._failure is not None:
             return texts
         connection = self._connection()
-        unfinished = 0
-        with connection.suppress_loss():
-            progress = connection.ask(lambda number: AskProgress(number, self.session_id), self.session_id)
-            unfinished = progress.total - progress.finished
+        progress = connection.ask_in_parting(
+            lambda number: AskProgress(number, self.session_id), self.session_id
+        )
+        unfinished = 0 if progress is None else progress.total - progress.finished
         if unfinished:
             texts.append(
                 f"Leaving session {self.name!r} stops {_count(unfinished, 'unfinished task')}; "

@@ -32,6 +32,12 @@ DEAD_AFTER_S = 10.0
 SERVER_LOST_AFTER_S = 8.0
 """A worker that hears nothing from its server for so long stops its tasks."""
 
+CLIENT_GRACE_S = 60.0
+"""How long the sessions of a client outlive its connection, when it may still come back."""
+
+HOST_SILENT_S = 30.0
+"""A host whose kernel has answered nothing for so long counts as gone, and with it the connection."""
+
 CONNECT_TIMEOUT_S = 9.5
 """Who can not connect is told why within 10 s; the rest is room for a slow machine."""
 

@@ -1,7 +1,9 @@
 """The connection of one who watches: hello, heartbeats, events without gaps.
 
-    connecting --Welcome--> watching --a gap in the numbers--> watching anew (snapshot)
-        ^----------- the connection broke, the server does not know us -----------'
+    connecting --Welcome--> watching --a gap in the numbers--> watching again (snapshot)
+        ^----------- the connection broke, the server does not know us ------------'
+
+What this process did not do itself, because it was stopped or starved, is not held against the server.
 
 It runs on a loop of its own, usually in a thread, and never gives up: a server that is gone may come back.
 """
@@ -61,7 +63,7 @@ class EventLink:
         self._on_end = on_end
         self._header = Header()
         self._interval_s = 1.0
-        self._last_heard = loop.now()
+        self._last_heard = self._last_tick = self._hello_sent = loop.now()
         self._watching = False
         self._request = 0
         self._sequence = Sequence()
@@ -92,6 +94,7 @@ class EventLink:
 
     def _say_hello(self) -> None:
         self._set_watching(False)
+        self._hello_sent = self._loop.now()
         self._header = Header()
         self._control.send(
             [encode(m.ClientHello(__version__, socket.gethostname(), os.getpid()), self._header)]
@@ -141,6 +144,8 @@ class EventLink:
             self.watch_again()
         elif isinstance(message, m.ClientRefused):
             self._on_end(f"the server (rainzmq {message.software}) refused: {message.reason}")
+        elif isinstance(message, m.Knock):
+            self._send(m.ClientHeartbeat(0))
         elif isinstance(message, m.ClientBye):
             # It stops, or it does not know us any more: if it stays, it takes our next hello.
             _log.info("the server says goodbye: %s", message.reason)
@@ -149,15 +154,21 @@ class EventLink:
             _log.warning("the server refused a request: %s", message.reason)
 
     def _on_tick(self) -> None:
-        silence = self._loop.now() - self._last_heard
+        now = self._loop.now()
+        if now - self._last_tick > 2 * self._interval_s + 1:
+            self._last_heard = max(self._last_heard, now - self._interval_s)
+        self._last_tick = now
+        silence = now - self._last_heard
+        self._control.break_if_unanswered(SERVER_LOST_AFTER_S)
         if self._watching:
-            self._send(m.ClientHeartbeat())
+            self._send(m.ClientHeartbeat(0))
             if silence > SERVER_LOST_AFTER_S:
                 _log.warning("nothing has been heard of the server for %.1f s", silence)
                 self._set_watching(False)
         elif silence > GIVE_UP_AFTER_S:
-            # ZeroMQ does not always connect again by itself; a new process does.
+            # A new process finds a server that has been started again, which has other keys.
             self._on_end(f"nothing has been heard of the server for {silence:.0f} s")
-        elif silence > 2 * self._interval_s:
+        elif now - self._hello_sent > 2 * self._interval_s:
+            # Whether or not it is heard: it may believe that it knows us.
             self._say_hello()
         self._loop.call_later(self._interval_s, self._on_tick)

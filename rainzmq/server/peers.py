@@ -10,7 +10,14 @@ from rainzmq.protocol.messages import client as client_messages
 from rainzmq.protocol.messages import worker as worker_messages
 from rainzmq.protocol.schema import ProtocolError
 from rainzmq.protocol.version import PROTOCOL_VERSION
-from rainzmq.server.core.events import ClientJoined, ClientSaid, Event, WorkerJoined, WorkerSaid
+from rainzmq.server.core.events import (
+    ClientJoined,
+    ClientReturned,
+    ClientSaid,
+    Event,
+    WorkerJoined,
+    WorkerSaid,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +74,14 @@ class FrameReader:
             return ClientJoined(peer, message, role == "viewer")
         if isinstance(message, worker_messages.WorkerHello):
             return WorkerJoined(peer, message)
-        epoch = header.sender_epoch if (header.cluster_id, header.server_epoch) == self._life else 0
+        if isinstance(message, client_messages.ClientResume):
+            return ClientReturned(peer, self._epoch_in(header), message.received)
+        epoch = self._epoch_in(header)
         return WorkerSaid(peer, epoch, message) if role == "worker" else ClientSaid(peer, epoch, message)
+
+    def _epoch_in(self, header: Header) -> int:
+        """The sender's epoch; 0 when it speaks to another life of the server."""
+        return header.sender_epoch if (header.cluster_id, header.server_epoch) == self._life else 0
 
     def forget(self, peer: bytes) -> None:
         """A peer is gone; its count starts anew."""

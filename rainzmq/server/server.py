@@ -22,6 +22,7 @@ import psutil
 from rainzmq import __version__
 from rainzmq.common.collector import Collector
 from rainzmq.common.limits import (
+    CLIENT_GRACE_S,
     CONTROL_FRAME_LIMIT_BYTES,
     CRASH_LIMIT,
     DEAD_AFTER_S,
@@ -29,14 +30,16 @@ from rainzmq.common.limits import (
     HEARTBEAT_INTERVAL_S,
     SUSPECT_AFTER_S,
 )
+from rainzmq.common.machine import process_space
 from rainzmq.common.ready import write_ready
 from rainzmq.protocol.codec import Header, encode
-from rainzmq.protocol.messages.client import ClientBye, ClientRefused, ClientWelcome, RequestFailed
-from rainzmq.protocol.messages.worker import WorkerBye, WorkerRefused, WorkerWelcome
+from rainzmq.protocol.messages.client import ClientBye, ClientRefused, ClientWelcome, Knock, RequestFailed
+from rainzmq.protocol.messages.worker import WorkerBye, WorkerKnock, WorkerRefused, WorkerWelcome
 from rainzmq.server.core import invariants
 from rainzmq.server.core.engine import Engine
 from rainzmq.server.core.events import (
     AnotherTurn,
+    ClientProcessSeen,
     DropUploads,
     Effect,
     Event,
@@ -46,22 +49,27 @@ from rainzmq.server.core.events import (
     OfferTicket,
     PeerGone,
     RelayMissed,
+    ReturnDue,
     Sampled,
     Send,
     SendEvents,
     SessionOwner,
     Tick,
     TurnEnded,
+    UnwatchProcess,
     Uploaded,
     WatcherMissed,
+    WatchProcess,
     WorkerGone,
 )
+from rainzmq.server.core.presence import RETURN_S
 from rainzmq.server.core.state import CoreOptions
 from rainzmq.server.peers import FrameReader
+from rainzmq.server.processes import ProcessWatch
 from rainzmq.server.relay import Relay
 from rainzmq.server.web import WebOptions, WebProcess
 from rainzmq.transport.access import ROLES, Access, process_started, remove_access, write_access
-from rainzmq.transport.control import ControlServer
+from rainzmq.transport.control_server import ControlServer
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.loop import Loop, Timer
 from rainzmq.transport.net import advertised_host, is_every_interface, is_loopback
@@ -91,6 +99,9 @@ LAST_WATCHER_S = 0.7
 SLOW_WATCHER_S = 0.5
 """How often it is looked whether it has caught up."""
 
+TRY_AFTER_S = 0.05
+"""How long after a connection seems closed it is tried whether it is."""
+
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """SIGHUP comes when the terminal is closed; under nohup it is ignored, and stays so."""
 
@@ -107,7 +118,7 @@ class ServerOptions:
         access_file: where the keys are put; None for the usual place.
         web: how the dashboard is served; None: not at all.
         lifeline_fd: a pipe whose end of file ends the server; None without one.
-        heartbeat_interval_s, suspect_after_s, dead_after_s: see `common.limits`.
+        heartbeat_interval_s, suspect_after_s, dead_after_s, client_grace_s: see `common.limits`.
     """
 
     host: str = "127.0.0.1"
@@ -121,6 +132,7 @@ class ServerOptions:
     heartbeat_interval_s: float = HEARTBEAT_INTERVAL_S
     suspect_after_s: float = SUSPECT_AFTER_S
     dead_after_s: float = DEAD_AFTER_S
+    client_grace_s: float = CLIENT_GRACE_S
 
 
 def random_id() -> int:
@@ -154,7 +166,18 @@ class Server:
             on_missed=self._threadsafe_event(RelayMissed),
         )
         self._owners: dict[int, int] = {}
-        self._control = ControlServer(self._context, self.loop, keys, "control", self._on_frames)
+        self._control = ControlServer(
+            self._context,
+            self.loop,
+            keys,
+            "control",
+            self._on_frames,
+            on_closed=self._on_closed,
+            on_doubt=self._on_doubt,
+        )
+        self._processes = ProcessWatch(
+            self.loop, lambda epoch, alive: self._handle(ClientProcessSeen(epoch, alive))
+        )
         self._reader = FrameReader(self._cluster_id, self._epoch, self._refuse, self._deny, self._cut_off)
         self._web: WebProcess | None = None
         self._flushing: Timer | None = None
@@ -189,6 +212,8 @@ class Server:
                 time.time() - self.loop.now(),
                 SAMPLE_INTERVAL_S if options.web is not None else 0.0,
                 options.web is not None,
+                options.client_grace_s,
+                process_space(),
             ),
             relay,
             data_port,
@@ -242,6 +267,7 @@ class Server:
         if self._web is not None:
             self._web.close()
         self._relay.close()
+        self._processes.close()
         self._control.close()
         self._auth.close()
         self._context.term()
@@ -263,8 +289,24 @@ class Server:
             if event is not None:
                 self._handle(event)
 
+    def _on_closed(self, peer: bytes) -> None:
+        """A connection was closed, it seems. That of a client is tried; workers are judged by their
+        silence.
+        """
+        if peer in self._engine.state.clients:
+            # libzmq says so before it lets go of the peer.
+            self.loop.call_later(TRY_AFTER_S, partial(self._send, peer, [Knock()]))
+
+    def _on_doubt(self) -> None:
+        """Some connection brings nothing any more: which, shows when all say something."""
+        for peer in list(self._engine.state.clients):
+            self.loop.call_soon(partial(self._send, peer, [Knock()]))
+        for peer in list(self._engine.state.workers):
+            self.loop.call_soon(partial(self._send, peer, [WorkerKnock()]))
+
     def _on_tick(self) -> None:
-        self._handle(Tick())
+        silences = ((peer, self._control.unanswered_s(peer)) for peer in self._engine.state.clients)
+        self._handle(Tick({peer: silence_s for peer, silence_s in silences if silence_s}))
         self.loop.call_later(self._options.heartbeat_interval_s, self._on_tick)
 
     def _on_turn_end(self) -> None:
@@ -316,6 +358,10 @@ class Server:
             self._send_events(effect)
         elif isinstance(effect, Forget):
             self._reader.forget(effect.peer)
+        elif isinstance(effect, WatchProcess):
+            self._processes.watch(effect.epoch, effect.pid, effect.started)
+        elif isinstance(effect, UnwatchProcess):
+            self._processes.forget(effect.epoch)
         elif isinstance(effect, OfferTicket):
             self._relay.add_ticket(effect.ticket, effect.uid, effect.is_directory, effect.holders)
         elif isinstance(effect, WorkerGone):
@@ -340,7 +386,12 @@ class Server:
         self._engine.state.counters.messages_sent += 1
         if not self._control.send(peer, frames):
             # Not from inside the engine's effects: the peer may be in the middle of them.
-            self.loop.call_soon(lambda: self._handle(PeerGone(peer, "its connection is gone")))
+            self.loop.call_soon(partial(self._on_gone, peer))
+
+    def _on_gone(self, peer: bytes) -> None:
+        self._handle(PeerGone(peer, "its connection is gone"))
+        if peer in self._engine.state.clients:
+            self.loop.call_later(RETURN_S, partial(self._handle, ReturnDue()))
 
     def _send_events(self, effect: SendEvents) -> None:
         header = Header(cluster_id=self._cluster_id, server_epoch=self._epoch)
@@ -357,7 +408,7 @@ class Server:
             elif peer not in self._slow_watchers:
                 self._engine.state.counters.messages_sent += 1
                 if not self._control.send(peer, frames):
-                    self.loop.call_soon(partial(self._handle, PeerGone(peer, "its connection is gone")))
+                    self.loop.call_soon(partial(self._on_gone, peer))
 
     def _on_slow_watcher(self, peer: bytes) -> None:
         """It has missed events; once it has taken what waits for it, it gets a snapshot."""
@@ -385,7 +436,7 @@ class Server:
     def _cut_off(self, peer: bytes, reason: str) -> None:
         _log.warning("peer %s is cut off: %s", peer.hex(), reason)
         self._control.disconnect(peer)
-        self._handle(PeerGone(peer, reason))
+        self._handle(PeerGone(peer, reason, cut_off=True))
 
     def _owners_get(self, session_id: int) -> int | None:
         return self._owners.get(session_id)

@@ -300,7 +300,7 @@ class SimulatedCluster:
         for worker in self.workers.values():
             epoch = self.server.state.workers[worker.name].epoch
             self._server(WorkerSaid(worker.name, epoch, w.WorkerHeartbeat()))
-        self.say(c.ClientHeartbeat())
+        self.say(c.ClientHeartbeat(0))
         self._server(Tick())
         self.after(2.0, self._tick)
 

@@ -373,13 +373,14 @@ def _known(problems: list[str]) -> Iterator[Access]:
         except RainException as error:
             problems.append(str(error))
             continue
-        if access.hostname != socket.gethostname() or _runs(access):
+        if access.hostname != socket.gethostname() or runs(access):
             yield access
         else:
             _unlink(path)
 
 
-def _runs(access: Access) -> bool:
+def runs(access: Access) -> bool:
+    """Whether the server's process is one of this machine, which is to be known before."""
     started = process_started(access.pid)
     return started is not None and abs(started - access.started) < _START_TOLERANCE_S
 

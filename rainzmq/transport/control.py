@@ -1,75 +1,57 @@
-"""The control plane: small urgent messages between the server (ROUTER) and its workers and clients (DEALER).
+"""The control plane from the side of workers and clients: one DEALER to the server (`control_server.py`).
 
-A message is one or more frames, and a loop turn sends at most one per peer. Nothing here blocks a loop:
-what a peer does not take at once waits in a bounded queue of its own, and a peer whose queue overflows is
-given up.
-
-A ROUTER can not cut a single connection (libzmq has no such call). `ControlServer.disconnect` therefore
-forgets the peer: what it still sends is dropped unread, and nothing more is sent to it.
+A connection that broke is made again on a new socket: libzmq does not try again after bytes that cannot be
+decrypted, and on a new socket nothing is left of the old connection that could be mixed up.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
+import os
+import socket
 import time
-from collections import OrderedDict, deque
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from rainzmq.common.errors import RainException
 from rainzmq.common.limits import CONNECT_TIMEOUT_S, CONTROL_FRAME_LIMIT_BYTES
-from rainzmq.transport.access import Access
-from rainzmq.transport.keys import KeyPair
-from rainzmq.transport.listener import Listener
+from rainzmq.transport import tcp
+from rainzmq.transport.access import Access, runs
 from rainzmq.transport.loop import DRAIN_LIMIT, Loop, Timer
-from rainzmq.transport.net import format_address, probe
+from rainzmq.transport.net import format_address, probe, takes_connections
+from rainzmq.transport.outbox import HIGH_WATER, LINGER_MS, MAX_QUEUED_BYTES, Outbox
 from rainzmq.transport.sockets import (
     HANDSHAKE_LIMIT_MS,
     Context,
     Socket,
     make_curve_client,
-    make_curve_server,
     set_common,
     use_family_of,
 )
 
 _log = logging.getLogger(__name__)
 
-OnMessage = Callable[[bytes, str, list[bytes]], None]
-"""Called with the peer's routing id, its role by ZAP, and the frames it sent."""
-
-LINGER_MS = 1000
-HIGH_WATER = 200
-"""Messages that libzmq holds per peer and direction. Low, because it counts messages, not their bytes."""
-
-MAX_QUEUED_BYTES = 64 << 20
-"""A peer for which more is waiting is given up."""
-
-MAX_QUEUED_TOTAL_BYTES = 512 << 20
-MAX_FRAMES = 4096
-MAX_MESSAGE_BYTES = 64 << 20
-"""Frames and bytes of one message; a peer that sends a longer one is cut off."""
-
-TURN_BYTES = 64 << 10
-"""When so much was read in a turn, the rest is left for the next: what others ask is answered in between."""
-
-_MAX_FORGOTTEN = 10_000
-_FIRST_RETRY_S = 0.002
-_LAST_RETRY_S = 0.05
 _RECONNECT_MS = 100
 _RECONNECT_MAX_MS = 1000
+_RENEW_AFTER_S = 0.05
+"""Before ZeroMQ would connect the old socket again."""
+
+_CONNECT_TRY_MS = 2000
+"""A host that has not taken a connection by then is tried again: it may have come back since."""
+
 _CUTS_BEFORE_GIVING_UP = 3
 _PROBE_TIMEOUT_S = 5.0
 _RETRIED_WITHIN_S = 0.5
 _LOOK_MS = 100
+_ANSWER_S = 0.5
 
 _EVENTS = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -78,194 +60,40 @@ _EVENTS = (
 )
 
 
-class _Outbox:
-    """Messages that a peer has not taken yet."""
-
-    __slots__ = ("messages", "size_bytes")
-
-    def __init__(self) -> None:
-        self.messages: deque[list[bytes]] = deque()
-        self.size_bytes = 0
-
-    def add(self, frames: list[bytes]) -> None:
-        self.messages.append(frames)
-        self.size_bytes += sum(map(len, frames))
-
-    def flush(self, send: Callable[[list[bytes]], None]) -> None:
-        """Send from the front until `send` raises `zmq.Again`."""
-        with suppress(zmq.Again):
-            while self.messages:
-                send(self.messages[0])
-                self.size_bytes -= sum(map(len, self.messages.popleft()))
-
-
-class ControlServer:
-    """The server's end of the control plane, in the server's loop. An `Authenticator` must be there first."""
-
-    def __init__(
-        self, context: Context, loop: Loop, keys: KeyPair, domain: str, on_message: OnMessage
-    ) -> None:
-        self._loop = loop
-        self._on_message = on_message
-        self._outboxes: dict[bytes, _Outbox] = {}
-        self._queued_bytes = 0
-        self._forgotten: OrderedDict[bytes, None] = OrderedDict()
-        self._retry: Timer | None = None
-        self._retry_s = _FIRST_RETRY_S
-        self._socket = context.socket(zmq.ROUTER)
-        set_common(
-            self._socket, frame_limit=CONTROL_FRAME_LIMIT_BYTES, linger_ms=LINGER_MS, high_water=HIGH_WATER
-        )
-        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        make_curve_server(self._socket, keys, domain)
-        loop.add_reader(self._socket, self._on_readable)
-        self._listener = Listener(self._socket, loop)
-
-    def bind(self, host: str, port: int) -> int:
-        """Listen on host and port (0: any free one); the port. RainException when that is not possible."""
-        return self._listener.bind(host, port)
-
-    def send(self, peer: bytes, frames: list[bytes]) -> bool:
-        """Send frames to a peer, now or as soon as it takes them, in order.
-
-        False when the peer is not connected, was disconnected, or does not take what was sent before
-        (`MAX_QUEUED_BYTES`); it will get nothing more, and what waited for it is dropped.
-        """
-        if peer in self._forgotten:
-            return False
-        outbox = self._outboxes.get(peer)
-        if outbox is None:
-            try:
-                self._socket.send_multipart([peer, *frames], zmq.DONTWAIT)
-                return True
-            except zmq.Again:
-                outbox = self._outboxes[peer] = _Outbox()
-            except zmq.ZMQError as error:
-                if error.errno != errno.EHOSTUNREACH:
-                    raise
-                return False
-        before = outbox.size_bytes
-        outbox.add(frames)
-        self._queued_bytes += outbox.size_bytes - before
-        if outbox.size_bytes > MAX_QUEUED_BYTES or self._queued_bytes > MAX_QUEUED_TOTAL_BYTES:
-            _log.warning("a peer takes no messages: %d bytes wait for it, it is given up", outbox.size_bytes)
-            self.disconnect(peer)
-            return False
-        self._retry_later()
-        return True
-
-    def queued_bytes(self, peer: bytes) -> int:
-        """How much waits for a peer to take it, beside what libzmq holds."""
-        outbox = self._outboxes.get(peer)
-        return 0 if outbox is None else outbox.size_bytes
-
-    def disconnect(self, peer: bytes) -> None:
-        """Have nothing to do with this connection any more, in both directions."""
-        self._drop_outbox(peer)
-        self._forgotten[peer] = None
-        if len(self._forgotten) > _MAX_FORGOTTEN:
-            self._forgotten.popitem(last=False)
-
-    def close(self) -> None:
-        """Send what libzmq still holds, for at most `LINGER_MS`, and stop listening."""
-        if self._retry is not None:
-            self._retry.cancel()
-        self._loop.remove_reader(self._socket)
-        self._listener.close()
-        self._socket.close()
-
-    def _on_readable(self) -> None:
-        socket = self._socket
-        left_bytes = TURN_BYTES
-        for _ in range(DRAIN_LIMIT):
-            try:
-                # libzmq puts the connection's metadata on the routing id as well, so only this frame costs
-                # a Frame.
-                first = socket.recv(zmq.DONTWAIT, copy=False)
-            except zmq.Again:
-                return
-            peer = first.bytes
-            frames = self._take_frames(peer)
-            if frames:
-                self._on_message(peer, str(first.get("User-Id")), frames)
-                left_bytes -= sum(map(len, frames))
-            if socket.closed or left_bytes < 0:
-                return
-
-    def _take_frames(self, peer: bytes) -> list[bytes]:
-        """The frames of the message that is being read; none when they are not for us. What goes beyond the
-        limits is never held here.
-        """
-        socket = self._socket
-        frames: list[bytes] = []
-        size = 0
-        while socket.getsockopt(zmq.RCVMORE):
-            if peer in self._forgotten:
-                socket.recv(copy=False)
-                continue
-            frames.append(socket.recv())
-            size += len(frames[-1])
-            if len(frames) > MAX_FRAMES or size > MAX_MESSAGE_BYTES:
-                frames.clear()
-                _log.warning("peer %s sent a message beyond all limits: it is cut off", peer.hex())
-                self.disconnect(peer)
-        return frames
-
-    def _retry_later(self) -> None:
-        # A ROUTER is writable as soon as any peer is, so there is nothing to wait on for one that is full.
-        if self._retry is None:
-            self._retry = self._loop.call_later(self._retry_s, self._flush)
-
-    def _flush(self) -> None:
-        self._retry = None
-        queued_before = self._queued_bytes
-        for peer, outbox in list(self._outboxes.items()):
-            self._queued_bytes -= outbox.size_bytes
-            try:
-                outbox.flush(partial(self._send_now, peer))
-            except zmq.ZMQError as error:
-                if error.errno != errno.EHOSTUNREACH:
-                    raise
-                outbox = _Outbox()
-            self._queued_bytes += outbox.size_bytes
-            if not outbox.messages:
-                del self._outboxes[peer]
-        self._retry_s = (
-            _FIRST_RETRY_S if self._queued_bytes < queued_before else min(2 * self._retry_s, _LAST_RETRY_S)
-        )
-        if self._outboxes:
-            self._retry_later()
-
-    def _send_now(self, peer: bytes, frames: list[bytes]) -> None:
-        self._socket.send_multipart([peer, *frames], zmq.DONTWAIT)
-
-    def _drop_outbox(self, peer: bytes) -> None:
-        outbox = self._outboxes.pop(peer, None)
-        if outbox is not None:
-            self._queued_bytes -= outbox.size_bytes
-
-
 class ControlClient:
     """A worker's or client's connection to the server. Not thread-safe.
 
     `connect` waits for the proof that the server is the right one and takes our key. After that either the
-    owner calls `send` and `receive` itself (clients), or it lets a loop do it with `attach` (workers).
-    ZeroMQ makes a broken connection again by itself; the server then knows nothing of us any more, so the
-    owner must greet it anew.
+    owner calls `send` and `receive` itself (clients), or it lets a loop do it with `attach` (workers). A
+    connection that broke is made again, by `attach`'s loop itself, else when the owner calls `reconnect`; the
+    server does not know the new one, so the owner must greet it.
     """
 
     def __init__(self, context: Context, access: Access, role: str) -> None:
         self._access = access
         self._where = format_address(access.address, access.port)
-        self._outbox = _Outbox()
+        self._outbox = Outbox()
         self._connected = False
         self._lost = False
         self._loop: Loop | None = None
         self._on_message: Callable[[list[bytes]], None] | None = None
         self._on_state: Callable[[bool], None] | None = None
-        keys = access.key(role)
-        self.socket: Socket = context.socket(zmq.DEALER)
-        """For polling, besides `monitor`; all else goes through the methods."""
+        self._context = context
+        self._keys = access.key(role)
+        self._address = ""
+        self._descriptor = -1
+        self._seen_running = False
+        self._renewal: Timer | None = None
+        self._dead_end = False
+        self.socket: Socket
+        """For polling, besides `monitor`; all else goes through the methods. `reconnect` replaces both."""
+        self.monitor: Socket
+        """Readable when the connection came or broke; `disconnected` reads it."""
+        self._make_socket()
+        _clients.add(self)
+
+    def _make_socket(self) -> None:
+        self.socket = self._context.socket(zmq.DEALER)
         set_common(
             self.socket, frame_limit=CONTROL_FRAME_LIMIT_BYTES, linger_ms=LINGER_MS, high_water=HIGH_WATER
         )
@@ -273,9 +101,9 @@ class ControlClient:
         self.socket.setsockopt(zmq.IMMEDIATE, 1)
         self.socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
-        make_curve_client(self.socket, keys, access.server_public)
-        self.monitor: Socket = self.socket.get_monitor_socket(_EVENTS)
-        """Readable when the connection came or broke; `disconnected` reads it."""
+        self.socket.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_TRY_MS)
+        make_curve_client(self.socket, self._keys, self._access.server_public)
+        self.monitor = self.socket.get_monitor_socket(_EVENTS)
 
     def connect(self, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """Connect, and wait until both sides have proved their keys.
@@ -291,8 +119,9 @@ class ControlClient:
             self._access.address, self._access.port, min(timeout_s, _PROBE_TIMEOUT_S), self._access.hint
         )
         started = time.monotonic()
-        use_family_of(self.socket, address)
-        self.socket.connect(f"tcp://{format_address(address, self._access.port)}")
+        self._address = address
+        self._seen_running = self._access.hostname == socket.gethostname() and runs(self._access)
+        self._dial()
         cuts, given_up = 0, False
         while not self._connected:
             left_s = deadline - time.monotonic()
@@ -306,6 +135,10 @@ class ControlClient:
                     f"is of an earlier start of the server or of another one; use the access file that the "
                     f"server wrote"
                 )
+            if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                # Damaged on its way, or not our server: ZeroMQ does not try again.
+                event = zmq.EVENT_DISCONNECTED
+                self.reconnect()
             # ZeroMQ tells of a next try at once, unless it heard something that is no greeting of its own.
             given_up = event == zmq.EVENT_DISCONNECTED or (given_up and event != zmq.EVENT_CONNECT_RETRIED)
             cuts += event == zmq.EVENT_DISCONNECTED
@@ -327,6 +160,10 @@ class ControlClient:
             f"overloaded, or it is not a rainzmq server"
         )
 
+    def _dial(self) -> None:
+        use_family_of(self.socket, self._address)
+        self.socket.connect(f"tcp://{format_address(self._address, self._access.port)}")
+
     def attach(
         self, loop: Loop, on_message: Callable[[list[bytes]], None], on_state: Callable[[bool], None]
     ) -> None:
@@ -335,8 +172,51 @@ class ControlClient:
         out as soon as it can.
         """
         self._loop, self._on_message, self._on_state = loop, on_message, on_state
-        loop.add_reader(self.socket, self._on_readable)
-        loop.add_reader(self.monitor, self._read_monitor)
+        self._watch()
+
+    def _watch(self) -> None:
+        assert self._loop is not None
+        self._loop.add_reader(self.socket, self._on_readable)
+        self._loop.add_reader(self.monitor, self._read_monitor)
+
+    def reconnect(self) -> None:
+        """Make a new connection in place of the one there was, which need not be broken. It comes when it
+        can; `connected` tells.
+        """
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None
+        self._close_socket(linger_ms=0)
+        self._connected = self._lost = self._dead_end = False
+        self._descriptor = -1
+        self._outbox = Outbox()
+        self._make_socket()
+        self._dial()
+        if self._loop is not None:
+            self._watch()
+
+    def break_if_unanswered(self, limit_s: float) -> bool:
+        """Take the connection for broken when the server's host has acknowledged nothing for that long;
+        returns whether. TCP tries ever less often, up to once in two minutes; a new connection does not wait
+        for that.
+        """
+        unanswered_s = tcp.unanswered_s(self._descriptor) if self._connected else 0.0
+        if not unanswered_s or unanswered_s < limit_s:
+            return False
+        _log.info("the host of the server at %s has not answered for %.1f s", self._where, unanswered_s)
+        self._break()
+        return True
+
+    def host_answers(self) -> bool:
+        """Whether the server's host answers; takes up to half a second. That connections are refused while
+        the server's process lives on this machine is the doing of something between us and does not count.
+        """
+        takes = takes_connections(self._address, self._access.port, _ANSWER_S)
+        return takes is True or (takes is False and not self._seen_running)
+
+    def server_ended(self) -> bool:
+        """Whether the server was on this machine when we connected, and its process is not any more."""
+        return self._seen_running and not runs(self._access)
 
     def send(self, frames: list[bytes]) -> None:
         """Send frames, now or as soon as the server takes them; never blocks. Without a connection they are
@@ -399,9 +279,11 @@ class ControlClient:
                 self._read_monitor()
 
     def disconnected(self) -> bool:
-        """The connection has broken since `connect` returned, whether or not there is a new one by now."""
+        """The connection has broken since `connect` returned or `reconnect` was called, and needs the
+        latter.
+        """
         self._read_monitor()
-        return self._lost
+        return self._lost or self._dead_end
 
     @property
     def connected(self) -> bool:
@@ -413,15 +295,19 @@ class ControlClient:
         """Send what libzmq still holds, for at most `LINGER_MS` after the context ends, and close.
         Idempotent.
         """
-        if self.socket.closed:
-            return
+        if not self.socket.closed:
+            self._close_socket(LINGER_MS)
+        if self._renewal is not None:
+            self._renewal.cancel()
+
+    def _close_socket(self, linger_ms: int) -> None:
         if self._loop is not None:
             self._loop.remove_reader(self.socket)
             self._loop.remove_writer(self.socket)
             self._loop.remove_reader(self.monitor)
         self.socket.disable_monitor()
         self.monitor.close(linger=0)
-        self.socket.close()
+        self.socket.close(linger=linger_ms)
 
     def _take(self) -> list[list[bytes]]:
         messages = []
@@ -448,16 +334,48 @@ class ControlClient:
             self._next_event()
 
     def _next_event(self) -> int:
-        event = int(recv_monitor_message(self.monitor)["event"])
-        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        found = recv_monitor_message(self.monitor)
+        event = int(found["event"])
+        if event == zmq.EVENT_CONNECTED:
+            self._descriptor = int(found["value"])
+        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._set_connected(True)
-        elif event == zmq.EVENT_DISCONNECTED and self._connected:
-            self._lost = True
-            self._outbox = _Outbox()
-            self._set_connected(False)
+        elif event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL) and self._connected:
+            self._break()
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            self._dead_end = True  # a handshake was damaged: ZeroMQ does not try again
+            self._renew_soon()
         return event
+
+    def _break(self) -> None:
+        """The connection has broken: not to be used before a new one is there."""
+        self._lost = True
+        self._outbox = Outbox()
+        self._renew_soon()
+        self._set_connected(False)
+
+    def _renew_soon(self) -> None:
+        # Not at once: this may be called while the sockets are being read.
+        if self._loop is not None and self._renewal is None:
+            self._renewal = self._loop.call_later(_RENEW_AFTER_S, self.reconnect)
 
     def _set_connected(self, connected: bool) -> None:
         self._connected = connected
         if self._on_state is not None:
             self._on_state(connected)
+
+    def let_go(self) -> None:
+        """In a forked child: do not hold the connection open when our parent ends."""
+        if self._descriptor >= 0:
+            tcp.silence_in_child(self._descriptor, self._address, self._access.port)
+
+
+_clients: weakref.WeakSet[ControlClient] = weakref.WeakSet()
+
+
+def _let_go_of_all() -> None:
+    for client in list(_clients):
+        client.let_go()
+
+
+os.register_at_fork(after_in_child=_let_go_of_all)

@@ -122,7 +122,7 @@ class DataPort(Port):
         self.endpoint: Endpoint | None = None
         """Where peers reach this port, once it is bound."""
         self._pull = context.socket(zmq.PULL)
-        set_common(self._pull, frame_limit=CHUNK_BYTES, linger_ms=0, high_water=HIGH_WATER)
+        set_common(self._pull, frame_limit=CHUNK_BYTES, linger_ms=0, high_water=HIGH_WATER, to_workers=True)
         make_curve_server(self._pull, keys, domain)
         self._listener = Listener(self._pull, loop)
 
@@ -289,7 +289,7 @@ class DataPort(Port):
         except zmq.ZMQError as error:  # no socket or descriptor is left
             raise PeerLostError from error
         try:
-            set_common(socket, frame_limit=CHUNK_BYTES, linger_ms=0, high_water=HIGH_WATER)
+            set_common(socket, frame_limit=CHUNK_BYTES, linger_ms=0, high_water=HIGH_WATER, to_workers=True)
             socket.setsockopt(zmq.IMMEDIATE, 1)
             socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
             make_curve_client(socket, self._peer_keys, peer.public_key)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from collections.abc import Callable
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from rainzmq.transport.loop import Loop, Timer
 from rainzmq.transport.sockets import Socket, bind_tcp
@@ -16,6 +17,10 @@ PAUSE_S = 1.0
 """No connection is taken for so long after one could not be."""
 
 
+def _ignore(event: int, value: int) -> None:
+    """No other events are asked for."""
+
+
 class Listener:
     """Binds a socket, and takes no connections for a while when there is no descriptor for one.
 
@@ -23,14 +28,19 @@ class Listener:
     refused, and try again by themselves; connections that are there go on.
     """
 
-    def __init__(self, socket: Socket, loop: Loop) -> None:
-        """`close` must be called before `socket` is closed."""
+    def __init__(
+        self, socket: Socket, loop: Loop, events: int = 0, on_event: Callable[[int, int], None] = _ignore
+    ) -> None:
+        """`close` must be called before `socket` is closed. `on_event(event, value)` is called for those of
+        libzmq's `events`: a socket has but one monitor.
+        """
         self._socket = socket
         self._loop = loop
         self._endpoint = ""
         self._timer: Timer | None = None
-        self._monitor: Socket = socket.get_monitor_socket(zmq.EVENT_ACCEPT_FAILED)
-        loop.add_reader(self._monitor, self._on_failed)
+        self._on_other = on_event
+        self._monitor: Socket = socket.get_monitor_socket(zmq.EVENT_ACCEPT_FAILED | events)
+        loop.add_reader(self._monitor, self._on_events)
 
     def bind(self, host: str, port: int) -> int:
         """Listen on host and port (0: any free one); the port. RainException when that is not possible."""
@@ -46,14 +56,19 @@ class Listener:
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
 
-    def _on_failed(self) -> None:
+    def _on_events(self) -> None:
+        while not self._monitor.closed and self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor, zmq.DONTWAIT)
+            if event["event"] == zmq.EVENT_ACCEPT_FAILED:  # each try that failed is an event
+                self._pause()
+            else:
+                self._on_other(int(event["event"]), int(event["value"]))
+
+    def _pause(self) -> None:
         if self._timer is None:
             self._socket.unbind(self._endpoint)
             self._timer = self._loop.call_later(PAUSE_S, self._resume)
             _log.warning("no connection can be taken on %s: no file descriptor is left", self._endpoint)
-        with suppress(zmq.Again):  # each try that failed is an event
-            while True:
-                self._monitor.recv_multipart(zmq.DONTWAIT)
 
     def _resume(self) -> None:
         self._timer = None

@@ -132,6 +132,19 @@ def is_same_host(one: str, other: str) -> bool:
         return False
 
 
+def takes_connections(address: str, port: int, timeout_s: float) -> bool | None:
+    """Whether the host of a numeric address takes a TCP connection or refuses it; None when it does
+    neither.
+    """
+    try:
+        socket.create_connection((address, port), timeout=timeout_s).close()
+    except (ConnectionRefusedError, ConnectionResetError):
+        return False
+    except OSError:
+        return None
+    return True
+
+
 def probe(host: str, port: int, timeout_s: float, hint: str = "") -> str:
     """The numeric address under which something takes TCP connections at host and port; errors end with
     `hint`.

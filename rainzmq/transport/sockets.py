@@ -21,9 +21,15 @@ HANDSHAKE_LIMIT_MS = 3000
 
 HEARTBEAT_MS = 3000
 HEARTBEAT_TIMEOUT_MS = 15_000
-"""Transport heartbeats only clear away connections whose other end is gone without a word; they are
-answered by an I/O thread and say nothing about the peer's loop, which has heartbeats of its own.
+"""Between workers, transport heartbeats clear away connections whose other end is gone without a word. They
+are answered by an I/O thread and say nothing about the peer's loop. A stopped process does not answer them,
+so there are none where a client is at one end.
 """
+
+KEEPALIVE_IDLE_S = 10
+KEEPALIVE_INTERVAL_S = 5
+KEEPALIVE_PROBES = 4
+"""Instead the kernel asks the other kernel, and ends an idle connection when it has not answered for 30 s."""
 
 FRAME_MARGIN_BYTES = 4096
 """Room above the largest frame we send: CURVE adds 33 bytes, and headers of data frames stand beside the
@@ -49,14 +55,23 @@ def raise_file_limit() -> int:
     return soft
 
 
-def set_common(socket: Socket, *, frame_limit: int, linger_ms: int, high_water: int) -> None:
-    """Options of every TCP socket. `high_water` is in messages per peer and direction."""
+def set_common(
+    socket: Socket, *, frame_limit: int, linger_ms: int, high_water: int, to_workers: bool = False
+) -> None:
+    """Options of every TCP socket. `high_water` is in messages per peer and direction; `to_workers`: no
+    client is ever at one end.
+    """
     socket.linger = linger_ms
     socket.set_hwm(high_water)
     socket.setsockopt(zmq.MAXMSGSIZE, frame_limit + FRAME_MARGIN_BYTES)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_LIMIT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES)
+    if to_workers:
+        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
 
 
 def use_family_of(socket: Socket, host: str) -> None:

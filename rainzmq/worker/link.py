@@ -3,8 +3,10 @@
     connecting --Welcome--> registered --8 s of silence, Fenced--> lost --a message of the server-->
     connecting
 
-While lost the tasks are stopped; ZeroMQ reconnects by itself, and whatever the server then says to a worker
-that it does not know any more (`Fenced`) makes the worker say hello anew.
+While lost the tasks are stopped; the connection is made again, and whatever the server then says to a worker
+that it does not know any more (`Fenced`) makes the worker say hello anew. A connection on which the server's
+host acknowledges nothing for as long as the server takes to give a worker up is made again, too: TCP would
+try ever less often, and go on seconds after the network is back.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from rainzmq.common.limits import CONNECT_TIMEOUT_S, SERVER_LOST_AFTER_S
+from rainzmq.common.limits import CONNECT_TIMEOUT_S, DEAD_AFTER_S, SERVER_LOST_AFTER_S
 from rainzmq.protocol.codec import Header, decode, encode, peek_header
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.schema import ProtocolError
@@ -67,6 +69,7 @@ class ServerLink:
         self._header = Header()
         self.registered = False
         self._interval_s = 1.0
+        self._dead_after_s = DEAD_AFTER_S
         self._last_heard = self._last_tick = self._hello_sent = loop.now()
 
     def start(self) -> None:
@@ -135,6 +138,7 @@ class ServerLink:
                 self._header = Header(PROTOCOL_VERSION, header.cluster_id, header.server_epoch, message.epoch)
                 self._epoch = message.epoch
                 self._interval_s = message.heartbeat_interval_s
+                self._dead_after_s = message.dead_after_s
                 self.registered = True
                 self._on_welcome(message)
         elif isinstance(message, m.WorkerRefused):
@@ -148,6 +152,8 @@ class ServerLink:
                 self._say_hello()
         elif isinstance(message, m.WorkerBye):
             self._on_end(None)
+        elif isinstance(message, m.WorkerKnock):
+            self.tell([m.WorkerHeartbeat()])
         elif header.server_epoch != self._header.server_epoch:
             _log.warning("a message of another life of the server was dropped")
         elif not isinstance(message, m.WorkerHeartbeat) and self.registered:
@@ -176,6 +182,7 @@ class ServerLink:
         if silence > SERVER_LOST_AFTER_S and self.registered:
             self._lose(f"nothing has been heard of the server for {silence:.1f} s")
             self.registered = False
+        self._control.break_if_unanswered(self._dead_after_s)
         if self.registered:
             self.tell([m.WorkerHeartbeat()])
         elif now - self._hello_sent >= self._interval_s:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from rainzmq.cli.logs import start_logging
+from rainzmq.common.limits import CLIENT_GRACE_S
 from rainzmq.server.server import ServerOptions, run_server
 
 
@@ -15,6 +16,7 @@ def main() -> int:
     parser.add_argument("access_file", type=Path)
     parser.add_argument("dead_after_s", type=float)
     parser.add_argument("host")
+    parser.add_argument("--client-grace-s", type=float, default=CLIENT_GRACE_S)
     parser.add_argument("--logdir", type=Path)
     parser.add_argument("--ready-file", type=Path)
     parser.add_argument("--lifeline-fd", type=int)
@@ -31,6 +33,7 @@ def main() -> int:
             heartbeat_interval_s=dead_after_s / 5,
             suspect_after_s=dead_after_s * 0.6,
             dead_after_s=dead_after_s,
+            client_grace_s=given.client_grace_s,
         )
     )
 

@@ -43,7 +43,13 @@ class _FastServer(Child):
 class FaultCluster:
     """Start it in a `with` block; whatever is left at its end is ended, and what was killed is tidied up."""
 
-    def __init__(self, directory: Path, dead_after_s: float = T, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        dead_after_s: float = T,
+        host: str = "127.0.0.1",
+        options: Sequence[str] = (),
+    ) -> None:
         self.directory = directory
         self.dead_after_s = dead_after_s
         self.host = host
@@ -51,7 +57,7 @@ class FaultCluster:
         self.workers: list[Child] = []
         self._numbers = itertools.count(1)
         self.server = _FastServer(
-            "the server", [str(self.access_file), str(dead_after_s), host], directory / "server"
+            "the server", [str(self.access_file), str(dead_after_s), host, *options], directory / "server"
         )
         self.server.wait_ready(_START_S)
 

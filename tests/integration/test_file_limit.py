@@ -16,7 +16,7 @@ from rainzmq.transport.sockets import new_context
 
 SERVER = """
 import os, resource, sys, time
-from rainzmq.transport.control import ControlServer
+from rainzmq.transport.control_server import ControlServer
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.loop import Loop
 from rainzmq.transport.sockets import new_context

@@ -15,9 +15,11 @@ import zmq
 from rainzmq.common.errors import RainException
 from rainzmq.common.limits import CONTROL_FRAME_LIMIT_BYTES
 from rainzmq.transport.access import Access
-from rainzmq.transport.control import MAX_QUEUED_BYTES, ControlClient, ControlServer
+from rainzmq.transport.control import ControlClient
+from rainzmq.transport.control_server import ControlServer
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.loop import Loop
+from rainzmq.transport.outbox import MAX_QUEUED_BYTES
 from rainzmq.transport.sockets import make_curve_client, make_curve_server, new_context
 from rainzmq.transport.zap import Authenticator
 

@@ -2,6 +2,11 @@
 
 Requests carry `request`, a number of the client's choosing; every reply repeats it. A request that can not be
 served is answered with `RequestFailed`. `Submit` has no reply: what is wrong with it fails the session.
+
+Both sides count what they get from the other after the handshake, and keep what they sent until the other
+side has confirmed it with that number in its `heartbeat`. So a connection that broke can be taken up again:
+`resume` and `resumed` tell each other how far it had come, and what is missing is sent once more. `hello`,
+`welcome`, `resume`, `resumed`, `heartbeat`, `knock` and `bye` are not counted.
 """
 
 from __future__ import annotations
@@ -37,7 +42,40 @@ class ClientWelcome:
     epoch: Annotated[int, "the client's epoch, to be put in every header"]
     data_port: Annotated[int, "TCP port of the relay's sockets for clients"]
     heartbeat_interval_s: Annotated[float, "how often the client must be heard, seconds"]
-    dead_after_s: Annotated[float, "silence after which the other side counts as dead, seconds"]
+    dead_after_s: Annotated[float, "silence after which a client gives the server up, seconds"]
+    grace_s: Annotated[float, "how long sessions outlive a connection that broke, seconds"]
+
+
+@message("process", CONVERSATION, _OWNER)
+class ClientProcess:
+    """Which process the client is. A server that sees the same processes watches it: when it has ended, so
+    have its sessions, and while it lives it has all of the grace to come back.
+    """
+
+    space: Annotated[str, "names the boot of the machine and the namespace of process ids; empty: unknown"]
+    pid: Annotated[int, "the client's process in it"]
+    started: Annotated[int, "when it started, in clock ticks after the boot"]
+
+
+@message("resume", CONVERSATION, _OWNER)
+class ClientResume:
+    """First message of a client on a new connection after its last one broke; the header carries its epoch.
+    Answered by `ClientResumed`, or by `ClientBye` when its sessions have ended.
+    """
+
+    received: Annotated[int, "how many messages of the server it has got"]
+
+
+@message("resumed", CONVERSATION, _SERVER)
+class ClientResumed:
+    """The client goes on where it was. What it had not got of the server's messages follows."""
+
+    received: Annotated[int, "how many messages of the client the server has got"]
+
+
+@message("knock", CONVERSATION, _SERVER)
+class Knock:
+    """Say something at once, a heartbeat for one: there is doubt whether this connection still works."""
 
 
 @message("refused", CONVERSATION, _SERVER)
@@ -50,7 +88,11 @@ class ClientRefused:
 
 @message("heartbeat", CONVERSATION, *_CLIENT, _SERVER)
 class ClientHeartbeat:
-    """I am alive. Sent every heartbeat interval by both sides."""
+    """I am alive. Sent every heartbeat interval by both sides. A server does not judge a client by them: a
+    client is alive while its connection is.
+    """
+
+    received: Annotated[int, "how many messages of the other side the sender has got"]
 
 
 @message("bye", CONVERSATION, *_CLIENT, _SERVER)
@@ -270,3 +312,18 @@ class ServerInfo:
         "per worker: worker_id, hostname, pid, resources, lists of uids: tasks, objects, objects_to_delete",
     ]
     facts: Annotated[dict[str, Any], "version, address, uptime_s, sessions and other facts about the server"]
+
+
+UNCOUNTED = frozenset(
+    {
+        ClientHello,
+        ClientWelcome,
+        ClientRefused,
+        ClientResume,
+        ClientResumed,
+        ClientHeartbeat,
+        Knock,
+        ClientBye,
+    }
+)
+"""What is about the connection itself, and not sent again on a new one."""

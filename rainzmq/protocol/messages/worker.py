@@ -65,6 +65,11 @@ class WorkerHeartbeat:
     """I am alive. Sent every heartbeat interval by both sides."""
 
 
+@message("knock", CONVERSATION, _SERVER)
+class WorkerKnock:
+    """Say something at once, a heartbeat for one: there is doubt whether this connection still works."""
+
+
 @message("bye", CONVERSATION, _WORKER, _SERVER)
 class WorkerBye:
     """The sender leaves on purpose: a worker's tasks run elsewhere, a server's workers end or wait for

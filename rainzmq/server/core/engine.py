@@ -13,17 +13,20 @@ from rainzmq.protocol.messages.client import ClientBye
 from rainzmq.protocol.messages.events import ServerSampled, SessionEnded
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.protocol.messages.worker import Fenced, Report
-from rainzmq.server.core import feed, states, watchers
+from rainzmq.server.core import feed, presence, states, watchers
 from rainzmq.server.core.dispatch import gather, schedule
 from rainzmq.server.core.events import (
     AnotherTurn,
     ClientJoined,
+    ClientProcessSeen,
+    ClientReturned,
     ClientSaid,
     Effect,
     Event,
     Flush,
     PeerGone,
     RelayMissed,
+    ReturnDue,
     Sampled,
     Send,
     Tick,
@@ -74,6 +77,12 @@ class Engine:
             worker_joined(state, event)
         elif isinstance(event, PeerGone):
             self._peer_gone(event)
+        elif isinstance(event, ClientReturned):
+            presence.client_returned(state, event)
+        elif isinstance(event, ClientProcessSeen):
+            presence.process_seen(state, event)
+        elif isinstance(event, ReturnDue):
+            presence.judge_clients(state, {})
         elif isinstance(event, Uploaded):
             session = state.session_of(event.uid)
             if session is not None:
@@ -81,7 +90,7 @@ class Engine:
         elif isinstance(event, RelayMissed):
             self._relay_missed(event)
         elif isinstance(event, Tick):
-            on_tick(state)
+            on_tick(state, event.unanswered)
         elif isinstance(event, Flush):
             watchers.flush(state)
         elif isinstance(event, WatcherMissed):
@@ -119,11 +128,12 @@ class Engine:
         state = self.state
         client = state.clients.get(event.peer)
         if client is None or client.epoch != event.epoch:
-            reason = "the server does not know this client: it was silent for too long, or the server is new"
-            state.tell(event.peer, ClientBye(reason))
+            # Of a client that is back on another connection it has come there once more.
+            if presence.by_epoch(state, event.epoch) is None:
+                state.tell(event.peer, ClientBye(presence.why_unknown(state, event.epoch)))
             return
-        client.last_heard = state.now
-        client_said(state, client, event.message)
+        if not presence.heard(state, client, event.message):
+            client_said(state, client, event.message)
 
     def _turn_ended(self) -> None:
         state = self.state
@@ -135,7 +145,13 @@ class Engine:
         state.gone = []
         feed.turn_ended(state)
         outbox, state.outbox = state.outbox, {}
-        state.effects.extend(Send(peer, messages) for peer, messages in outbox.items())
+        for peer, messages in outbox.items():
+            client = state.clients.get(peer)
+            if client is not None:
+                presence.said_to(client, messages)
+                if client.away_since is not None:
+                    continue
+            state.effects.append(Send(peer, messages))
         if state.trash:
             state.trash.take_apart()
             state.effects.append(AnotherTurn())
@@ -144,8 +160,10 @@ class Engine:
         state = self.state
         if event.peer in state.workers:
             worker_lost(state, state.workers[event.peer], event.reason, Loss.DIED)
-        elif event.peer in state.clients:
+        elif event.peer in state.clients and event.cut_off:
             client_gone(state, event.peer, event.reason)
+        elif event.peer in state.clients:
+            presence.connection_gone(state, state.clients[event.peer], event.reason)
 
     def _relay_missed(self, event: RelayMissed) -> None:
         state = self.state

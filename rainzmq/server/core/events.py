@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rainzmq.protocol.messages.client import ClientHello
@@ -20,6 +20,23 @@ class ClientJoined:
     peer: bytes
     hello: ClientHello
     viewer: bool
+
+
+@dataclass(slots=True)
+class ClientReturned:
+    """A client says on a new connection that it is the one with that epoch, and how many messages it got."""
+
+    peer: bytes
+    epoch: int
+    received: int
+
+
+@dataclass(slots=True)
+class ClientProcessSeen:
+    """The process of the client with that epoch was found on this machine, or (`alive` unset) has ended."""
+
+    epoch: int
+    alive: bool
 
 
 @dataclass(slots=True)
@@ -50,10 +67,13 @@ class WorkerSaid:
 
 @dataclass(slots=True)
 class PeerGone:
-    """Nothing can be sent to a peer any more, or it was cut off."""
+    """The connection of a peer is gone. `cut_off`: on purpose, so that it may not come back to what it
+    had.
+    """
 
     peer: bytes
     reason: str
+    cut_off: bool = False
 
 
 @dataclass(slots=True)
@@ -76,7 +96,16 @@ class RelayMissed:
 
 @dataclass(slots=True)
 class Tick:
-    """Time passed; silence is judged."""
+    """Time passed; silence is judged. `unanswered`: for how many s the hosts of clients have not answered
+    what the kernel sent them, where they have not.
+    """
+
+    unanswered: dict[bytes, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ReturnDue:
+    """A client whose connection was closed had time to come back."""
 
 
 @dataclass(slots=True)
@@ -109,6 +138,9 @@ Event = (
     | WorkerJoined
     | ClientSaid
     | WorkerSaid
+    | ClientReturned
+    | ClientProcessSeen
+    | ReturnDue
     | PeerGone
     | Uploaded
     | RelayMissed
@@ -141,6 +173,23 @@ class Forget:
     """A peer is not known any more; frames that wait for it may go."""
 
     peer: bytes
+
+
+@dataclass(slots=True)
+class WatchProcess:
+    """Say (`ClientProcessSeen`) whether a process is on this machine, and when it has ended. Until
+    `UnwatchProcess`."""
+
+    epoch: int
+    pid: int
+    started: int
+
+
+@dataclass(slots=True)
+class UnwatchProcess:
+    """The client with that epoch is gone."""
+
+    epoch: int
 
 
 @dataclass(slots=True)
@@ -189,5 +238,15 @@ class AnotherTurn:
 
 
 Effect = (
-    Send | SendEvents | Forget | OfferTicket | WorkerGone | DropUploads | SessionOwner | Log | AnotherTurn
+    Send
+    | SendEvents
+    | Forget
+    | WatchProcess
+    | UnwatchProcess
+    | OfferTicket
+    | WorkerGone
+    | DropUploads
+    | SessionOwner
+    | Log
+    | AnotherTurn
 )

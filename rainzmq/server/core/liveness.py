@@ -1,12 +1,15 @@
-"""Silence: who is alive, suspect, dead; and what waits for a kind of worker that nobody offers."""
+"""Silence: which workers are alive, suspect, dead; and what waits for a kind of worker that nobody offers.
+
+Clients are judged by their connections instead (`presence.py`).
+"""
 
 from __future__ import annotations
 
 from rainzmq.protocol.messages.client import ClientHeartbeat
 from rainzmq.protocol.messages.worker import WorkerHeartbeat
 from rainzmq.server.core import states
-from rainzmq.server.core.on_client import client_gone
 from rainzmq.server.core.on_worker import Loss, worker_lost
+from rainzmq.server.core.presence import judge_clients
 from rainzmq.server.core.reach import forget_cuts
 from rainzmq.server.core.reasons import why_not_placed
 from rainzmq.server.core.records import TaskRecord
@@ -17,8 +20,8 @@ KIND_GRACE_S = 10.0
 """How long tasks wait for a worker that offers their kind while other workers are there, seconds."""
 
 
-def on_tick(state: ServerState) -> None:
-    """Judge silence, send heartbeats, fail what no worker will ever run."""
+def on_tick(state: ServerState, unanswered: dict[bytes, float]) -> None:
+    """Judge silence, send heartbeats, fail what no worker will ever run. `unanswered`: see `events.Tick`."""
     options = state.options
     late = state.last_tick is not None and state.now - state.last_tick > 2 * options.heartbeat_interval_s + 1
     state.last_tick = state.now
@@ -27,8 +30,6 @@ def on_tick(state: ServerState) -> None:
         state.log("warning", "the server stalled; all timers are reset")
         for heard in state.workers.values():
             heard.last_heard = state.now
-        for asked in state.clients.values():
-            asked.last_heard = state.now
     for worker in list(state.workers.values()):
         silence = state.now - worker.last_heard
         if silence >= options.dead_after_s:
@@ -37,12 +38,10 @@ def on_tick(state: ServerState) -> None:
         if silence >= options.suspect_after_s and worker.state == states.LIVE:
             worker.to(states.SUSPECT)
         state.tell(worker.peer, WorkerHeartbeat())
-    for client in list(state.clients.values()):
-        silence = state.now - client.last_heard
-        if silence >= options.dead_after_s:
-            client_gone(state, client.peer, f"silent for {silence:.1f} s")
-        else:
-            state.tell(client.peer, ClientHeartbeat())
+    judge_clients(state, unanswered)
+    for client in state.clients.values():
+        if client.away_since is None:
+            state.tell(client.peer, ClientHeartbeat(client.received))
     forget_cuts(state)
     _fail_unservable(state)
 

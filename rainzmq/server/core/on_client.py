@@ -10,11 +10,11 @@ from rainzmq.protocol.messages import client as m
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.server.core import feed, states, waits, watchers
-from rainzmq.server.core.events import ClientJoined, SessionOwner
+from rainzmq.server.core.events import ClientJoined, SessionOwner, UnwatchProcess
 from rainzmq.server.core.objects import unread_object
 from rainzmq.server.core.reasons import why_tasks_wait
 from rainzmq.server.core.records import ClientRecord, SessionRecord, WaitRecord, WorkerRecord
-from rainzmq.server.core.state import ServerState
+from rainzmq.server.core.state import PAST_CLIENTS, ServerState
 from rainzmq.server.core.submits import on_submit
 from rainzmq.server.core.tasks import empty_session, session_failed
 
@@ -35,16 +35,27 @@ def client_joined(state: ServerState, event: ClientJoined) -> None:
     state.tell(
         event.peer,
         m.ClientWelcome(
-            options.software, epoch, state.data_port, options.heartbeat_interval_s, options.dead_after_s
+            options.software,
+            epoch,
+            state.data_port,
+            options.heartbeat_interval_s,
+            options.dead_after_s,
+            options.client_grace_s,
         ),
     )
 
 
 def client_gone(state: ServerState, peer: bytes, reason: str) -> None:
-    """A client left or is lost: its sessions end."""
+    """A client left or is lost: its sessions end. `presence.py` says when it is lost."""
     client = state.clients.pop(peer)
     state.feed.forget(peer)
-    state.log("info", f"client {client.name} is gone: {reason}")
+    why = f"{reason}; it was last heard {state.now - client.last_heard:.1f} s ago"
+    state.log("info", f"client {client.name} is gone, with {len(client.sessions)} sessions: {why}")
+    state.departed[client.epoch] = why
+    if len(state.departed) > PAST_CLIENTS:
+        state.departed.popitem(last=False)
+    if client.watched:
+        state.effects.append(UnwatchProcess(client.epoch))
     for session_id in sorted(client.sessions):
         close_session(state, state.sessions[session_id])
     state.outbox.pop(peer, None)
@@ -252,10 +263,6 @@ def _on_cancel_session(state: ServerState, client: ClientRecord, message: e.Canc
     state.tell(client.peer, m.Done(message.request))
 
 
-def _on_heartbeat(state: ServerState, client: ClientRecord, message: m.ClientHeartbeat) -> None:
-    """That it was heard has been noted."""
-
-
 def _on_bye(state: ServerState, client: ClientRecord, message: m.ClientBye) -> None:
     client_gone(state, client.peer, message.reason or "it said goodbye")
 
@@ -270,7 +277,6 @@ _PLAIN: dict[type, Callable[[ServerState, ClientRecord, Any], None]] = {
     m.AskServerInfo: _on_server_info,
     e.Watch: _on_watch,
     e.CancelSession: _on_cancel_session,
-    m.ClientHeartbeat: _on_heartbeat,
     m.ClientBye: _on_bye,
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from rainzmq.common.ids import id_of
 from rainzmq.common.versions import minor_of
@@ -424,7 +425,17 @@ class PastSession:
 
 @dataclass(slots=True)
 class ClientRecord:
-    """A connected client or viewer."""
+    """A client or viewer; whether it is alive is told in `presence.py`.
+
+    Attributes:
+        peer: its connection, the last one when that broke.
+        last_heard: when a message of its came, on the engine's clock.
+        received: how many messages came from it; those of `UNCOUNTED` are not counted here or below.
+        confirmed: how many of those that it was sent it has confirmed.
+        unconfirmed: those that it was sent after these, oldest first.
+        watched: its process is on this machine, and it will be told when it ends.
+        away_since: when its connection was closed; None while it has one.
+    """
 
     peer: bytes
     epoch: int
@@ -432,3 +443,8 @@ class ClientRecord:
     last_heard: float
     viewer: bool = False
     sessions: set[int] = field(default_factory=set)
+    received: int = 0
+    confirmed: int = 0
+    unconfirmed: deque[Any] = field(default_factory=deque)
+    watched: bool = False
+    away_since: float | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from rainzmq.common.ids import session_of
+from rainzmq.common.limits import CLIENT_GRACE_S
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.scheduler.ready import ReadyQueues
 from rainzmq.server.core import states
@@ -24,6 +25,9 @@ from rainzmq.server.core.records import (
 )
 from rainzmq.server.core.trash import Trash
 
+PAST_CLIENTS = 1000
+"""Clients that are gone, of which it is remembered why: they may ask when they come back."""
+
 PAST_SESSIONS = 1000
 """Sessions that are over and remembered for those who did not watch when they ended."""
 
@@ -31,9 +35,10 @@ PAST_SESSIONS = 1000
 @dataclass(slots=True)
 class CoreOptions:
     """What the engine is told at its start. Times in seconds; `random_id` gives a fresh 62-bit number per
-    call; `epoch_offset_s` added to the engine's clock is s since the epoch; `sample_interval_s` is how often
-    workers say how busy they are, 0 for never; `keep_events`: somebody is about to watch, and shall hear
-    everything from the start.
+    call; `client_grace_s`: how long sessions outlive a broken connection; `process_space`: names those who
+    see the same processes as this one (`common.machine`); `epoch_offset_s` added to the engine's clock is s
+    since the epoch; `sample_interval_s` is how often workers say how busy they are, 0 for never;
+    `keep_events`: somebody is about to watch, and shall hear everything from the start.
     """
 
     random_id: Callable[[], int]
@@ -45,6 +50,8 @@ class CoreOptions:
     epoch_offset_s: float = 0.0
     sample_interval_s: float = 1.0
     keep_events: bool = False
+    client_grace_s: float = CLIENT_GRACE_S
+    process_space: str = ""
 
 
 @dataclass(slots=True)
@@ -90,6 +97,7 @@ class ServerState:
     deaths: Deaths = field(default_factory=Deaths)
     trash: Trash = field(default_factory=Trash)
     counters: Counters = field(default_factory=Counters)
+    departed: OrderedDict[int, str] = field(default_factory=OrderedDict)
     ended: deque[PastSession] = field(default_factory=lambda: deque(maxlen=PAST_SESSIONS))
     feed: Feed = field(default_factory=lambda: Feed(0.0))
     effects: list[Effect] = field(default_factory=list)

@@ -114,11 +114,14 @@ def test_server_gets_its_options(fake_server: _Fake, tmp_path: Path) -> None:
             str(tmp_path / "ready"),
             "--access-file",
             str(tmp_path / "access.json"),
+            "--client-grace",
+            "7.5",
         ]
     )
 
     assert code == 0
     assert fake_server.options == {
+        "client_grace_s": 7.5,
         "host": "::1",
         "port": 0,
         "advertise": None,

@@ -59,6 +59,9 @@ class FakeControl:
     answer: Answer = lambda message: None
     sent: list[Any] = field(default_factory=list)
     lost: bool = False
+    connected: bool = True
+    ended: bool = False
+    answers: bool = True
     socket: Descriptor = field(default_factory=Descriptor)
     monitor: Descriptor = field(default_factory=Descriptor)
     _incoming: list[list[bytes]] = field(default_factory=list)
@@ -75,6 +78,11 @@ class FakeControl:
         """The connection breaks."""
         self.lost = True
         self.monitor.signal()
+
+    def end(self) -> None:
+        """The server's process ends, and with it the connection."""
+        self.ended = True
+        self.cut()
 
     def send(self, frames: list[bytes]) -> None:
         _, message = decode(frames[0], CONVERSATION, "client")
@@ -93,6 +101,26 @@ class FakeControl:
     def disconnected(self) -> bool:
         return self.lost
 
+    def reconnect(self) -> None:
+        self.lost, self.connected = False, False
+
+    def back(self) -> None:
+        """There is a new connection."""
+        self.connected = True
+        self.monitor.signal()
+
+    def host_answers(self) -> bool:
+        return self.answers
+
+    def server_ended(self) -> bool:
+        return self.ended
+
+    def break_if_unanswered(self, limit_s: float) -> bool:
+        if self.answers:
+            return False
+        self.cut()
+        return True
+
     def close(self) -> None:
         self.socket.close()
         self.monitor.close()
@@ -104,6 +132,7 @@ class FakeControl:
 
 def welcome(**changes: Any) -> ClientWelcome:
     fields = {"software": "1", "epoch": 5, "data_port": 1, "heartbeat_interval_s": 60.0, "dead_after_s": 99.0}
+    fields["grace_s"] = 60.0
     return ClientWelcome(**{**fields, **changes})
 
 
@@ -123,7 +152,7 @@ def polite(message: Any) -> Any:
     if isinstance(message, (CloseSession, Unkeep)):
         return Done(message.request)
     if isinstance(message, ClientHeartbeat):
-        return ClientHeartbeat()
+        return ClientHeartbeat(0)
     return None
 
 

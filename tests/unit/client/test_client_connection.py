@@ -23,6 +23,9 @@ from rainzmq.protocol.messages.client import (
     ClientHeartbeat,
     ClientHello,
     ClientRefused,
+    ClientResume,
+    ClientResumed,
+    Knock,
     News,
     NewSession,
     Progress,
@@ -185,17 +188,74 @@ def test_thread_that_takes_in_an_answer_wakes_the_one_that_waits_for_it(wire: Wi
     thread.join()
 
 
-def test_broken_connection_ends_every_wait(wire: Wire) -> None:
+def test_connection_to_a_server_whose_process_ended_ends_every_wait(wire: Wire) -> None:
     pending = wire.connection.request(AskServerInfo)
+    wire.control.ended = True
     timer = threading.Timer(0.02, wire.control.cut)
     timer.start()
-    with pytest.raises(SessionException, match="connection to the server at server:1 has ended"):
+    with pytest.raises(SessionException, match="server:1 has ended: its process has ended"):
         pending.wait(10)
     timer.join()
     assert not wire.connection.connected
     assert not wire.session.active
     with pytest.raises(SessionException, match="has ended"):
         wire.connection.ask(AskServerInfo)
+
+
+def test_wait_does_not_notice_that_the_connection_broke_and_was_taken_up_again(wire: Wire) -> None:
+    control, connection = wire.control, wire.connection
+    pending = connection.request(AskServerInfo)
+    control.cut()
+    assert pending.wait(0.01) is None
+    during = connection.request(AskServerInfo)
+    assert control.of(AskServerInfo) == [AskServerInfo(pending.number)], (
+        "nothing is sent without a connection"
+    )
+    control.sent.clear()
+    control.answer = lambda message: ClientResumed(1) if isinstance(message, ClientResume) else None
+    control.back()
+    assert pending.wait(0.01) is None
+    assert control.sent == [ClientResume(0), AskServerInfo(pending.number), AskServerInfo(during.number)]
+    control.push(ServerInfo(pending.number, False, [], {}), ServerInfo(during.number, False, [], {}))
+    assert pending.wait(10)
+    assert during.wait(10)
+
+
+def test_what_the_server_confirmed_is_not_sent_again(wire: Wire) -> None:
+    control, connection = wire.control, wire.connection
+    first, second = (connection.request(AskServerInfo) for _ in range(2))
+    control.push(ServerInfo(first.number, False, [], {}), ClientHeartbeat(2))
+    assert first.wait(10)
+    control.cut()
+    assert second.wait(0.01) is None
+    control.sent.clear()
+    control.answer = lambda message: ClientResumed(2) if isinstance(message, ClientResume) else None
+    control.back()
+    assert second.wait(0.01) is None
+    assert control.sent == [ClientResume(1), AskServerInfo(second.number)]
+
+
+def test_server_that_ended_the_sessions_meanwhile_says_why(wire: Wire) -> None:
+    wire.control.cut()
+    wire.control.answer = lambda message: ClientBye(
+        "its connection was closed and it was last heard 70.0 s ago"
+    )
+    assert wire.connection.failure_of(1) is None
+    wire.control.back()
+    with pytest.raises(SessionException, match=r"last heard 70.* s ago"):
+        wire.connection.check()
+
+
+def test_knock_is_answered_at_once(wire: Wire) -> None:
+    wire.control.push(Knock())
+    wire.connection.check()
+    assert wire.control.of(ClientHeartbeat) == [ClientHeartbeat(0)]
+
+
+def test_many_messages_are_confirmed_without_waiting_for_a_heartbeat(wire: Wire) -> None:
+    wire.control.push(*[failure(item << 32 | 5) for item in range(1, 300)])
+    wire.connection.check()
+    assert wire.control.of(ClientHeartbeat) == [ClientHeartbeat(299)]
 
 
 def test_goodbye_of_the_server_ends_the_connection(wire: Wire) -> None:
@@ -205,7 +265,7 @@ def test_goodbye_of_the_server_ends_the_connection(wire: Wire) -> None:
 
 
 def test_new_life_of_the_server_ends_the_connection(wire: Wire) -> None:
-    wire.control.push(ClientHeartbeat(), header=SERVER_HEADER._replace(server_epoch=9))
+    wire.control.push(ClientHeartbeat(0), header=SERVER_HEADER._replace(server_epoch=9))
     with pytest.raises(SessionException, match="started anew"):
         wire.connection.check()
 
@@ -237,8 +297,8 @@ def test_too_large_message_is_refused(wire: Wire) -> None:
 def test_heartbeats_are_sent_when_nobody_else_sends(control: FakeControl) -> None:
     connection = connected(control)
     connection._last_sent_s -= 100
-    connection._beat(1.0, 0.0)
-    connection._beat(1.0, 0.0)
+    connection.beat(1.0, 0.0)
+    connection.beat(1.0, 0.0)
     assert len(control.of(ClientHeartbeat)) == 1
     connection.close()
 
@@ -246,12 +306,12 @@ def test_heartbeats_are_sent_when_nobody_else_sends(control: FakeControl) -> Non
 def test_silent_server_is_given_up(control: FakeControl) -> None:
     connection = connected(control)
     connection._last_heard_s -= 98
-    connection._beat(1.0, 0.0)
+    connection.beat(1.0, 0.0)
     assert connection.connected
     connection._last_heard_s -= 2
     control.answer = lambda message: None
     connection._last_heard_s = time.monotonic() - 100
-    connection._beat(1.0, 0.0)
+    connection.beat(1.0, 0.0)
     with pytest.raises(SessionException, match="nothing was heard from it for 100 s"):
         connection.check()
     connection.close()
@@ -261,7 +321,7 @@ def test_own_standstill_is_not_held_against_the_server(control: FakeControl) -> 
     connection = connected(control)
     control.answer = lambda message: None
     connection._last_heard_s -= 100
-    connection._beat(1.0, 98.0)
+    connection.beat(1.0, 98.0)
     assert connection.connected
     connection.close()
 
@@ -321,5 +381,6 @@ def test_forked_process_can_not_use_the_connection(wire: Wire, monkeypatch: pyte
 
 def test_goodbyes_do_not_fail(wire: Wire) -> None:
     wire.control.cut()
-    with wire.connection.suppress_loss():
-        wire.connection.ask(AskServerInfo)
+    assert wire.connection.ask_in_parting(AskServerInfo) is None
+    wire.control.push(ClientBye("going down"))
+    assert wire.connection.ask_in_parting(AskServerInfo) is None

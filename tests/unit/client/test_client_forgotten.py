@@ -119,7 +119,7 @@ def test_leaving_a_session_whose_server_is_gone_is_silent(wire: Wire) -> None:
         with wire.session:
             task()
             wire.session.submit()
-            wire.control.cut()
+            wire.control.end()
 
 
 def test_released_object_says_that_it_was_released(wire: Wire) -> None:
@@ -152,7 +152,7 @@ def test_lost_connection_is_told_once(wire: Wire, monkeypatch: pytest.MonkeyPatc
 
     def lose(message: Any) -> Any:
         if isinstance(message, AskProgress):
-            wire.control.cut()
+            wire.control.end()
         return None
 
     wire.answer(lose)

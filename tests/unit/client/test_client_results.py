@@ -471,7 +471,7 @@ def test_closed_session_can_not_be_waited_for(wire: Wire) -> None:
 
 
 def test_close_without_a_server_is_no_error(wire: Wire) -> None:
-    wire.control.cut()
+    wire.control.end()
     wire.session.close()
     assert not wire.session.active
 
@@ -479,7 +479,7 @@ def test_close_without_a_server_is_no_error(wire: Wire) -> None:
 def test_lost_server_ends_waiting(wire: Wire) -> None:
     made = task()
     wire.session.submit()
-    wire.control.cut()
+    wire.control.end()
     with pytest.raises(SessionException, match="connection to the server"):
         made.wait()
 
@@ -492,7 +492,7 @@ def test_interrupted_wait_leaves_the_connection_usable(wire: Wire, monkeypatch: 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(wire.connection, "_poll", type("Poll", (), {"poll": interrupt})())
+        patch.setattr(wire.connection._bell, "sleep", interrupt)
         with pytest.raises(KeyboardInterrupt):
             made.wait()
     assert [message.request for message in wire.control.of(CancelWait)] == [

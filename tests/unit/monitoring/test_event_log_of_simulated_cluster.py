@@ -61,7 +61,7 @@ class WatchedCluster(SimulatedCluster):
     def flush(self) -> None:
         """Hand out events now and then."""
         self._server(Flush())
-        self.watcher_says(c.ClientHeartbeat())
+        self.watcher_says(c.ClientHeartbeat(0))
         self.after(self.random.random() * 0.02, self.flush)
 
     def watched(self, effect: SendEvents) -> None:

@@ -51,6 +51,9 @@ class FakeControl:
     def send(self, frames: list[bytes]) -> None:
         self.sent += [decode(frame, m.CONVERSATION, "client") for frame in frames]
 
+    def break_if_unanswered(self, limit_s: float) -> bool:
+        return False
+
     def close(self) -> None:
         self.closed = True
 
@@ -82,7 +85,7 @@ class Case:
 
     def welcome(self) -> int:
         """The server welcomes the link; the number of the request for a snapshot."""
-        self.says(m.ClientWelcome("1", 7, 1, 2.0, 10.0))
+        self.says(m.ClientWelcome("1", 7, 1, 2.0, 10.0, 60.0))
         (watch,) = [message for message in self.control.take() if isinstance(message, e.Watch)]
         return watch.request
 

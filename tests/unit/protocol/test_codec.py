@@ -123,8 +123,8 @@ def test_numbers_out_of_range_are_refused():
         with pytest.raises(ProtocolError):
             from_row(data.Credit, [1, value])
     with pytest.raises(ProtocolError, match="finite"):
-        from_row(client.ClientWelcome, ["", 1, 1, float("nan"), 1.0])
-    assert from_row(client.ClientWelcome, ["", 1, 1, 2, 1.0]).heartbeat_interval_s == 2.0
+        from_row(client.ClientWelcome, ["", 1, 1, float("nan"), 1.0, 1.0])
+    assert from_row(client.ClientWelcome, ["", 1, 1, 2, 1.0, 1.0]).heartbeat_interval_s == 2.0
 
 
 def test_columns_are_checked_item_by_item():

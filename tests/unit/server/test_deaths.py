@@ -73,7 +73,7 @@ def test_a_silent_worker_blames_none(server):
         server.reports(worker, started=[(task.uid, task.attempt)])
         for _ in range(2):
             server.pass_time(6)
-            server.say(c.ClientHeartbeat())
+            server.say(c.ClientHeartbeat(0))
     assert (task.state, task.attempt) == (states.READY, 4)
     assert worker.state == states.LOST
 

@@ -108,7 +108,7 @@ def test_a_cut_is_forgotten_after_a_while(server):
         server.pass_time(2.0)
         for worker in (reader, holder):
             server.reports(worker)
-        server.say(c.ClientHeartbeat())
+        server.say(c.ClientHeartbeat(0))
     assert reader.cut_off == holder.cut_off == {}
 
 

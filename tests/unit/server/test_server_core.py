@@ -382,7 +382,7 @@ def test_a_client_that_leaves_takes_its_sessions_with_it_and_no_others(server):
     server.event(ClientJoined(b"other", c.ClientHello("test", "host", 3), False))
     server.submit(mine, {1: []})
     server.say(c.NewSession(1, "theirs"), b"other")
-    server.event(PeerGone(server.client, "killed"))
+    server.say(c.ClientBye(""))
     server.turn()
     assert [s.name for s in server.engine.state.sessions.values()] == ["theirs"]
     assert server.take(b"w")[-1] == w.EndSessions([mine.session_id])
@@ -734,7 +734,7 @@ def test_a_task_of_a_kind_that_no_worker_offers_fails_after_a_while(server):
     server.submit(session, {1: []}, bodies=[body(task_type="nosuch/method")])
     for _ in range(8):
         server.event(WorkerSaid(b"w", worker.epoch, w.WorkerHeartbeat()))
-        server.say(c.ClientHeartbeat())
+        server.say(c.ClientHeartbeat(0))
         server.pass_time(2.0)
     (failed,) = server.take(server.client, c.SessionFailed)
     assert "no worker offers 'nosuch'" in failed.failure.message

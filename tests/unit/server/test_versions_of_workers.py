@@ -71,7 +71,7 @@ def test_functions_that_no_worker_can_run_fail_and_the_error_names_both_versions
     session = _session(server)
     server.submit(session, {1: []})
     for _ in range(7):
-        server.say(c.ClientHeartbeat())
+        server.say(c.ClientHeartbeat(0))
         server.event(WorkerSaid(b"new", new.epoch, w.WorkerHeartbeat()))
         server.pass_time(2.0)
     [failed] = server.take(server.client, c.SessionFailed)

@@ -1,0 +1,47 @@
+"""The heartbeat thread of a client."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rainzmq.client.connection import Connection
+
+Endings = queue.SimpleQueue[Callable[[], None]]
+
+
+def start_heartbeat(connection: Connection, endings: Endings, interval_s: float, first_s: float) -> None:
+    """Call `connection.beat` again and again, first after at most `first_s`, until something is put into
+    `endings`, which is called as the last thing, or the connection object is gone.
+    """
+    thread = threading.Thread(
+        target=_run,
+        args=(weakref.ref(connection), endings, interval_s, min(interval_s, first_s)),
+        name="rainzmq-heartbeat",
+        daemon=True,
+    )
+    thread.start()
+
+
+def _run(
+    connection_ref: weakref.ref[Connection], endings: Endings, interval_s: float, pause_s: float
+) -> None:
+    while True:
+        before = time.monotonic()
+        try:
+            end = endings.get(timeout=pause_s)
+        except queue.Empty:
+            end = None
+        if end is not None:
+            end()
+            return
+        connection = connection_ref()
+        if connection is None:
+            return
+        pause_s = connection.beat(interval_s, time.monotonic() - before - pause_s)
+        del connection
