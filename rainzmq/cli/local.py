@@ -10,6 +10,7 @@ import sys
 import termios
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -157,18 +158,31 @@ def _say_where_to_look(cluster: LocalCluster) -> None:
 
 
 def _say_what_is_left(cluster: LocalCluster) -> None:
-    """Where the event log of the run is, to people only."""
+    """Where the event log of the run is, to people only; to everybody why there is none that was to be."""
     from rainzmq.cli.runs import find_events
 
     try:
         path = find_events(cluster.logdir)
     except RainException:
-        return  # none was kept
+        why = _why_no_events(cluster.logdir / "server" / "web.log")
+        if why is not None:
+            click.echo(f"rainzmq: no event log of this run was kept: {why}", err=True)
+        return
     if sys.stderr.isatty():
         click.echo(
             f"rainzmq: the event log of this run: {path} (rainzmq report, rainzmq dashboard --replay)",
             err=True,
         )
+
+
+def _why_no_events(log: Path) -> str | None:
+    """What the process that writes the event log said of it last; None when it said nothing."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    said = [line.partition(": ")[2] for line in lines if " WARNING " in line and "the event log" in line]
+    return said[-1] if said else None
 
 
 def _supervise(cluster: LocalCluster, command: Sequence[str], end_signals: set[signal.Signals]) -> int:

@@ -19,7 +19,6 @@ the disk: a crash of the machine may lose the last seconds, never what was befor
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import sqlite3
 import threading
@@ -27,10 +26,11 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import make_uid, session_of
+from rainzmq.common.locks import HeldError, HeldFile, hold
 from rainzmq.common.private import private_opener
 from rainzmq.monitoring.hub import EventFilter, Hub, Row
 from rainzmq.monitoring.rows import EVENTS_OF, WorkerNames
@@ -79,7 +79,7 @@ class EventStore:
         self.path = path
         self._connection: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        self._lock_file: TextIO | None = None
+        self._held: HeldFile | None = None
         self._lock = threading.Lock()
         self._last_number = -1
         self.problem: str | None = None
@@ -102,7 +102,12 @@ class EventStore:
                 self._prepare(self._connection, header, event)
         except (sqlite3.Error, OSError) as error:
             self._close_connection()
-            raise RainException(f"the event log {self.path} can not be written: {error}") from error
+            with suppress(OSError):  # nobody shall take it for a log
+                if not self.path.stat().st_size:
+                    self.path.unlink()
+            raise RainException(
+                f"the event log {self.path} cannot be written: {error}; give the server another --logdir"
+            ) from error
 
     def add(self, events: list[Any], frames: list[bytes]) -> None:
         """Write events. When that is not possible (a full disk), `problem` says why; what was not written is
@@ -174,10 +179,9 @@ class EventStore:
             with suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
-        if self._lock_file is not None:
-            Path(self._lock_file.name).unlink(missing_ok=True)
-            self._lock_file.close()
-            self._lock_file = None
+        if self._held is not None:
+            self._held.release()
+            self._held = None
 
     def _prepare(self, connection: sqlite3.Connection, header: Header, event: e.SnapshotBegin) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -202,15 +206,20 @@ class EventStore:
 
     def _take_lock(self) -> None:
         """One process writes: two servers with one directory of logs would spoil each other's database."""
-        lock = open(f"{self.path}.lock", "w", opener=private_opener)  # noqa: SIM115 (as long as the database)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
+            self._held = hold(Path(f"{self.path}.lock"))
+        except HeldError as error:
+            where = f" on {error}" if str(error) else ""
             raise RainException(
-                f"another server writes its events to {self.path}: give each server a --logdir of its own"
+                f"another server{where} writes to the event log {self.path}: give each its own --logdir"
             ) from None
-        self._lock_file = lock
+        if self._held.why_unlocked is not None:
+            _log.warning(
+                "the file system of %s has no locks (%s): events are written all the same; give no other "
+                "server this directory",
+                self.path,
+                self._held.why_unlocked,
+            )
 
     def _put_aside(self, epoch: str) -> None:
         """Give a database that is there already, of another life of the server, another name."""

@@ -117,7 +117,7 @@ class Relay:
         self._owner_of = owner_of
         self._on_uploaded = on_uploaded
         self._on_missed = on_missed
-        self._workdir = default_workdir()
+        self._workdir = default_workdir(runs_programs=False)
         self.store = ObjectStore(self._workdir / "store")
         """Constants, and results on their way to clients. Any thread may put constants in."""
         self._loop = Loop()

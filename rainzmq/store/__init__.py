@@ -2,7 +2,7 @@
 
 from rainzmq.store.objects import ObjectStore, StoreFull
 from rainzmq.store.streams import Sink, Source
-from rainzmq.store.workdir import default_workdir, private_workdir, release_workdir
+from rainzmq.store.workdir import default_workdir, is_noexec, private_workdir, release_workdir
 
 __all__ = [
     "ObjectStore",
@@ -10,6 +10,7 @@ __all__ = [
     "Source",
     "StoreFull",
     "default_workdir",
+    "is_noexec",
     "private_workdir",
     "release_workdir",
 ]

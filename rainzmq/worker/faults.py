@@ -53,6 +53,13 @@ def is_own(error: BaseException, directory: str | os.PathLike[str]) -> bool:
     return error.errno in _BROKEN and any(name.startswith(os.fspath(directory) + os.sep) for name in names)
 
 
+NOEXEC = (
+    "no program can be run from {}, and no library loaded: its file system is mounted noexec. Give the "
+    "worker a --workdir on another one"
+)
+"""What to tell of a path on such a file system."""
+
+
 class Attempt:
     """A job that is being run: its clock, and what ends it."""
 

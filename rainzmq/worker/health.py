@@ -12,10 +12,12 @@ from pathlib import Path
 
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import id_of
+from rainzmq.store import is_noexec
 from rainzmq.store.objects import ObjectStore
 from rainzmq.transport.loop import Loop, Timer
 from rainzmq.worker import processes
 from rainzmq.worker.core.jobs import CRASHED, FAILED, UNABLE, Job, Outcome
+from rainzmq.worker.faults import NOEXEC
 from rainzmq.worker.namespace import protect, unprotect
 from rainzmq.worker.troubles import Troubles
 from rainzmq.worker.workplace import Workplace
@@ -29,6 +31,9 @@ away will do so again."""
 
 LOOK_INTERVAL_S = 5.0
 """How often the workplace is looked at while nothing gives a reason."""
+
+_NOEXEC_SIGNS = ("Permission denied", "failed to map segment")
+"""What programs, shells and Python say of what cannot be run or loaded."""
 
 _TRIAL_COMMAND = ["/bin/sh", "-c", ":"]
 
@@ -77,13 +82,20 @@ class Health:
         self._renewed: deque[float] = deque(maxlen=RENEWALS)
         self.lost: str | None = None
         self.troubles = Troubles(loop, on_troubles, self._try_again)
-        self.workplace = Workplace(wanted)
+        self.workplace = self._new_workplace()
         try:
             self.store = ObjectStore(self.workplace.store_root)
             self._protect(is_private=False)
         except OSError:
             self.workplace.release()
             raise
+
+    def _new_workplace(self) -> Workplace:
+        workplace = Workplace(self._wanted)
+        self._is_noexec = is_noexec(workplace.path)
+        if self._is_noexec:
+            _log.warning("%s", NOEXEC.format(workplace.path))
+        return workplace
 
     def _protect(self, *, is_private: bool) -> None:
         reason = protect(self.store, is_private=is_private)
@@ -135,6 +147,8 @@ class Health:
             return replace(outcome, kind=UNABLE, error=f"the content of its input {names} was gone")
         if outcome.kind == UNABLE and not outcome.damaged:
             self.troubles.ill(job.kind, outcome.error)
+        if self._is_noexec and any(sign in outcome.error for sign in _NOEXEC_SIGNS):
+            return replace(outcome, error=f"{outcome.error}\n{NOEXEC.format(self.workplace.path)}")
         return outcome
 
     def cannot_store(self, kinds: Iterable[str]) -> bool:
@@ -170,7 +184,7 @@ class Health:
         with suppress(OSError):
             unprotect(self.store)
         self.workplace.release()
-        self.workplace = Workplace(self._wanted)
+        self.workplace = self._new_workplace()
         self.store.move_to(self.workplace.store_root)
         self._protect(is_private=not self.copy_inputs)
         self.lost = None

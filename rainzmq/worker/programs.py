@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -29,11 +30,11 @@ from rainzmq.common.tails import read_tail
 from rainzmq.common.threads import thread_variables
 from rainzmq.common.trees import TreeCancelled, remove_tree, tree_size
 from rainzmq.common.units import format_size
-from rainzmq.store import ObjectStore
+from rainzmq.store import ObjectStore, is_noexec
 from rainzmq.store.streams import write_all
 from rainzmq.transport.loop import Timer
 from rainzmq.worker.core.jobs import CRASHED, FAILED, FINISHED, UNABLE, Job, Outcome, Printed, Produced
-from rainzmq.worker.faults import Attempt, TaskFault, WorkerFault, describe, is_own, own_error
+from rainzmq.worker.faults import NOEXEC, Attempt, TaskFault, WorkerFault, describe, is_own, own_error
 from rainzmq.worker.processes import Process, ProcessLoop, end, kill_tree, spawn
 from rainzmq.worker.sandbox import ProgramPlan, Sandbox, plan_of
 from rainzmq.worker.trimmer import Trimmer
@@ -345,6 +346,9 @@ def _why_not_started(program: str, directory: str, error: OSError | ValueError) 
             return f"the program {program!r} can not be started: the interpreter in its first line is missing"
         return f"there is no program {program!r} on the worker's host"
     if isinstance(error, PermissionError):
+        place = os.path.join(directory, program) if "/" in program else shutil.which(program, os.F_OK)
+        if place is not None and is_noexec(place):
+            return f"the program {program!r} cannot be started: {NOEXEC.format(os.path.realpath(place))}"
         return f"the program {program!r} can not be started: it is not executable"
     return f"the program {program!r} can not be started: {error.strerror}"
 
