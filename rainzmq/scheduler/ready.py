@@ -40,8 +40,8 @@ class ReadyQueues:
     def __init__(self) -> None:
         self._requests: dict[Request, _Queues] = {}
 
-    def push(self, task: TaskView) -> None:
-        """Add a task whose state has just become `ready`."""
+    def push(self, task: TaskView, first: bool = False) -> None:
+        """Add a task whose state has just become `ready`; `first` of its b-level and session."""
         request, place = task.body.request, (-task.blevel, session_of(task.uid))
         of_request = self._requests.get(request)
         if of_request is None:
@@ -50,7 +50,10 @@ class ReadyQueues:
         if queue is None:
             queue = of_request.queues[place] = deque()
             heappush(of_request.order, place)
-        queue.append(task)
+        if first:
+            queue.appendleft(task)
+        else:
+            queue.append(task)
 
     def peek(self, request: Request) -> TaskView | None:
         """The first ready task of a request, None without one."""

@@ -8,10 +8,13 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import psutil
 
 import rainzmq
 from rainzmq.deploy.process import ChildProcess
@@ -114,6 +117,24 @@ class FaultCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def alive(pids: Iterable[int]) -> list[int]:
+    """Those of some processes that run; zombies do not."""
+    found = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(pid)
+    return found
+
+
+def wait_until(condition: Callable[[], object], limit_s: float) -> None:
+    """Wait for a condition; AssertionError when it takes longer."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {limit_s} s"
+        time.sleep(0.01)
 
 
 def seeded(default: int) -> random.Random:

@@ -81,6 +81,10 @@ class Switch:
         """Let a host (not 0) send no faster than that."""
         self._run(number, f"tc qdisc add dev cable root tbf rate {rate} burst 256kb latency 400ms")
 
+    def slow_towards(self, number: int, rate: str) -> None:
+        """Let a host (not 0) receive no faster than that."""
+        self._run(0, f"tc qdisc add dev port{number} root tbf rate {rate} burst 64kb latency 400ms")
+
     def _run(self, number: int, line: str) -> None:
         command = ["nsenter", "--net", "-t", str(self._hosts[number].pid), *line.split()]
         subprocess.run(command, check=True, timeout=10)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
-from fault_cluster import FaultCluster
+from fault_cluster import FaultCluster, alive, wait_until
 
 from rainzmq import Session, remote, tasks
 
@@ -29,34 +28,12 @@ time.sleep(600)
 """
 
 
-def alive(pids: list[int]) -> list[int]:
-    """Those of some processes that run; zombies do not."""
-    found = []
-    for pid in pids:
-        try:
-            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                found.append(pid)
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
-def wait_until(condition: Callable[[], bool], limit_s: float) -> float:
-    """Wait for a condition; how long it took, seconds."""
-    begin = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begin < limit_s, f"not within {limit_s} s"
-        time.sleep(0.01)
-    return time.monotonic() - begin
-
-
 def start_tasks(session: Session, marks: Path) -> None:
     """Programs, Python tasks and what they leave behind; each makes a file named after its process id."""
 
     @remote()
     def linger(ctx: Any) -> None:
         import os
-        import time
 
         open(f"{marks}/{os.getpid()}", "w").close()
         if os.fork() == 0:

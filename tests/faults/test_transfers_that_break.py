@@ -6,14 +6,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
-from fault_cluster import Child, FaultCluster
+from fault_cluster import Child, FaultCluster, wait_until
 from proxy import DOWN, Proxy
 
 from rainzmq import Client, tasks
@@ -33,13 +32,6 @@ class StoppingWorker(Child):
     """Stops when the first piece of a transfer comes."""
 
     program = (str(HERE / "stopping_worker.py"),)
-
-
-def wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {limit_s} s"
-        time.sleep(0.02)
 
 
 def is_stopped(pid: int) -> bool:
@@ -70,7 +62,7 @@ def test_a_download_does_not_wait_for_nine_clients_that_vanished_in_theirs(
         cluster.add_worker(cpus=2)
         others = [subprocess.Popen([*command, str(cluster.access_file)]) for _ in range(9)]
         try:
-            wait_until(lambda: all(is_stopped(other.pid) for other in others))
+            wait_until(lambda: all(is_stopped(other.pid) for other in others), 60)
             if killed:
                 for other in others:
                     other.kill()
@@ -98,7 +90,7 @@ def test_a_worker_does_not_wait_for_nine_that_were_killed_while_they_fetched(tmp
         for task in read:
             task.keep_outputs()
         session.submit()
-        wait_until(lambda: all(is_stopped(worker.pid) for worker in doomed))
+        wait_until(lambda: all(is_stopped(worker.pid) for worker in doomed), 60)
         for worker in doomed:
             cluster.kill(worker)
         cluster.add_worker(cpus=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,6 @@ def add_worker(cluster: FaultCluster, hosts: Switch, host: int, cpus: int = 1) -
     """A worker on a host, ready."""
     with hosts.inside(host):
         return cluster.add_worker(cpus, ("--listen", f"{hosts.address(host)}:0"))
-
-
-def wait_until(condition: Callable[[], bool], limit_s: float = 30) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {limit_s} s"
-        time.sleep(0.02)
 
 
 def runs(effects: Path) -> Counter[str]:

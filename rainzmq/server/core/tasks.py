@@ -21,16 +21,18 @@ UNABLE_LIMIT = 10
 """So often workers may be unable to run a task, through faults of their own, until it fails."""
 
 
-def task_ready_or_waiting(state: ServerState, task: TaskRecord) -> None:
-    """A task that is to run (again): ready when all inputs are finished, else waiting for them."""
+def task_ready_or_waiting(state: ServerState, task: TaskRecord, again: bool = False) -> None:
+    """A task that is to run: ready when all inputs are finished, else waiting for them. One that is to run
+    `again` goes before those that never did: it has had its turn, and others may wait for it.
+    """
     task.waiting = sum([item.state == states.UNFINISHED for item in task.inputs]) if task.inputs else 0
     if task.state == states.WAITING:
         if not task.waiting:
-            _make_ready(state, task)
+            _make_ready(state, task, again)
     elif task.waiting:
         task.to(states.WAITING)
     else:
-        _make_ready(state, task)
+        _make_ready(state, task, again)
 
 
 def input_finished(state: ServerState, task: TaskRecord) -> None:
@@ -139,7 +141,7 @@ def task_again(state: ServerState, session: SessionRecord, task: TaskRecord, new
     if new_attempt:
         task.attempt += 1
         state.counters.tasks_rerun += 1
-    task_ready_or_waiting(state, task)
+    task_ready_or_waiting(state, task, again=True)
     _recover_lost_inputs(state, session, task)
     if task.state == states.WAITING:
         _look_again(task)
@@ -272,9 +274,9 @@ def _look_again(task: TaskRecord) -> None:
             return
 
 
-def _make_ready(state: ServerState, task: TaskRecord) -> None:
+def _make_ready(state: ServerState, task: TaskRecord, again: bool = False) -> None:
     task.to(states.READY)
-    state.ready.push(task)
+    state.ready.push(task, again)
 
 
 def _recover_lost_inputs(state: ServerState, session: SessionRecord, task: TaskRecord) -> None:
@@ -298,4 +300,4 @@ def object_lost(state: ServerState, session: SessionRecord, item: ObjectRecord) 
             [uid for uid, source in inputs.items() if source.state == states.FINISHED],
         )
     for producer in producers:
-        task_ready_or_waiting(state, producer)
+        task_ready_or_waiting(state, producer, again=True)

@@ -73,3 +73,10 @@ def test_ready_tasks_of_a_session():
     gone.state = "assigned"
     assert list(ready.of(ONE, 1)) == [mine]
     assert list(ready.of((9, "python"), 1)) == []
+
+
+def test_a_task_that_runs_again_goes_before_the_others_of_its_level():
+    ready = filled(Task(1), Task(2))
+    ready.push(Task(3), first=True)
+    ready.push(Task(4, blevel=1))
+    assert [task.uid for task in drain(ready)] == [4, 3, 1, 2]
