@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from api_calls import error_of, result_of, results_of
 from rainzmq import Client, Input, LocalCluster, Output, OutputDir, Session, Task, blob, remote, tasks
 from rainzmq.common import DataType
 
-LARGE = os.urandom(300_000)
+LARGE = Random(1).randbytes(300_000)
 
 
 @pytest.fixture
