@@ -18,6 +18,7 @@ from typing import Any
 
 from rainzmq import __version__
 from rainzmq.common.limits import SERVER_LOST_AFTER_S
+from rainzmq.common.tally import Tally
 from rainzmq.monitoring.sequence import Sequence
 from rainzmq.protocol.codec import Header, decode, encode
 from rainzmq.protocol.messages import client as m
@@ -62,6 +63,7 @@ class EventLink:
         self._on_state = on_state
         self._on_end = on_end
         self._header = Header()
+        self._bad = Tally()
         self._interval_s = 1.0
         self._last_heard = self._last_tick = self._hello_sent = loop.now()
         self._watching = False
@@ -122,7 +124,7 @@ class EventLink:
             try:
                 header, message = decode(frame, m.CONVERSATION, "server")
             except ProtocolError as error:
-                _log.warning("bad message of the server: %s", error)
+                self._note_bad(error)
                 continue
             if type(message) in _EVENTS:
                 if self._sequence.takes(message):
@@ -152,6 +154,11 @@ class EventLink:
             self._set_watching(False)
         elif isinstance(message, m.RequestFailed):
             _log.warning("the server refused a request: %s", message.reason)
+
+    def _note_bad(self, error: ProtocolError) -> None:
+        times = self._bad.note("the server")
+        if times:
+            _log.warning("bad message of the server (%d so far): %s", times, error)
 
     def _on_tick(self) -> None:
         now = self._loop.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from rainzmq.common.tally import Tally
 from rainzmq.protocol.codec import Header, decode, peek_header
 from rainzmq.protocol.messages import client as client_messages
 from rainzmq.protocol.messages import worker as worker_messages
@@ -24,8 +25,6 @@ _log = logging.getLogger(__name__)
 BAD_MESSAGE_LIMIT = 20
 """A peer that sent so many bad messages is cut off."""
 
-_MAX_COUNTED_PEERS = 10_000
-
 CONVERSATIONS = {
     "client": client_messages.CONVERSATION,
     "viewer": client_messages.CONVERSATION,
@@ -42,6 +41,7 @@ class FrameReader:
             another role; `role` is the one whose conversation the peer understands.
         deny: called with (peer, request, reason) for a client's request that a viewer may not make.
         cut_off: called with (peer, reason) when a peer sent too many bad messages.
+        name_of: who a peer is, for the log: a name that it has after a new connection, too.
     """
 
     def __init__(
@@ -51,12 +51,15 @@ class FrameReader:
         refuse: Callable[[bytes, str, str], None],
         deny: Callable[[bytes, int, str], None],
         cut_off: Callable[[bytes, str], None],
+        name_of: Callable[[bytes, str], str],
     ) -> None:
         self._life = (cluster_id, server_epoch)
         self._refuse = refuse
         self._deny = deny
         self._cut_off = cut_off
+        self._name_of = name_of
         self._bad: dict[bytes, int] = {}
+        self._bad_by_name, self._refused = Tally(), Tally()
 
     def read(self, peer: bytes, role: str, frame: bytes) -> Event | None:
         """The event of one frame; None when it was bad or refused, which has been dealt with."""
@@ -84,7 +87,7 @@ class FrameReader:
         return header.sender_epoch if (header.cluster_id, header.server_epoch) == self._life else 0
 
     def forget(self, peer: bytes) -> None:
-        """A peer is gone; its count starts anew."""
+        """A connection is gone, and with it what it did wrong."""
         self._bad.pop(peer, None)
 
     def _on_bad(self, peer: bytes, role: str, frame: bytes, error: ProtocolError) -> None:
@@ -97,7 +100,7 @@ class FrameReader:
                 f"it speaks protocol version {header.version}, this server {PROTOCOL_VERSION}; "
                 "install the same version of rainzmq on both"
             )
-            _log.warning("a %s was refused: %s", role, reason)
+            self._note_refused(peer, role, role, reason)
             self._refuse(peer, role, reason)
             return
         meant = "client" if role == "worker" else "worker"
@@ -106,7 +109,7 @@ class FrameReader:
                 f"its key is for the role {role!r}, but a {meant}'s is due; use the access file as the "
                 "server wrote it"
             )
-            _log.warning("a %s was refused: %s", meant, reason)
+            self._note_refused(peer, role, meant, reason)
             self._refuse(peer, meant, reason)
             return
         request = _request_of(frame) if role == "viewer" else None
@@ -115,11 +118,18 @@ class FrameReader:
             self._deny(peer, request, f"a viewer's key may only look: {error}")
             return
         count = self._bad.get(peer, 0) + 1
-        if len(self._bad) < _MAX_COUNTED_PEERS or peer in self._bad:
-            self._bad[peer] = count
-        _log.warning("bad message %d of %s %s: %s", count, role, peer.hex(), error)
+        self._bad[peer] = count
+        name = self._name_of(peer, role)
+        times = self._bad_by_name.note(name)
+        if times:
+            _log.warning("bad message of %s (%d so far): %s", name, times, error)
         if count >= BAD_MESSAGE_LIMIT:
             self._cut_off(peer, f"it sent {count} bad messages, the last one: {error}")
+
+    def _note_refused(self, peer: bytes, role: str, meant: str, reason: str) -> None:
+        times = self._refused.note(f"{self._name_of(peer, role)}, {reason}")
+        if times:
+            _log.warning("a %s was refused (%d times so far): %s", meant, times, reason)
 
 
 def _request_of(frame: bytes) -> int | None:

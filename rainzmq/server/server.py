@@ -32,6 +32,7 @@ from rainzmq.common.limits import (
 )
 from rainzmq.common.machine import process_space
 from rainzmq.common.ready import write_ready
+from rainzmq.common.tally import Tally
 from rainzmq.protocol.codec import Header, encode
 from rainzmq.protocol.messages.client import ClientBye, ClientRefused, ClientWelcome, Knock, RequestFailed
 from rainzmq.protocol.messages.worker import WorkerBye, WorkerKnock, WorkerRefused, WorkerWelcome
@@ -178,7 +179,10 @@ class Server:
         self._processes = ProcessWatch(
             self.loop, lambda epoch, alive: self._handle(ClientProcessSeen(epoch, alive))
         )
-        self._reader = FrameReader(self._cluster_id, self._epoch, self._refuse, self._deny, self._cut_off)
+        self._reader = FrameReader(
+            self._cluster_id, self._epoch, self._refuse, self._deny, self._cut_off, self._name_of
+        )
+        self._cut_offs = Tally()
         self._web: WebProcess | None = None
         self._flushing: Timer | None = None
         self._slow_watchers: set[bytes] = set()
@@ -434,9 +438,22 @@ class Server:
         self._send(peer, [RequestFailed(request, "request", reason)])
 
     def _cut_off(self, peer: bytes, reason: str) -> None:
-        _log.warning("peer %s is cut off: %s", peer.hex(), reason)
+        name = self._name_of(peer, "peer")
+        times = self._cut_offs.note(name)
+        if times:
+            _log.warning("%s is cut off (%d times so far): %s", name, times, reason)
         self._control.disconnect(peer)
+        self._reader.forget(peer)
         self._handle(PeerGone(peer, reason, cut_off=True))
+
+    def _name_of(self, peer: bytes, role: str) -> str:
+        """Who a peer is, for the log."""
+        state = self._engine.state
+        if peer in state.workers:
+            return f"worker {state.workers[peer].name}"
+        if peer in state.clients:
+            return f"client {state.clients[peer].name}"
+        return f"an unknown {role} at {self._control.address_of(peer)}"
 
     def _owners_get(self, session_id: int) -> int | None:
         return self._owners.get(session_id)

@@ -14,6 +14,7 @@ what it said stays unread in the kernel. Then we cut it, and the peer makes a ne
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 
 import zmq
@@ -34,6 +35,8 @@ say sends its heartbeat in this time.
 STUCK_LOOKS = 3
 """A connection is stuck when the same bytes wait at so many looks and nothing came from its peer."""
 
+MAX_CLOSED = 1000
+NO_DESCRIPTOR = -1
 _PEEK_BYTES = 64
 
 
@@ -52,12 +55,15 @@ class Connections:
         self._on_doubt = on_doubt
         self._descriptors: dict[bytes, int] = {}
         self._peers: dict[int, bytes] = {}
+        self._hosts: dict[bytes, str] = {}
+        self._closed: deque[bytes] = deque()
         self._looks = 0
         self._waiting: dict[bytes, tuple[bytes, int]] = {}
 
     def note(self, peer: bytes, frame: zmq.Frame) -> None:
         """A message came from a peer; `frame` is one of its frames."""
         if peer not in self._descriptors:
+            self._hosts[peer] = str(frame.get("Peer-Address"))
             self._learn(peer, int(frame.get(zmq.SRCFD)))
         elif self._looks:
             self._waiting.pop(peer, None)
@@ -67,7 +73,7 @@ class Connections:
         if event == zmq.EVENT_DISCONNECTED:
             peer = self._peers.pop(value, None)
             if peer is not None:
-                del self._descriptors[peer]
+                self._close(peer)
                 self._on_closed(peer)
             return
         if not self._looks:
@@ -78,22 +84,35 @@ class Connections:
 
     def unanswered_s(self, peer: bytes) -> float:
         """See `tcp.unanswered_s`."""
-        return tcp.unanswered_s(self._descriptors.get(peer, -1))
+        return tcp.unanswered_s(self._descriptors.get(peer, NO_DESCRIPTOR))
+
+    def address_of(self, peer: bytes) -> str:
+        """The host that a peer's connection comes from, or came from a moment ago; else "?"."""
+        return self._hosts.get(peer, "?")
 
     def cut(self, peer: bytes) -> None:
         """End a peer's connection; it notices, and may make a new one."""
-        tcp.cut(self._descriptors.get(peer, -1))
+        tcp.cut(self._descriptors.get(peer, NO_DESCRIPTOR))
 
     def _learn(self, peer: bytes, descriptor: int) -> None:
         before = self._peers.get(descriptor)
         if before is not None:
-            del self._descriptors[before]
+            self._close(before)
         self._descriptors[peer] = descriptor
         self._peers[descriptor] = peer
 
+    def _close(self, peer: bytes) -> None:
+        # Remembered for a while: what it sent before may still be read, and must not be joined to a number
+        # that is another connection's by now.
+        self._descriptors[peer] = NO_DESCRIPTOR
+        self._closed.append(peer)
+        if len(self._closed) > MAX_CLOSED:
+            oldest = self._closed.popleft()
+            del self._descriptors[oldest], self._hosts[oldest]
+
     def _look(self) -> None:
         self._looks -= 1
-        for peer, descriptor in self._descriptors.items():
+        for descriptor, peer in self._peers.items():
             unread = tcp.unread(descriptor, _PEEK_BYTES)
             before, times = self._waiting.get(peer, (b"", 0))
             if not unread:

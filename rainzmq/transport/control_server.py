@@ -19,6 +19,7 @@ from functools import partial
 import zmq
 
 from rainzmq.common.limits import CONTROL_FRAME_LIMIT_BYTES
+from rainzmq.common.tally import Tally
 from rainzmq.transport.connections import EVENTS, Connections
 from rainzmq.transport.keys import KeyPair
 from rainzmq.transport.listener import Listener
@@ -68,6 +69,7 @@ class ControlServer:
         self._on_message = on_message
         self._outboxes: dict[bytes, Outbox] = {}
         self._queued_bytes = 0
+        self._beyond_limits = Tally()
         self._forgotten: OrderedDict[bytes, None] = OrderedDict()
         self._retry: Timer | None = None
         self._retry_s = _FIRST_RETRY_S
@@ -122,6 +124,10 @@ class ControlServer:
         """For how long the peer's host has answered nothing that the kernel sent it; 0.0 while it answers."""
         return self._connections.unanswered_s(peer)
 
+    def address_of(self, peer: bytes) -> str:
+        """The host that a peer's connection comes from; see `Connections`."""
+        return self._connections.address_of(peer)
+
     def disconnect(self, peer: bytes) -> None:
         """Have nothing to do with this connection any more, in both directions."""
         self._drop_outbox(peer)
@@ -172,7 +178,14 @@ class ControlServer:
             size += len(frames[-1])
             if len(frames) > MAX_FRAMES or size > MAX_MESSAGE_BYTES:
                 frames.clear()
-                _log.warning("peer %s sent a message beyond all limits: it is cut off", peer.hex())
+                address = self.address_of(peer)
+                times = self._beyond_limits.note(address)
+                if times:
+                    _log.warning(
+                        "a peer at %s sent a message beyond all limits (%d so far): it is cut off",
+                        address,
+                        times,
+                    )
                 self.disconnect(peer)
         return frames
 

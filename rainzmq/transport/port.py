@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import secrets
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import zmq
 
 from rainzmq.common.limits import CHUNK_BYTES
+from rainzmq.common.tally import Tally
 from rainzmq.protocol.codec import Header, decode, encode
 from rainzmq.protocol.messages.data import CONVERSATION, Data
 from rainzmq.protocol.schema import ProtocolError
@@ -32,7 +32,6 @@ TURN_BYTES = 4 << 20
 """
 
 BAD_FRAMES_LIMIT = 20
-_MAX_COUNTED = 1000
 _COPY_BELOW = 64 << 10
 _SMALL_FRAME = 1024
 
@@ -88,7 +87,7 @@ class Port(ABC):
     def __init__(self, loop: Loop, store: Store) -> None:
         self.loop = loop
         self.exchange = Exchange(store, self, loop.now, new_transfer)
-        self.bad_frames: Counter[str] = Counter()
+        self.bad_frames = Tally()
         """Frames that were no messages, by peer."""
         self._pump_timer: Timer | None = None
         self._check_timer: Timer | None = None
@@ -142,15 +141,11 @@ class Port(ABC):
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def note_bad_frame(self, peer: str, error: ProtocolError) -> int:
-        """Count a frame that was dropped; how many of this peer so far."""
-        if peer not in self.bad_frames and len(self.bad_frames) >= _MAX_COUNTED:
-            peer = "others"
-        self.bad_frames[peer] += 1
-        count = self.bad_frames[peer]
-        if count & (count - 1) == 0:
+    def note_bad_frame(self, peer: str, error: ProtocolError) -> None:
+        """Count a frame that was dropped."""
+        count = self.bad_frames.note(peer)
+        if count:
             _log.warning("dropped a data message of %s (%d so far): %s", peer, count, error)
-        return count
 
     def _pump(self) -> None:
         self._pump_timer = None

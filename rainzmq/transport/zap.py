@@ -9,11 +9,11 @@ the loop, and an exception in it ends the process.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 
 import zmq
 from zmq.utils import z85
 
+from rainzmq.common.tally import Tally
 from rainzmq.transport.loop import DRAIN_LIMIT, Loop
 
 _log = logging.getLogger(__name__)
@@ -22,7 +22,6 @@ _ENDPOINT = "inproc://zeromq.zap.01"
 _VERSION = b"1.0"
 _REQUEST_FRAMES = 9
 """Routing id, empty, version, request id, domain, address, identity, mechanism, key."""
-_MAX_COUNTED_ADDRESSES = 1000
 
 
 class Authenticator:
@@ -31,7 +30,7 @@ class Authenticator:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], loop: Loop) -> None:
         self._loop = loop
         self._roles: dict[tuple[bytes, bytes], bytes] = {}
-        self.refused: Counter[str] = Counter()
+        self.refused = Tally()
         """How many connections were refused, by address of the peer."""
         self._socket = context.socket(zmq.ROUTER)
         self._socket.linger = 0
@@ -67,12 +66,8 @@ class Authenticator:
         return [*answer, b"400", b"unknown key", b"", b""]
 
     def _note_refused(self, address: str, domain: str) -> None:
-        if len(self.refused) >= _MAX_COUNTED_ADDRESSES and address not in self.refused:
-            address = "others"
-        self.refused[address] += 1
-        times = self.refused[address]
-        # The 1st, 2nd, 4th, 8th...: whoever knocks for hours shall not fill the log.
-        if times & (times - 1) == 0:
+        times = self.refused.note(address)
+        if times:
             _log.warning(
                 "refused a connection from %s to %s: unknown key (%d times so far)", address, domain, times
             )

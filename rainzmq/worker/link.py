@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rainzmq.common.limits import CONNECT_TIMEOUT_S, DEAD_AFTER_S, SERVER_LOST_AFTER_S
+from rainzmq.common.tally import Tally
 from rainzmq.protocol.codec import Header, decode, encode, peek_header
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.schema import ProtocolError
@@ -67,6 +68,7 @@ class ServerLink:
         self._on_lost = on_lost
         self._on_end = on_end
         self._header = Header()
+        self._bad = Tally()
         self.registered = False
         self._interval_s = 1.0
         self._dead_after_s = DEAD_AFTER_S
@@ -167,7 +169,12 @@ class ServerLink:
         if version != PROTOCOL_VERSION:
             self._on_end(f"the server speaks protocol version {version}, this worker {PROTOCOL_VERSION}")
         else:
-            _log.warning("bad message of the server: %s", error)
+            self._note_bad(error)
+
+    def _note_bad(self, error: ProtocolError) -> None:
+        times = self._bad.note("the server")
+        if times:
+            _log.warning("bad message of the server (%d so far): %s", times, error)
 
     def _on_tick(self) -> None:
         now = self._loop.now()

@@ -256,7 +256,10 @@ def _on_finished(state: ServerState, worker: WorkerRecord, report: m.Report) -> 
     wrong = wrong or not -1 <= min(report.cpus) <= max(report.cpus) < MAX_CPUS
     if wrong or sum(report.output_counts) != len(report.sizes):
         state.counters.refused_messages += 1
-        state.log("warning", f"worker {worker.name} sent a report that contradicts itself")
+        times = state.refused.note(worker.name)
+        if times:
+            text = f"worker {worker.name} sent a report that contradicts itself ({times} so far)"
+            state.log("warning", text)
         return
     content_types, users = dict(report.content_types), dict(report.users)
     debugs, inline = dict(report.debugs), dict(report.inline)

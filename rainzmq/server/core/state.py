@@ -9,6 +9,7 @@ from typing import Any
 
 from rainzmq.common.ids import session_of
 from rainzmq.common.limits import CLIENT_GRACE_S
+from rainzmq.common.tally import Tally
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.scheduler.ready import ReadyQueues
 from rainzmq.server.core import states
@@ -97,6 +98,7 @@ class ServerState:
     deaths: Deaths = field(default_factory=Deaths)
     trash: Trash = field(default_factory=Trash)
     counters: Counters = field(default_factory=Counters)
+    refused: Tally = field(default_factory=Tally)
     departed: OrderedDict[int, str] = field(default_factory=OrderedDict)
     ended: deque[PastSession] = field(default_factory=lambda: deque(maxlen=PAST_SESSIONS))
     feed: Feed = field(default_factory=lambda: Feed(0.0))

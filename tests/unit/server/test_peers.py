@@ -28,11 +28,12 @@ class Reader:
             lambda *call: self.calls.append(("refuse", *call)),
             lambda *call: self.calls.append(("deny", *call)),
             lambda *call: self.calls.append(("cut off", *call)),
+            lambda peer, role: f"an unknown {role} at 10.0.0.7",
         )
 
-    def read(self, role: str, message: Any, header: Header = LIFE) -> Any:
+    def read(self, role: str, message: Any, header: Header = LIFE, peer: bytes = b"peer") -> Any:
         frame = message if isinstance(message, bytes) else encode(message, header)
-        return self.reader.read(b"peer", role, frame)
+        return self.reader.read(peer, role, frame)
 
 
 @pytest.fixture
@@ -88,3 +89,20 @@ def test_a_peer_that_talks_nonsense_is_cut_off_in_the_end(reader):
 
 def test_an_unknown_role_may_say_nothing(reader):
     assert reader.read("stranger", c.NewSession(1, "s")) is None
+
+
+def test_bad_messages_are_named_and_counted_over_connections(
+    reader: Reader, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(1000):
+        reader.read("worker", b"nonsense", peer=b"peer %d" % number)
+    assert len(caplog.messages) == 10, "the 1st, 2nd, 4th, ... 512th"
+    assert caplog.messages[-1].startswith("bad message of an unknown worker at 10.0.0.7 (512 so far): not a")
+
+
+def test_refusals_are_counted(reader: Reader, caplog: pytest.LogCaptureFixture) -> None:
+    hello = encode(c.ClientHello("0", "h", 1), Header(version=PROTOCOL_VERSION + 1))
+    for _ in range(100):
+        reader.read("client", hello, Header())
+    assert len(caplog.messages) == 7
+    assert "a client was refused (64 times so far): it speaks protocol version" in caplog.messages[-1]
