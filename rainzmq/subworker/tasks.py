@@ -25,6 +25,7 @@ from rainzmq.protocol.messages.subworker import (
     TaskPrinted,
     TaskResult,
 )
+from rainzmq.subworker import children
 from rainzmq.subworker.context import Context
 from rainzmq.subworker.failure import describe
 from rainzmq.subworker.leftovers import Leftovers
@@ -73,6 +74,7 @@ class Tasks:
         self._pid = os.getpid()
         self._pin = pin
         self._cpus: list[int] | None = None
+        children.install()
         self._surroundings = Surroundings(affinity=not pin)
         self._random = RandomState()
         self._leftovers = Leftovers()
@@ -167,6 +169,7 @@ class Tasks:
         inputs = [_instance(item) for item in task.inputs]
         call = self._calls.prepare(session_id, body, task.config, inputs, task.directory)
         context.function = call.function
+        children.use(call.function, task.directory)
         self._surroundings.begin()
         self._begun = self._used = True
         value = call.function(context, *call.args, **call.kwargs)
