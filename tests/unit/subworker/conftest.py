@@ -25,6 +25,8 @@ import cloudpickle
 import pytest
 from task_bench import Bench
 
+from rainzmq.common import pickles
+
 _PATCHED = (
     *(os, posix, signal, resource, sys, gc, socket, faulthandler, locale, _locale, random, warnings),
     *(subprocess, _posixsubprocess),
@@ -53,6 +55,8 @@ def bench(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, _unpatched: None
 ) -> Iterator[Bench]:
     """A bench whose effects on the process (working directory, environment) are undone."""
+    # A client that was used in this process has a rule for how modules travel.
+    monkeypatch.setattr(pickles, "_travel", [pickles._all_installed])
     before = os.getcwd()
     environment = dict(os.environ)
     # Functions of test modules travel by value, as those of a user's program do.
