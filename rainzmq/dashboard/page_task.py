@@ -21,6 +21,7 @@ class TaskPage(Page):
         if task is None:
             return {"task": ask.render(self.parts, "missing", id=text)}
         values = {name: _json(getattr(task, name)) for name in ("config", "user", "info_user")}
+        values["arguments"] = "\n".join(task.arguments or ())
         return {"task": ask.render(self.parts, "task", task=task, **values)}
 
 

@@ -44,6 +44,11 @@ GAP_S = 3.0
 PRINTED_BYTES = 64 << 20
 """Ends of tasks' output that are kept in memory; the oldest go first."""
 
+CONFIGS_BYTES = 64 << 20
+"""What tasks were told each, with what keeping it takes, that is kept in memory; the oldest go first."""
+
+_CONFIG_OVERHEAD = 150
+
 _MOST_NOTES = 5
 
 _MOST_BYTES = 1 << 50
@@ -177,6 +182,8 @@ class Model:
         self._past_tasks = 0
         self._printed: OrderedDict[tuple[int, int], int] = OrderedDict()
         self._printed_bytes = 0
+        self._configs: deque[tuple[int, list[int], int]] = deque()
+        self._config_bytes = 0
         self._named: set[tuple[str, int]] | None = None
         self._bulk = Bulk()
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -352,6 +359,21 @@ class Model:
         session = self.sessions.get(event.session_id)
         if session is not None:
             session.submitted(event)
+            if event.configs:
+                self._keep_configs(event)
+
+    def _keep_configs(self, event: e.TasksSubmitted) -> None:
+        """Forget what tasks were told first once that is too much."""
+        ids = [task for task, _ in event.configs]
+        size = sum(len(config) for _, config in event.configs) + _CONFIG_OVERHEAD * len(ids)
+        self._configs.append((event.session_id, ids, size))
+        self._config_bytes += size
+        while self._config_bytes > CONFIGS_BYTES and len(self._configs) > 1:
+            session_id, ids, size = self._configs.popleft()
+            self._config_bytes -= size
+            known = self.sessions[session_id].configs if session_id in self.sessions else {}
+            for task in ids:
+                known.pop(task, None)
 
     def _take_bulk(self) -> None:
         bulk, sessions = self._bulk, self.sessions

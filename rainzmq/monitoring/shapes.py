@@ -213,6 +213,10 @@ class TaskDetail(TaskView):
     output_count: Annotated[int, "number of its outputs"]
     outputs: Annotated[list[PartView], "its outputs in order, the first 1000"]
     config: Annotated[Any, "what it was told, of builtin tasks and programs; null when that is not known"]
+    arguments: Annotated[
+        list[str] | None,
+        "arguments of a Python call, for people; null when they are not known, as those of over 256 bytes",
+    ]
     user: Annotated[Any, "`spec.user`"]
     info_user: Annotated[Any, "`info.user`: what it attached"]
     debug: Annotated[str, "its debug messages, one a line"]

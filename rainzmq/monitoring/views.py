@@ -14,6 +14,7 @@ import numpy as np
 
 from rainzmq.common.headline import headline
 from rainzmq.common.ids import ID, id_of, local_of, make_uid, session_of
+from rainzmq.monitoring.arguments import argument_texts
 from rainzmq.monitoring.columns import IntArray
 from rainzmq.monitoring.groups import GroupTable, group_table, groups, name_matches
 from rainzmq.monitoring.hub import Hub
@@ -317,6 +318,7 @@ def task_detail(model: Model, session: SessionLog, row: int, time: float | None 
     made = np.arange(first_output, first_output + outputs) if first_output >= 0 else np.empty(0, np.int64)
     body = session.bodies.get(int(session.tasks["body"][row]))
     wanted = session.input_ids(row)
+    own, is_call = session.configs.get(local_id, b""), task_type(session, row) == "python/call"
     return TaskDetail(
         **fields,
         cpus=cpus_of(session, row),
@@ -324,7 +326,10 @@ def task_detail(model: Model, session: SessionLog, row: int, time: float | None 
         inputs=part_views(session, wanted, body.input_labels if body else [], time),
         output_count=outputs,
         outputs=part_views(session, session.objects["ids"][made].tolist(), [], time),
-        config=decoded_config(b"" if body is None else body.config, session.configs.get(local_id, b"")),
+        config=None if is_call else decoded_config(b"" if body is None else body.config, own),
+        arguments=argument_texts(own, [str(ID(session.session_id, item)) for item in wanted])
+        if is_call and own
+        else None,
         user=decoded_user(session.users.get(local_id, b"")),
         info_user=decoded_user(session.info_users.get(local_id, b"") if is_over else b""),
         debug=session.debugs.get(local_id, "") if is_over else "",

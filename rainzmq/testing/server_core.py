@@ -118,6 +118,7 @@ class ServerUnderTest:
         bodies: list[TaskBody] | None = None,
         body_of: dict[int, int] | None = None,
         consts: dict[int, bytes] | None = None,
+        configs: dict[int, bytes] | None = None,
         last: bool = True,
         turn: bool = True,
     ) -> None:
@@ -133,7 +134,7 @@ class ServerUnderTest:
                 known,
                 list(tasks),
                 [(body_of or {}).get(item, 1) for item in tasks],
-                [b""] * len(tasks),
+                [(configs or {}).get(item, b"") for item in tasks],
                 [len(inputs) for inputs in tasks.values()],
                 [item for inputs in tasks.values() for item in inputs],
                 [],

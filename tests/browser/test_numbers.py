@@ -221,6 +221,8 @@ def test_page_of_a_task(look):
         if looker.is_still or task["state"] != "running":
             numbers["duration_s"] = seconds(detail["duration_s"])
         agree(shown.numbers("task"), numbers)
+        for text in detail["arguments"] or ():
+            assert text in shown.text("task")
         parts = {item["id"]: {"size_bytes": size(item["size_bytes"])} for item in detail["inputs"]}
         parts |= {item["id"]: {"size_bytes": size(item["size_bytes"])} for item in detail["outputs"]}
         tries = {
@@ -233,6 +235,9 @@ def test_page_of_a_task(look):
         }
         rows_agree(shown.table("[data-fragment=task]"), {**parts, **tries})
     assert {"finished", "finished again", "failed", "cancelled"} <= set(seen)
+    (fold,) = [task["id"] for task in said.tasks if task["name"] == "prep/fold 3"]
+    inputs = [f"<data object {item['id']}>" for item in said.detail(fold)["inputs"]]
+    assert said.detail(fold)["arguments"] == ["0.5", "'fold'", *inputs]
 
 
 def test_workers(look):

@@ -178,7 +178,8 @@ class TasksSubmitted:
     inputs: Annotated[UInt32s, "ids of all inputs, one task after the other"]
     names: Annotated[list[tuple[int, str]], "(task id, name) of tasks whose name differs from their body's"]
     configs: Annotated[
-        list[tuple[int, bytes]], "(task id, configuration) of some `builtin` tasks, as the worker gets it"
+        list[tuple[int, bytes]],
+        "(task id, configuration) of `builtin` and `python` tasks that is short, as the worker gets it",
     ]
     users: Annotated[list[tuple[int, bytes]], "(id, `spec.user` as JSON) of tasks and outputs that have one"]
     constants: Annotated[

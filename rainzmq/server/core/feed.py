@@ -16,7 +16,7 @@ from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.client import Submit
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.server.core.records import PastSession
-from rainzmq.server.core.snapshot import CONFIG_BYTES, client_name, shown_body
+from rainzmq.server.core.snapshot import SHOWN_BYTES, client_name, shown_body
 
 if TYPE_CHECKING:
     from rainzmq.server.core.records import SessionRecord, TaskRecord, WorkerRecord
@@ -89,16 +89,12 @@ def submitted(state: ServerState, session: SessionRecord, submit: Submit) -> Non
     """Note a submit."""
     if not state.feed.on:
         return
-    builtin = {key for key, body in session.bodies.items() if body.kind == "builtin"}
-    configs = []
-    if builtin:
-        configs = [
-            (task, config)
-            for task, key, config in zip(
-                submit.task_ids, submit.task_bodies, submit.task_configs, strict=True
-            )
-            if config and key in builtin and len(config) <= CONFIG_BYTES
-        ]
+    limits = {key: SHOWN_BYTES[body.kind] for key, body in session.bodies.items() if body.kind in SHOWN_BYTES}
+    configs = [
+        (task, config)
+        for task, key, config in zip(submit.task_ids, submit.task_bodies, submit.task_configs, strict=True)
+        if config and len(config) <= limits.get(key, 0)
+    ]
     state.feed.add(
         state.now,
         e.TasksSubmitted,

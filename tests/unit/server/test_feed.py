@@ -92,6 +92,17 @@ def test_events_are_numbered_and_bear_the_time_since_the_epoch(watched):
     ]
 
 
+def test_short_arguments_and_what_builtin_tasks_were_told_is_told(watched):
+    session = watched.session()
+    watched.told()
+    bodies = [body(1), body(2, task_type="builtin/load"), body(3, task_type="other/x")]
+    told = {1: b"a" * 256, 3: b"b" * 257, 5: b"c" * 4096, 7: b"d" * 4097, 9: b"e", 11: b""}
+    keys = {1: 1, 3: 1, 5: 2, 7: 2, 9: 3, 11: 1}
+    watched.submit(session, {task: [] for task in told}, bodies=bodies, body_of=keys, configs=told)
+    (submitted,) = watched.told()
+    assert submitted.configs == [(1, told[1]), (5, told[5])]
+
+
 def test_what_happened_to_a_task_is_told_in_order(watched):
     worker = watched.worker(b"w")
     session = watched.session()
