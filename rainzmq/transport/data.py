@@ -44,7 +44,7 @@ IDLE_LINK_S = 60.0
 """A connection that carried nothing for so long is closed."""
 
 CONNECT_S = 3.0
-"""A connection that does not stand after so long is given up, and so is its peer."""
+"""A connection that does not stand after so long is given up, and made again when its peer is asked again."""
 
 _MAX_WAITING = 10_000
 _RECONNECT_MAX_MS = 2000
@@ -173,7 +173,9 @@ class DataPort(Port):
     def forget(self, endpoint: Endpoint) -> None:
         """The process at an endpoint is gone: nothing more is sent to it or expected of it."""
         with suppress(ProtocolError):
-            self._lose(peer_of(endpoint), "it is gone")
+            peer = peer_of(endpoint)
+            self._close_link(peer)
+            self.exchange.forget_peer(peer, "it is gone")
 
     def cancel(self, uid: int) -> None:
         """Do not fetch an object any more; `done` is not called."""
@@ -239,13 +241,10 @@ class DataPort(Port):
         self._close_link(peer)
         self.exchange.on_writable(peer)
 
-    def _lose(self, peer: DataPeer, reason: str) -> None:
-        self._close_link(peer)
-        self.exchange.forget_peer(peer, reason)
-
     def _check_connected(self, peer: DataPeer, link: _Link) -> None:
         if self._links.get(peer) is link and not link.stood:
-            self._lose(peer, f"no connection to it could be made within {CONNECT_S:g} s")
+            self._close_link(peer)
+            self.exchange.on_unconnected(peer, f"no connection to it could be made within {CONNECT_S:g} s")
 
     def _on_readable(self) -> None:
         taken = 0
@@ -312,7 +311,6 @@ class DataPort(Port):
         now = self.loop.now()
         for peer, link in list(self._links.items()):
             if now - link.last_used >= IDLE_LINK_S:
-                self.exchange.forget_peer(peer)
-                self._close_link(peer)
+                self.renew(peer)
         if self._links:
             self._sweep_timer = self.loop.call_later(IDLE_LINK_S, self._sweep)

@@ -218,15 +218,25 @@ class Exchange:
 
     def forget_peer(self, peer: Peer, reason: str = "its connection is gone") -> None:
         """A peer is gone: stop sending to it, and ask others for what it was asked for."""
+        self._stop_sending(peer)
+        for incoming in list(self._receivers.values()):
+            if incoming.receiver is not None:
+                self._follow(incoming, incoming.receiver.on_lost(peer, reason, self._now()))
+
+    def on_unconnected(self, peer: Peer, reason: str) -> None:
+        """No connection to a peer could be made in time: ask others, or again."""
+        self._stop_sending(peer)
+        for incoming in list(self._receivers.values()):
+            if incoming.receiver is not None and incoming.receiver.holder == peer:
+                self._follow(incoming, incoming.receiver.on_unconnected(reason, self._now()))
+
+    def _stop_sending(self, peer: Peer) -> None:
         self._avoided[peer] = self._now() + AVOID_S
         self._blocked.discard(peer)
         for transfer in [key for key, (other, _, _) in self._requests.items() if other == peer]:
             self._drop_request(transfer)
         for transfer in [key for key, sender in self._senders.items() if sender.peer == peer]:
             self._drop_sender(transfer, False)
-        for incoming in list(self._receivers.values()):
-            if incoming.receiver is not None:
-                self._follow(incoming, incoming.receiver.on_lost(peer, reason, self._now()))
 
     def pump(self) -> None:
         """Start what may start and send what may be sent, a bounded number of pieces; wakes itself for the

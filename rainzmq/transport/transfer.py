@@ -34,6 +34,9 @@ STALL_S = 5.0
 TRIES = 3
 """So often one holder is asked without any progress, and so often an object may arrive damaged."""
 
+UNCONNECTED_TRIES = 2
+"""A holder that was silent or without a connection so often, the latter at last, is given up."""
+
 MAX_GRANT_BYTES = 8 * CREDIT_BYTES
 """A sender believes in no more credit than this."""
 
@@ -202,13 +205,20 @@ class Receiver:
 
     def on_stalled(self, now: float) -> Outgoing:
         """There was no progress for too long."""
+        return self._on_silent("it did not answer", TRIES, now)
+
+    def on_unconnected(self, reason: str, now: float) -> Outgoing:
+        """No connection to the holder could be made in time."""
+        return self._on_silent(reason, UNCONNECTED_TRIES, now)
+
+    def _on_silent(self, reason: str, tries: int, now: float) -> Outgoing:
         if self.done:
             return []
         holder = self._holders[0]
         self._tries[holder] += 1
-        if self._tries[holder] >= TRIES:
+        if self._tries[holder] >= tries:
             self.silent.append(holder)
-            return self._next_holder(f"it did not answer ({TRIES} times)", now)
+            return self._next_holder(f"{reason} ({tries} times)", now)
         stop = self._stop_holder()
         self._holders.rotate(-1)
         return [*stop, *self._ask(now)]

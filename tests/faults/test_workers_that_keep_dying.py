@@ -51,7 +51,7 @@ class Storm:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("cpus", "mean_life_s", "count", "storm_s"), [(1, 2.0, 400, 8.0), (2, 2.0, 800, 8.0)]
+    ("cpus", "mean_life_s", "count", "storm_s"), [(1, 2.0, 200, 6.0), (2, 1.5, 500, 6.0)]
 )
 def test_a_run_whose_workers_keep_dying_ends_correctly_once_they_stop(
     tmp_path: Path, cpus: int, mean_life_s: float, count: int, storm_s: float

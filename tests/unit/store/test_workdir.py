@@ -12,6 +12,7 @@ import pytest
 
 from rainzmq.common.errors import RainException
 from rainzmq.store import default_workdir, private_workdir, release_workdir
+from rainzmq.store.workdir import remove_abandoned
 
 
 def test_a_working_directory_is_private_whatever_the_umask(tmp_path: Path) -> None:
@@ -81,3 +82,21 @@ def test_directories_of_dead_processes_deeper_than_any_path_are_removed(tmp_path
     path = private_workdir(tmp_path)
     assert not dead.exists()
     release_workdir(path)
+
+
+def test_an_abandoned_directory_can_be_removed_without_making_another(tmp_path: Path) -> None:
+    alive = private_workdir(tmp_path)
+    code = f"""
+import os
+from pathlib import Path
+from rainzmq.store import private_workdir
+print(private_workdir(Path({str(tmp_path)!r})), flush=True)
+os._exit(1)
+"""
+    left = Path(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip())
+    for path in (left, alive, left):
+        remove_abandoned(path)
+    assert not left.exists()
+    assert alive.exists()
+    release_workdir(alive)
+    assert not list(tmp_path.iterdir())

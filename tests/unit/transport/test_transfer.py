@@ -26,7 +26,7 @@ from rainzmq.transport.exchange import (
     SENDER_SILENT_S,
     Exchange,
 )
-from rainzmq.transport.transfer import STALL_S, TRIES, Receiver, Sender
+from rainzmq.transport.transfer import STALL_S, TRIES, UNCONNECTED_TRIES, Receiver, Sender
 
 
 class MemorySource:
@@ -420,6 +420,22 @@ def test_a_holder_that_is_gone_is_not_asked_later_either(network: Network) -> No
         ("a: its connection is gone; c: no connection", ["a", "c"])
     ]
     assert not network.sent(FetchData, "a")
+
+
+def test_a_holder_without_a_connection_is_left_for_another_or_asked_again(network: Network) -> None:
+    network.add("c", {8: b"other"})
+    network.filter = lambda source, target, message, piece: [] if target == "a" else [(message, piece)]
+    b = network.nodes["b"]
+    b.fetch(8, "a", "c")
+    b.fetch(UID, "a")
+    network.run()
+    for number in range(1, UNCONNECTED_TRIES + 1):
+        assert UID not in b.results
+        b.exchange.on_unconnected("a", "no connection")
+        network.run()
+        assert b.results[8] is None
+        assert len(network.sent(FetchData, "a")) == 1 + min(number + 1, UNCONNECTED_TRIES)
+    assert b.results[UID] == f"a: no connection ({UNCONNECTED_TRIES} times)"
 
 
 def test_what_is_refused_is_not_asked_for_again(network: Network) -> None:
