@@ -21,6 +21,7 @@ from rainzmq.common.limits import CONFIG_LIMIT_BYTES
 from rainzmq.common.nesting import bounded
 from rainzmq.common.pickles import by_value_pickler, changes, dumps_by_value
 from rainzmq.common.pycall import HIDDEN_ARGUMENTS, HIDDEN_FUNCTION, CallBody, decode_body, encode_body
+from rainzmq.common.search_path import interpreter_directory
 from rainzmq.common.sources import Source, sources_of
 from rainzmq.common.states import DataType
 from rainzmq.common.units import format_size
@@ -229,6 +230,7 @@ class PickledFunction:
                 imported_versions(),
                 refs,
                 self._sources,
+                interpreter_directory(),
             )
         )
         return Body(TASK_TYPE, cpus, task_name, config, outputs), constants

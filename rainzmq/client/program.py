@@ -25,6 +25,7 @@ from rainzmq.client.task import Body, Task, as_object, input_object
 from rainzmq.common.errors import RainException
 from rainzmq.common.labeled_list import LabeledList
 from rainzmq.common.limits import CONFIG_LIMIT_BYTES
+from rainzmq.common.search_path import interpreter_directory
 from rainzmq.common.states import DataType
 from rainzmq.common.tracebacks import at_border
 from rainzmq.protocol.codec import pack
@@ -100,6 +101,7 @@ class Pattern:
             "shell": bool(shell),
             "inputs": [[slot.path, slot.write] for slot in self.slots],
             "outputs": [output.path for output in self.outputs],
+            "interpreter": interpreter_directory(),
         }
         self.packed = _pack(self.config)
 

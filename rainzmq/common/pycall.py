@@ -70,6 +70,7 @@ class CallBody:
         versions: what the client has imported, as `versions.imported_versions` gives it.
         code: the units that are in force while it runs.
         sources: source lines of functions in the pickle, for tracebacks; as of `common.sources`.
+        interpreter: directory of the client's interpreter.
     """
 
     name: str
@@ -81,6 +82,7 @@ class CallBody:
     versions: dict[str, str] = field(default_factory=dict)
     code: tuple[UnitRef, ...] = ()
     sources: tuple[Source, ...] = ()
+    interpreter: str = ""
 
 
 class ArgumentFault(Exception):
@@ -110,6 +112,7 @@ def encode_body(body: CallBody) -> bytes:
             "versions": body.versions,
             "code": [ref.to_fields() for ref in body.code],
             "sources": list(body.sources),
+            "interpreter": body.interpreter,
         },
         use_bin_type=True,
     )
@@ -130,6 +133,7 @@ def decode_body(config: bytes) -> CallBody:
             versions={str(name): str(version) for name, version in fields["versions"].items()},
             code=tuple([UnitRef.from_fields(item) for item in fields["code"]]),
             sources=tuple([(str(name), int(line), str(text)) for name, line, text in fields["sources"]]),
+            interpreter=str(fields["interpreter"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, msgpack.exceptions.UnpackException) as error:
         raise RainException(f"The configuration of a Python task is malformed: {error!r}") from None

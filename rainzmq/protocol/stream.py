@@ -30,6 +30,9 @@ CLAIMS_VARIABLE = "RAINZMQ_SUBWORKER_CLAIMS"
 PIN_VARIABLE = "RAINZMQ_SUBWORKER_PIN"
 """Environment variable that is `1` when tasks set their cpus as affinity, else `0`."""
 
+TEMPORARY_VARIABLE = "RAINZMQ_SUBWORKER_TMPDIR"
+"""Environment variable with the same directory as TMPDIR: a Python subworker empties it after each task."""
+
 HELLO_TIMEOUT_S = 10.0
 """A subworker that has not said hello this long after its start is killed."""
 

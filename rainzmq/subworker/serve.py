@@ -23,7 +23,7 @@ from rainzmq.protocol.messages.subworker import (
     UnmetInputs,
 )
 from rainzmq.protocol.messages.subworker import SubworkerTask as Task
-from rainzmq.protocol.stream import KIND_VARIABLE, PIN_VARIABLE, UNABLE_EXIT_CODE
+from rainzmq.protocol.stream import KIND_VARIABLE, PIN_VARIABLE, TEMPORARY_VARIABLE, UNABLE_EXIT_CODE
 from rainzmq.protocol.version import SUBWORKER_PROTOCOL_VERSION
 from rainzmq.subworker.connection import Connection
 from rainzmq.subworker.recent import RecentOutputs
@@ -126,7 +126,7 @@ def main() -> int:
     line_buffered()
     connection.send(SubworkerHello(SUBWORKER_PROTOCOL_VERSION, kind, os.getpid(), METHODS))
     _die_with_parent()
-    tasks = Tasks(pin=os.environ.get(PIN_VARIABLE) == "1")
+    tasks = Tasks(os.environ.get(PIN_VARIABLE) == "1", os.environ.get(TEMPORARY_VARIABLE))
     gc.freeze()
     try:
         Server(connection, tasks).serve()

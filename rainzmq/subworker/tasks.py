@@ -15,6 +15,7 @@ from rainzmq.common.ids import ID
 from rainzmq.common.limits import INFO_LIMIT_BYTES
 from rainzmq.common.pycall import CallBody, Calls, decode_body
 from rainzmq.common.room import is_full
+from rainzmq.common.search_path import search_path
 from rainzmq.common.specs import ObjectInfo, ObjectSpec
 from rainzmq.common.states import DataType
 from rainzmq.common.trees import is_executable
@@ -35,6 +36,7 @@ from rainzmq.subworker.random_state import RandomState
 from rainzmq.subworker.sandbox import Sandbox
 from rainzmq.subworker.streams import Streams
 from rainzmq.subworker.surroundings import Surroundings
+from rainzmq.subworker.temporary import TemporaryFiles
 from rainzmq.subworker.threads import Threads
 
 METHODS = ["call"]
@@ -69,8 +71,10 @@ class Unable(Exception):
 class Tasks:
     """Runs tasks; keeps what is shared between them: bodies, loaded functions, the working directory."""
 
-    def __init__(self, pin: bool) -> None:
-        """`pin`: set the cpus of each task as this process's affinity."""
+    def __init__(self, pin: bool, temporary: str | None = None) -> None:
+        """`pin`: set the cpus of each task as this process's affinity. `temporary`: a directory for temporary
+        files that is emptied after each task.
+        """
         self._pid = os.getpid()
         self._pin = pin
         self._cpus: list[int] | None = None
@@ -88,6 +92,9 @@ class Tasks:
         self._bodies: dict[tuple[int, int], bytes | CallBody] = {}
         self._packages = PackageCheck()
         self._threads = Threads()
+        self._temporary = None if temporary is None else TemporaryFiles(temporary)
+        self._path = os.environ.get("PATH", os.defpath)
+        self._interpreter: str | None = None
 
     def add_body(self, session_id: int, key: int, config: bytes) -> None:
         """Remember the shared part of tasks to come."""
@@ -166,6 +173,8 @@ class Tasks:
     def _run(self, task: SubworkerTask, context: Context, result: TaskResult, keep: set[str]) -> None:
         session_id = task.id[0]
         body = self._body(session_id, task.body)
+        if body.interpreter != self._interpreter:
+            self._find_programs_of(body.interpreter)
         inputs = [_instance(item) for item in task.inputs]
         call = self._calls.prepare(session_id, body, task.config, inputs, task.directory)
         context.function = call.function
@@ -203,9 +212,16 @@ class Tasks:
                 environment.set_own(name, value)
         if len(task.cpus) != self._threads.count and task.cpus:
             self._threads.follow(len(task.cpus))
+            environment.keep_all()
         if self._pin and task.cpus:
             set_affinity(task.cpus, with_threads=task.cpus != self._cpus)
             self._cpus = task.cpus
+
+    def _find_programs_of(self, interpreter: str) -> None:
+        """Functions of a client with another interpreter come: `python3` shall be that one."""
+        self._interpreter = interpreter
+        os.environ["PATH"] = search_path(interpreter, self._path)
+        self._surroundings.environment.keep_all()
 
     def _end_if_forked(self) -> None:
         """A child that the task forked came back from the function: it must not go on as a second
@@ -234,6 +250,8 @@ class Tasks:
         self._random.refresh()
         self._streams.restore()
         self._sandbox.leave(keep)
+        if self._temporary is not None:
+            self._temporary.clean()
         self._leftovers.look(task.id[0])
 
 

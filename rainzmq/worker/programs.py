@@ -26,6 +26,7 @@ from rainzmq.common.archive import ArchiveError
 from rainzmq.common.ids import id_of
 from rainzmq.common.limits import MEMORY_OBJECT_BYTES
 from rainzmq.common.room import free_bytes, no_room
+from rainzmq.common.search_path import search_path
 from rainzmq.common.tails import read_tail
 from rainzmq.common.threads import thread_variables
 from rainzmq.common.trees import TreeCancelled, remove_tree, tree_size
@@ -191,12 +192,13 @@ class ProgramRunner:
             except OSError as error:
                 raise own_error(error, "no files can be made for what the program writes") from error
             args = ["/bin/sh", "-c", plan.args[0]] if plan.shell else plan.args
+            environment = {**self._environment, **self._task_variables(run)}
             try:
                 run.process = spawn(
                     self._loop,
                     args,
                     cwd=run.sandbox.path,
-                    env={**self._environment, **self._task_variables(job)},
+                    env=environment,
                     on_exit=lambda process: self._on_exit(run, process),
                     cpus=job.cpus if self._pinned and job.cpus else None,
                     stdin=stdin,
@@ -206,16 +208,20 @@ class ProgramRunner:
             except (OSError, ValueError) as error:
                 if is_own(error, self._store.root.parent) or not os.path.isdir(run.sandbox.path):
                     raise WorkerFault(f"the program {args[0]!r} could not be started: {error}") from error
-                raise TaskFault(_why_not_started(args[0], run.sandbox.path, error)) from None
+                path = environment["PATH"]
+                raise TaskFault(_why_not_started(args[0], run.sandbox.path, path, error)) from None
             self._trimmer.wake()
 
-    def _task_variables(self, job: Job) -> dict[str, str]:
-        """The environment variables that tell a program what it is, and its libraries what cpus it has."""
+    def _task_variables(self, run: _Run) -> dict[str, str]:
+        """The environment variables that tell a program what it is, what cpus it has, and what is where."""
+        job = run.job
         return {
             "RAINZMQ_TASK_ID": str(id_of(job.uid)),
             "RAINZMQ_ATTEMPT": str(job.attempt),
             "RAINZMQ_SESSION_ID": str(job.session_id),
             "RAINZMQ_CPUS": ",".join(map(str, job.cpus)),
+            "TMPDIR": run.sandbox.temporary,
+            "PATH": search_path(run.plan.interpreter, self._environment.get("PATH", os.defpath)),
             **dict.fromkeys(self._thread_names, str(len(job.cpus))),
         }
 
@@ -336,12 +342,12 @@ def _remove(sandbox: Sandbox) -> None:
         _log.warning("the directory of a program can not be removed: %s", error)
 
 
-def _why_not_started(program: str, directory: str, error: OSError | ValueError) -> str:
+def _why_not_started(program: str, directory: str, path: str, error: OSError | ValueError) -> str:
     if isinstance(error, ValueError):  # of subprocess, which says "embedded null byte"
         return f"the program {program!r} can not be started: an argument has a NUL in it"
     if isinstance(error, FileNotFoundError):
         if "/" not in program:
-            return f"there is no program {program!r} on the worker's PATH ({os.environ.get('PATH', '')})"
+            return f"there is no program {program!r} on the worker's PATH ({path})"
         if os.path.exists(os.path.join(directory, program)):
             return f"the program {program!r} can not be started: the interpreter in its first line is missing"
         return f"there is no program {program!r} on the worker's host"

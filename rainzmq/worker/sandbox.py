@@ -57,6 +57,7 @@ class ProgramPlan:
         shell: run through /bin/sh.
         inputs: per input of the task its path, None when it is not mapped, and whether it may be written.
         outputs: per output of the task its path, None for the standard output.
+        interpreter: directory of the client's Python interpreter.
     """
 
     args: list[str]
@@ -65,6 +66,7 @@ class ProgramPlan:
     shell: bool
     inputs: list[tuple[str | None, bool]]
     outputs: list[str | None]
+    interpreter: str = ""
 
 
 def plan_of(job: Job) -> ProgramPlan:
@@ -78,6 +80,7 @@ def plan_of(job: Job) -> ProgramPlan:
             shell=bool(config["shell"]),
             inputs=[(path, bool(write)) for path, write in config["inputs"]],
             outputs=list(config["outputs"]),
+            interpreter=str(config.get("interpreter", "")),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise TaskFault(f"the configuration of the program can not be read: {error!r}") from None
@@ -110,6 +113,8 @@ class Sandbox:
 
     def __init__(self, path: str, job: Job, plan: ProgramPlan, store: ObjectStore, copy_inputs: bool) -> None:
         self.path = path
+        self.temporary = path + ".tmp"
+        """For the program's temporary files, beside the directory, which is empty when it starts."""
         self._job = job
         self._plan = plan
         self._store = store
@@ -146,6 +151,7 @@ class Sandbox:
         """
         try:
             os.mkdir(self.path, 0o700)
+            os.mkdir(self.temporary, 0o700)
         except OSError as error:
             raise own_error(error, "no directory can be made for the task") from error
         for index, (path, write) in enumerate(self._plan.inputs):
@@ -317,6 +323,11 @@ class Sandbox:
             with suppress(FileNotFoundError):
                 os.unlink(self.stdin_copy)
         try:
+            with suppress(FileNotFoundError):
+                os.rmdir(self.temporary)
+        except OSError:
+            return False
+        try:
             os.rmdir(self.path)
             return True
         except FileNotFoundError:
@@ -334,6 +345,7 @@ class Sandbox:
 
     def remove(self) -> None:
         """Remove the directory with all that is in it, whatever its modes."""
+        remove_tree(self.temporary)
         remove_tree(self.path)
 
 

@@ -32,6 +32,7 @@ from rainzmq.protocol.stream import (
     PIN_VARIABLE,
     RESULT_FRAME_LIMIT_BYTES,
     SOCKET_VARIABLE,
+    TEMPORARY_VARIABLE,
     UNABLE_EXIT_CODE,
     FrameReader,
     to_frame,
@@ -67,6 +68,7 @@ class SubworkerLink:
         number: its number within the pool.
         kind: its kind.
         directory: its private directory.
+        temporary: where its temporary files go; short, for sockets in it have short names.
         methods: methods it knows; None: it takes any.
         outbox: jobs to be sent at the end of this turn.
         output: what it writes to its standard streams.
@@ -86,6 +88,7 @@ class SubworkerLink:
         self.number = number
         self.kind = kind
         self.directory = str(directory)
+        self.temporary = str(directory.with_name(f"tmp-{number}"))
         self.methods: frozenset[str] | None = None
         self.outbox: list[Job] = []
         self.fault: str | None = None
@@ -114,6 +117,7 @@ class SubworkerLink:
             environment: what its environment holds besides our variables.
         """
         os.mkdir(self.directory, 0o700)
+        os.mkdir(self.temporary, 0o700)
         stdout, stderr = self.output.open()
         ours, theirs = socket.socketpair()
         self._stream = ours
@@ -122,6 +126,8 @@ class SubworkerLink:
             SOCKET_VARIABLE: str(theirs.fileno()),
             KIND_VARIABLE: self.kind,
             PIN_VARIABLE: str(int(pin_cpus)),
+            TEMPORARY_VARIABLE: self.temporary,
+            "TMPDIR": self.temporary,
         }
         pass_fds = [theirs.fileno()]
         if claims:

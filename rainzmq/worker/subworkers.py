@@ -449,6 +449,7 @@ class SubworkerPool:
         del self._links[link.number]
         self._unflushed.pop(link.number, None)
         self._remove(link.directory)
+        self._remove(link.temporary)
 
 
 def _remove_logged(directory: str) -> None:

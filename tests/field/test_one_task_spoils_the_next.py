@@ -39,11 +39,11 @@ def state() -> dict[str, Any]:
         "timers": [signal.getitimer(n)[0] > 0 for n in (0, 1, 2)],
         "handlers": [str(signal.getsignal(n)) for n in (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD)],
         "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-        "environment": {k: v for k, v in os.environ.items() if not k.startswith("RAINZMQ_")},
+        "environment": {k: v for k, v in os.environ.items() if not k.startswith(("RAINZMQ_", "TMPDIR"))},
         "of the process": sorted(
             line
             for line in os.popen("env").read().splitlines()
-            if not line.startswith(("RAINZMQ_", "_=", "PWD="))
+            if not line.startswith(("RAINZMQ_", "TMPDIR=", "_=", "PWD="))
         ),
         "umask": mask,
         "path": list(sys.path),

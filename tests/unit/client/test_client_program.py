@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,7 @@ def test_string_is_split_like_a_shell_does(session: Session) -> None:
         "shell": False,
         "inputs": [],
         "outputs": [],
+        "interpreter": os.path.dirname(sys.executable),
     }
     assert task.task_type == "builtin/execute"
     assert task._config == b""
