@@ -242,7 +242,7 @@ class Server:
         if is_every_interface(options.host) and is_loopback(self.access.address):
             _log.warning(
                 "no address of this machine was found that others can reach, so the access file says %s: "
-                "other machines can not connect with it; name this one as they know it with --advertise",
+                "other machines cannot connect with it; name this one as they know it with --advertise",
                 self.access.address,
             )
         if options.ready_file is not None:

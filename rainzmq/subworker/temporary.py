@@ -40,7 +40,7 @@ class TemporaryFiles:
             module.tempdir = None  # what it was set to may be gone; it asks again
 
     def _renew(self) -> None:
-        """Make the directory again, empty. What can not be removed the worker removes, after this process."""
+        """Make the directory again, empty. What cannot be removed the worker removes, after this process."""
         with suppress(OSError):
             os.close(self._descriptor)
         self._descriptor = -1

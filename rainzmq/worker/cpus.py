@@ -8,7 +8,7 @@ the byte `_BASE + cpu` of a file in memory that only the claimer has: it needs n
 write to, blocks nobody, and ends with its process.
 
 Claims are made first and looked for afterwards: of two at once at least one sees the other, and whoever sees
-another gives way and tries again a little later. Who does not see even its own claim can not rely on the list
+another gives way and tries again a little later. Who does not see even its own claim cannot rely on the list
 (a sandbox hides it, or has none) and pins nothing; the same holds where too few cpus are free.
 
 Rejected: sockets with abstract names (of one network namespace only), locked files (of one mount namespace,
@@ -36,7 +36,7 @@ class CpuClaim:
     """Cpus that this process has claimed, until `close` or its end."""
 
     def __init__(self, cpus: list[int]) -> None:
-        """Claims `cpus`, whoever else has claimed them. OSError when it can not."""
+        """Claims `cpus`, whoever else has claimed them. OSError when it cannot."""
         self._file = os.memfd_create("rainzmq-cpus", os.MFD_CLOEXEC)
         try:
             for cpu in cpus:
@@ -97,7 +97,7 @@ def claim_cpus(count: int) -> tuple[list[int], bool, list[CpuClaim]]:
 
 
 def _claimed() -> dict[tuple[int, int], set[int]] | None:
-    """Cpus that are claimed on this machine, by the file of the claim; None when that can not be known."""
+    """Cpus that are claimed on this machine, by the file of the claim; None when that cannot be known."""
     try:
         with open("/proc/locks", encoding="ascii", errors="replace") as file:
             lines = file.read().splitlines()

@@ -135,6 +135,25 @@ def test_threads_that_stay_and_changed_affinities_follow_to_the_cpus_of_the_next
         assert [cpus for _, cpus in found if len(cpus) != 1] == []
 
 
+def test_a_worker_that_shall_not_pin_leaves_the_choice_to_the_system() -> None:
+    script = "import os; print(sorted(os.sched_getaffinity(0)))"
+
+    @remote
+    def look(ctx: Any) -> str:
+        return str(sorted(os.sched_getaffinity(0)))
+
+    with (
+        LocalCluster(workers=[1], dashboard=False, pin="none") as cluster,
+        cluster.client() as client,
+        client.new_session("not pinned") as session,
+    ):
+        made = [look(), tasks.Execute(["python3", "-c", script], stdout=True)]
+        session.keep_all()
+        session.submit()
+        for task in made:
+            assert task.output.fetch().get_str().strip() == str(sorted(os.sched_getaffinity(0)))
+
+
 def _python(seconds: float = 0.05, cpus: int = 1) -> Task:
     @remote(cpus=cpus)
     def stamp(ctx: Any, seconds: float) -> str:

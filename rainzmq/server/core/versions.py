@@ -17,7 +17,7 @@ MAX_NAMED = 200
 
 
 def name_other_pythons(state: ServerState, session: SessionRecord) -> None:
-    """Say which workers can not run the session's functions; nothing without functions, and nothing twice."""
+    """Say which workers cannot run the session's functions; nothing without functions, and nothing twice."""
     if not session.python or not any(body.kind == "python" for body in session.bodies.values()):
         return
     needed = minor_of(session.python)

@@ -30,7 +30,7 @@ def test_two_workers_get_different_cpus() -> None:
         claim.close()
 
 
-def test_a_worker_that_can_not_have_enough_claims_none_and_pins_nothing() -> None:
+def test_a_worker_that_cannot_have_enough_claims_none_and_pins_nothing() -> None:
     _, _, held = claim_cpus(3)
     assert claim_cpus(2) == ([0, 1], False, [])
     indices, pinned, claims = claim_cpus(1)
