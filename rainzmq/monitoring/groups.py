@@ -277,14 +277,16 @@ def _unfold_single(shown: dict[str, str]) -> dict[str, str]:
 
 
 def shown_names(sessions: Iterable[SessionLog], most: int = MOST_NAMES) -> dict[str, str]:
-    """`folded_names` of all tasks of some sessions, whatever time is shown: colours stay over time."""
+    """`folded_names` of all tasks of some sessions, whatever time is shown: colours stay over time. Names
+    that no task has come last.
+    """
     counts: dict[str, int] = {}
     for session in sessions:
         numbers = np.bincount(session.tasks["name"], minlength=len(session.names)).tolist()
         for name, number in zip(session.names, numbers, strict=False):
             counts[name] = counts.get(name, 0) + number
     shown = folded_names({name: number for name, number in counts.items() if number}, most)
-    return {name: shown.get(name, name) for name in counts}
+    return {**shown, **{name: name for name in counts if name not in shown}}
 
 
 def folded_groups(session: SessionLog, most: int = MOST_NAMES) -> list[GroupView]:

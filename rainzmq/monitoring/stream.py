@@ -143,8 +143,9 @@ class _Shown:
 
 
 def _shown(ran: Attempts, sessions: Sequence[SessionLog]) -> _Shown:
-    shown, order = shown_names(sessions), dict[str, int]()
-    of_name = np.array([order.setdefault(shown[name], len(order)) for name in ran.names], dtype=np.int64)
+    shown = shown_names(sessions)
+    order = {name: at for at, name in enumerate(dict.fromkeys(shown.values()))}
+    of_name = np.array([order[shown[name]] for name in ran.names], dtype=np.int64)
     return _Shown(of_name[ran.name] if len(ran) else np.empty(0, dtype=np.int64), list(order))
 
 

@@ -139,15 +139,20 @@ def test_a_click_leads_from_a_group_to_a_task_and_what_it_printed(tab, live, scr
 
 def test_the_stream_has_a_bar_for_each_run_and_a_click_opens_its_task(tab, live, screenshots):
     shown = opened(tab, live, "stream")
-    shown.until("Bokeh.documents[0].get_model_by_name('bars').data.label.length >= 37")
+    # The session is open: the longer it is the more bars are narrower than a pixel, and merged.
+    counted = """[...Bokeh.documents[0].get_model_by_name('bars').data.label].map(
+        label => Number((/^(\\d+) tasks, /.exec(label) || [0, 1])[1]))"""
+    shown.until(f"{counted}.reduce((sum, count) => sum + count, 0) === 37")
     labels = shown.run("[...Bokeh.documents[0].get_model_by_name('bars').data.label]")
     ids = {item["id"] for item in live.rest("/tasks?state=finished&limit=1000")["items"]}
-    assert {label.rpartition("(")[2].rstrip(")") for label in labels} == ids
+    single = {label for label in labels if " tasks, most of the time " not in label}
+    assert single
+    assert {label.rpartition("(")[2].rstrip(")") for label in single} <= ids
     # The widest: bars of a pixel move on while one aims at them, since the session is open.
     index = shown.run(
         """() => {
-             const { left, right } = Bokeh.documents[0].get_model_by_name("bars").data;
-             const widths = [...left].map((value, at) => right[at] - value);
+             const { left, right, href } = Bokeh.documents[0].get_model_by_name("bars").data;
+             const widths = [...left].map((value, at) => href[at] ? right[at] - value : 0);
              return widths.indexOf(Math.max(...widths));
            }"""
     )
