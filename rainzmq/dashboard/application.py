@@ -76,8 +76,8 @@ SECURITY_POLICY = "; ".join(
 
 HEADERS_S = 20.0
 """Who has sent no whole request by then, the first or a further one, is disconnected: s. A websocket and an
-answer that is under way stay. On a machine so busy that this process does not get to run for as long, requests
-that came meanwhile are lost too: so it is no shorter.
+answer that is under way stay. On a machine so busy that this process does not get to run for as long,
+requests that came meanwhile are lost too: so it is no shorter.
 """
 
 BODY_S = 30.0
