@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,9 +22,13 @@ from rainzmq.client.client import _connect_data
 
 HERE = Path(__file__).parent
 MIB = 1 << 20
+PATTERN = b"0123456\n"
 
 GONE_S = 5.0
 """Within so long after receivers died another download of 50 MB is done; it takes 1 s on an idle machine."""
+
+FLIP_S = 8.0
+"""What one flipped bit costs a download of 50 MB at most: a stall, and the download itself."""
 
 SILENT_S = 12.0
 """The same when they are silent but for all the sender knows alive."""
@@ -100,33 +106,52 @@ def test_a_worker_does_not_wait_for_nine_that_were_killed_while_they_fetched(tmp
     assert effects.read_text() == "\n", "the producer runs once"
 
 
+@contextmanager
+def fetch_by_proxy(cluster: FaultCluster, size: int) -> Iterator[tuple[Proxy, Callable[[], bytes]]]:
+    """A proxy on the way of a client's downloads, and what fetches an object of so many bytes."""
+    cluster.add_worker()
+    with cluster.client() as client, client.new_session() as session:
+        made = tasks.Execute(["sh", "-c", f"yes 0123456 | head -c {size}"], stdout=True)
+        made.keep_outputs()
+        session.submit()
+        made.wait()
+        with Proxy("127.0.0.1", client._connection.welcome.data_port) as proxy:
+            access = replace(client._access, port=proxy.port)
+            client._data._connect = partial(_connect_data, client._context, access)
+            yield proxy, lambda: made.output.fetch().get_bytes()
+
+
 @pytest.mark.slow
 def test_a_download_that_is_cut_again_and_again_arrives_whole(tmp_path: Path) -> None:
     size, step, cuts = 200 * MIB, 12 * MIB, 10
-    with FaultCluster(tmp_path, dead_after_s=10.0) as cluster, cluster.client() as client:
-        cluster.add_worker()
-        with client.new_session() as session:
-            made = tasks.Execute(["sh", "-c", f"yes 0123456 | head -c {size}"], stdout=True)
-            made.keep_outputs()
-            session.submit()
-            made.wait()
-            port = client._connection.welcome.data_port
-            with Proxy("127.0.0.1", port) as proxy:
-                access = replace(client._access, port=proxy.port)
-                client._data._connect = partial(_connect_data, client._context, access)
-                ending = threading.Event()
-                done: list[int] = []
-                cutter = threading.Thread(target=cut, args=(proxy, cuts, step, ending, done))
-                cutter.start()
-                begin = time.monotonic()
-                content = made.output.fetch().get_bytes()
-                took_s = time.monotonic() - begin
-                ending.set()
-                cutter.join()
-                assert content == (b"0123456\n" * (size // 8))
-                assert len(done) == cuts
-                assert proxy.passed[DOWN] < size + cuts * 10 * MIB, "it was resumed, not restarted"
-                assert took_s < 3 * cuts
+    cluster = FaultCluster(tmp_path, dead_after_s=10.0)
+    with cluster, fetch_by_proxy(cluster, size) as (proxy, fetch):
+        ending = threading.Event()
+        done: list[int] = []
+        cutter = threading.Thread(target=cut, args=(proxy, cuts, step, ending, done))
+        cutter.start()
+        begin = time.monotonic()
+        content = fetch()
+        took_s = time.monotonic() - begin
+        ending.set()
+        cutter.join()
+        assert content == PATTERN * (size // len(PATTERN))
+        assert len(done) == cuts
+        assert proxy.passed[DOWN] < size + cuts * 10 * MIB, "it was resumed, not restarted"
+        assert took_s < 3 * cuts
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_in_a_download_is_noticed_and_sent_again(tmp_path: Path) -> None:
+    size = 50 * MIB
+    cluster = FaultCluster(tmp_path, dead_after_s=10.0)
+    with cluster, fetch_by_proxy(cluster, size) as (proxy, fetch):
+        for _ in range(2):
+            proxy.flip(DOWN)
+            flipped, begin = proxy.flipped, time.monotonic()
+            assert fetch() == PATTERN * (size // len(PATTERN))
+            assert proxy.flipped == flipped + 1
+            assert time.monotonic() - begin < FLIP_S
 
 
 def cut(proxy: Proxy, cuts: int, step: int, ending: threading.Event, done: list[int]) -> None:
