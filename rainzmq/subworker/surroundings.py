@@ -37,6 +37,9 @@ from rainzmq.subworker.tripwires import is_importing, watch_functions, watch_nam
 _NEEDED_MODULES = ("os", "sys", "io", "json", "pickle", "msgpack", "cloudpickle", "traceback")
 """What our code needs, also late; a task that makes one None or another object is noticed at once."""
 
+_vital_builtins = itemgetter("__import__", "open", "print", "len", "isinstance", "getattr", "range")
+"""Those whose loss is noticed at once even when it happened in the dictionary, where no tripwire is."""
+
 
 class Surroundings:
     """The surroundings of tasks, as they are when this is made. One per process."""
@@ -46,6 +49,7 @@ class Surroundings:
         self._touched: set[Aspect] = set()
         self._lost: list[str] = []
         self._remember_modules()
+        self._vital = _vital_builtins(builtins.__dict__)
         self._argv = list(sys.argv)
         self.environment = EnvironmentVariables()
         self._lists = [
@@ -89,7 +93,7 @@ class Surroundings:
 
     def restore_builtins(self) -> None:
         """The same of builtins alone, which are needed to take over what the task returned."""
-        if self._touched and self._builtins in self._touched:
+        if not self._has_vital_builtins() or self._builtins in self._touched:
             self._builtins.write(self._builtins.saved)
 
     def restore(self, thorough: bool) -> str | None:
@@ -123,6 +127,7 @@ class Surroundings:
             same = False
         return (
             same
+            and self._has_vital_builtins()
             and modules.keys().isdisjoint(self._missing)
             and sys.path is self._path
             and sys.meta_path is self._importers
@@ -132,6 +137,13 @@ class Surroundings:
             and not self.environment.is_replaced()
             and start_method() is None
         )
+
+    def _has_vital_builtins(self) -> bool:
+        try:
+            same: bool = _vital_builtins(builtins.__dict__) == self._vital
+            return same
+        except:  # noqa: E722 - the name of an exception would be one of them
+            return False
 
     def _touch(self, aspect: Aspect) -> bool:
         """Something was changed; whether that stays."""

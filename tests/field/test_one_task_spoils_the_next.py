@@ -161,6 +161,13 @@ def break_builtins() -> None:
     builtins.len = builtins.isinstance = None  # type: ignore[assignment]
 
 
+def break_builtins_unnoticed() -> None:
+    import builtins
+
+    vars(builtins)["__import__"] = None
+    vars(builtins).pop("len")
+
+
 def break_builtins_and_fail() -> None:
     import builtins
 
@@ -187,6 +194,7 @@ CHANGES = [
     set_the_start_method,
     hide_modules,
     break_builtins,
+    break_builtins_unnoticed,
     *([give_up_the_user] if os.geteuid() == 0 else []),
 ]
 
@@ -219,6 +227,23 @@ def test_what_one_task_changes_the_next_does_not_find(client: Client, change: Ca
         session.wait_all()
         for task in found[1:]:
             assert differences(task.output.fetch().load(), before) == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up its user id")
+def test_a_chain_goes_on_through_processes_that_are_replaced(client: Client) -> None:
+    @remote(outputs=[Output(encode="pickle")], auto_load=True)
+    def step(ctx: Any, count: int, spoil: bool) -> int:
+        if spoil:
+            give_up_the_user()
+        return count + 1
+
+    with client.new_session("chain") as session:
+        last = step(0, False)
+        for index in range(40):
+            last = step(last, index % 20 == 10)
+        last.output.keep()
+        session.submit()
+        assert last.output.fetch().load() == 41
 
 
 def test_the_error_of_a_task_that_breaks_builtins_is_its_own(client: Client) -> None:
