@@ -37,7 +37,7 @@ def read_config(path: Path | None) -> dict[str, Any]:
         raise RainException(f"{path} is not a text in UTF-8: {error}") from error
     try:
         config = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RainException(f"{path} is not valid TOML: {error}") from error
     _check_keys(path, "", config, _TOP_KEYS)
     if config.get("pin", "auto") not in ("auto", "none"):

@@ -177,7 +177,7 @@ def _user(data: bytes) -> dict[str, Any]:
         return {}
     try:
         user = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return user if isinstance(user, dict) else {}
 

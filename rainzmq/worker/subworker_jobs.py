@@ -7,7 +7,9 @@ import os
 import stat
 
 from rainzmq.common.content_types import check_content_type, is_subtype
+from rainzmq.common.errors import RainException
 from rainzmq.common.limits import INFO_LIMIT_BYTES
+from rainzmq.common.nesting import check_nesting
 from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate
 from rainzmq.protocol.messages.subworker import (
     SubworkerInput,
@@ -186,9 +188,13 @@ def _check_content_type(content_type: str, declared: str | None, where: str) -> 
 def _check_user(user: bytes, where: str) -> None:
     _check_size(user, where)
     try:
-        valid = isinstance(json.loads(user), dict)
+        value = json.loads(user)
+        check_nesting(value)  # of subworkers in other languages; whoever reads it must be able to
+        valid = isinstance(value, dict)
     except (ValueError, RecursionError):
         valid = False
+    except RainException as error:
+        raise BadResult(f"`user` of {where} cannot be taken: {error}") from None
     if not valid:
         raise BadResult(f"`user` of {where} is no JSON object")
 

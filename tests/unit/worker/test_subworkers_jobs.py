@@ -160,6 +160,7 @@ def test_negative_duration_is_none(store: ObjectStore, directory: Path) -> None:
         (made(b"", content_type="json"), "declared as content type 'text', but the subworker made 'json'"),
         (made(b"", user=b"[]"), "no JSON object"),
         (made(b"", user=b"\xff"), "no JSON object"),
+        (made(b"", user=b'{"a":' * 500 + b"1" + b"}" * 500), "more than 400 levels deep"),
         (made(b"", user=b" " * (INFO_LIMIT_BYTES + 1)), "are allowed"),
         (made(path="relative"), "gave 'relative'"),
         (made(path=""), "gave ''"),
