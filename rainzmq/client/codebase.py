@@ -9,7 +9,7 @@ import.
 
 A module of the user's travels by name, as files, unless what is in memory is not what a file says: it was
 made without one, it was edited before its source could be kept, or its globals were bound to other values
-since. Its functions and classes then travel by value.
+since that cannot go along. Its functions and classes then travel by value.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from types import ModuleType
 from typing import Any
 
 from rainzmq.client import imported
-from rainzmq.client.rebound import rebound_globals
+from rainzmq.client.rebound import rebound_globals, states, watch_states
 from rainzmq.client.unit_files import UnitFiles
 from rainzmq.common.errors import RainException
-from rainzmq.common.pickles import Travel, changes, has_travel, named, set_travel
+from rainzmq.common.pickles import Travel, changes, dumps_by_value, has_travel, named, set_travel
+
+MAX_BOUND_BYTES = 1 << 20
+"""When the globals of a module that were bound anew are larger, its functions travel by value."""
 
 
 class Codebase:
@@ -35,19 +38,24 @@ class Codebase:
 
     Attributes:
         version: rises with every change of the units.
+        reloaded_version: the last version in which a module was another one because this process imported it
+            anew or bound globals of it; later ones differ by more modules, or by what is looked at on submit.
         kinds_version: rises when a module travels in another way than before, or is asked for the first time.
         units: what travels with calls now, each with the names of the units that it may import, None for any.
     """
 
     def __init__(self) -> None:
-        self.version = 0
+        self.version = self.reloaded_version = 0
         self.kinds_version = 0
         self.units: tuple[tuple[UnitFiles, tuple[str, ...] | None], ...] = ()
         self._changes = 0
         self._files: dict[str, UnitFiles] = {}
         self._kinds: dict[str, Travel] = {}
         self._modules = 0
+        self._digests: dict[str, bytes] = {}
+        self._state: dict[str, tuple[bytes, tuple[str, ...] | None]] = {}
         self._places: dict[str, list[str] | None] = {}
+        self._bound: dict[str, bytes] = {}
         self._used: dict[str, Travel] = {}
         self._reasons: dict[str, str] = {}
         self._prefer_names = False
@@ -70,11 +78,19 @@ class Codebase:
             self._update(look_at_disk=True)
         return self.version
 
+    def look_at_states(self) -> None:
+        """As `look_at_globals`, when a function of a module has bound a global of it."""
+        if states[0] is not None and not states[0]():
+            self.look_at_globals()
+
     def look_at_globals(self) -> None:
         """Modules may have got other globals since they were looked at."""
+        before = dict(self._bound)
         self._kinds.clear()
         for name in list(self._used):
             self.travel(name)
+        if self._bound != before or (states[0] is not None and not states[0]()):
+            changes[0] += 1
 
     @contextmanager
     def names_preferred(self) -> Iterator[None]:
@@ -132,11 +148,26 @@ class Codebase:
         if source.data is None:
             self._reasons[name] = f"{source.path} was edited after it was imported"
             return Travel.VALUE
-        changed = [] if self._prefer_names else rebound_globals(module, source.data)
+        self._bound.pop(name, None)
+        changed = rebound_globals(module, source.data)
         if changed:
-            self._reasons[name] = f"its global {changed[0]!r} is not what {source.path} says"
-            return Travel.VALUE
+            # Its values may be instances of its own classes.
+            self._kinds[name] = Travel.FILES
+            if not self._bind({key: vars(module)[key] for key in changed}, name):
+                self._reasons[name] = f"its global {changed[0]!r} is not what {source.path} says"
+                return Travel.FILES if self._prefer_names else Travel.VALUE
         return Travel.FILES
+
+    def _bind(self, values: dict[str, Any], name: str) -> bool:
+        """Have these globals go along with a module; returns False when they cannot."""
+        try:
+            data = dumps_by_value(values)
+        except Exception:  # whatever objects in them raise
+            return False
+        if len(data) > MAX_BOUND_BYTES:
+            return False
+        self._bound[name] = data
+        return True
 
     def _places_of(self, top: str) -> list[str]:
         """The file or directories of a top-level module of the user's; empty for every other name."""
@@ -151,6 +182,29 @@ class Codebase:
             self._start_again()
         elif look_at_disk:  # there may be modules now where none were
             self._places = {name: places for name, places in self._places.items() if places is not None}
+        self._changes, self._modules = count, modules
+        anew = not look_at_disk and states[0] is not None and not states[0]()
+        try:
+            found = self._find_units(look_at_modules, look_at_disk)
+            self._check_edited(found.values())
+        except BaseException:
+            self._changes = -1
+            raise
+        self._files = found
+        units = tuple([(unit, _needs(unit, found)) for _, unit in sorted(found.items())])
+        state = {unit.name: (unit.digest, needs) for unit, needs in units}
+        if state != self._state:
+            self.version += 1
+            files = {unit.name: unit.files_digest for unit, _ in units}
+            if anew or (
+                not look_at_disk and any(files.get(name) != old for name, old in self._digests.items())
+            ):
+                self.reloaded_version = self.version
+            self.units, self._state, self._digests = units, state, files
+        sources = [item for unit in found.values() for item in unit.sources]
+        watch_states([(module, source.data) for module, source in sources if source and source.data])
+
+    def _find_units(self, look_at_modules: bool, look_at_disk: bool) -> dict[str, UnitFiles]:
         found: dict[str, UnitFiles] = {}
         todo = [name.partition(".")[0] for name in list(named)]
         while todo:
@@ -165,12 +219,14 @@ class Codebase:
                 unit = UnitFiles(name, places)
             found[name] = unit
             todo += unit.imports()
-        self._check_edited(found.values())
-        units = tuple([(unit, _needs(unit, found)) for _, unit in sorted(found.items())])
-        if [(unit.digest, needs) for unit, needs in units] != [(u.digest, needs) for u, needs in self.units]:
-            self.version += 1
-            self.units = units
-        self._files, self._changes, self._modules = found, count, modules
+            for module, source in unit.sources:
+                # Names that others set from outside are looked for only where a pickle refers to the module.
+                if source and source.data and (b"global " in source.data or module.__name__ in named):
+                    self.travel(module.__name__)
+            modules = [module.__name__ for module, _ in unit.sources]
+            unit.bind({name: self._bound[name] for name in modules if name in self._bound})
+            todo += [item.partition(".")[0] for item in list(named)]  # what these values named
+        return found
 
     def _check_edited(self, units: Iterable[UnitFiles]) -> None:
         """RainException when a module that travels as a file refers to one whose file is not what was

@@ -169,9 +169,17 @@ class PickledFunction:
         """Whether it is unchanged after `unchanged` has said no."""
         return self._referents.still()
 
+    def is_behind(self) -> bool:
+        """Whether files on disk changed since its bodies were made, or more modules travel."""
+        return codebase.reloaded_version <= self._version < codebase.version
+
     def is_changed_within(self) -> bool:
         """Whether a function that it refers to got other code or defaults."""
         return self._referents.changed_within()
+
+    def has_same_objects(self) -> bool:
+        """Whether what it refers to are the same objects, whatever happened to modules."""
+        return self._referents.same_objects()
 
     def is_same_as(self, other: PickledFunction) -> bool:
         """Whether both are one function."""
@@ -239,6 +247,7 @@ class PickledFunction:
         """What takes the place of those of its bodies that are in `used` (by identity) when `new` is to be
         called in its stead.
         """
+        self._changes = -1
         found = [(shape, body) for shape, (body, _) in self._bodies.items() if id(body) in used]
         return {
             id(body): new.body(session, outputs, cpus, body.name or "", hide)
@@ -281,10 +290,9 @@ def pickled_now(
     """The function as it is now; `known` again when it is still the same. RainException when it cannot be
     pickled.
     """
-    if known is not None:
-        if known.still_refers():
-            return known
-        codebase.look_at_globals()
+    if known is not None and known.still_refers():
+        return known
+    codebase.look_at_globals()
     return _again(known, function, session, tell=True)
 
 
@@ -297,13 +305,14 @@ def renew_at_submit(session: Session, tasks: Sequence[Task]) -> None:
     """
     if not session._functions:
         return
-    version = codebase.current()
+    codebase.look_at_states()
+    codebase.current()
     codebase.look_at_globals()
-    moved = codebase.look_at_disk() != version
+    codebase.look_at_disk()
     used: set[int] | None = None
     replaced: dict[int, _Made] = {}
     for remote, old in list(session._functions.items()):
-        if not old.unchanged() and not old.still_refers():
+        if not old.has_same_objects():
             del session._functions[remote]  # the next call is of another one
             continue
         again = (
@@ -311,6 +320,7 @@ def renew_at_submit(session: Session, tasks: Sequence[Task]) -> None:
             or old.kinds_version != codebase.kinds_version
             or (old.mutable and len(old.data) <= _MAX_RENEWED_BYTES)
         )
+        moved = old.is_behind()
         if not (again or moved):
             continue
         if used is None:

@@ -16,11 +16,26 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from rainzmq.client.dataobj import DataObject
-from rainzmq.client.imported import watch
-from rainzmq.client.rebound import declared_globals
+from rainzmq.client.rebound import states
 from rainzmq.common.pickles import ATOMS, Travel, changes, module_of, travels
 
 _FIXED = (FunctionType, BuiltinFunctionType, ModuleType, DataObject, complex, range, slice)
+
+
+_TEXT = """
+def make({names}):
+    def unchanged():
+        try:
+            return changes[0] == count and (states[0] is None or states[0]()) and {terms}
+        except (KeyError, ValueError):
+            return False
+    def same_objects():
+        try:
+            return {terms}
+        except (KeyError, ValueError):
+            return False
+    return unchanged, same_objects
+"""
 
 
 class Referents:
@@ -35,8 +50,8 @@ class Referents:
         """Of `root`, the function that is called, and of what else was sent by value with it."""
         self._root = root
         self.mutable: list[tuple[str, Any]] = []
-        self._terms = ["changes[0] == count"]
-        self._scope: dict[str, Any] = {"changes": changes, "count": changes[0]}
+        self._terms: list[str] = []
+        self._scope: dict[str, Any] = {"changes": changes, "count": changes[0], "states": states}
         self._within: list[tuple[FunctionType, tuple[Any, ...]]] = []
         self._spaces: dict[int, tuple[dict[str, Any], dict[str, None]]] = {}
         self._missing: list[tuple[dict[str, Any], list[str]]] = []
@@ -48,17 +63,21 @@ class Referents:
             self._add_space(globals_, names, by_value)
         for kind in by_value:
             self.mutable.append((kind.__qualname__, kind))
-        self.unchanged: Callable[[], bool] = self._compiled()
+        self.unchanged, self._same_objects = self._compiled()
 
     def still(self) -> bool:
         """Whether all is as it was, after `unchanged` said no: that may be because globals were added that
         none of the functions uses.
         """
+        return self.same_objects() and self.unchanged()
+
+    def same_objects(self) -> bool:
+        """Whether what it refers to are the same objects, whatever happened to modules."""
         for index, (globals_, names) in enumerate(self._missing):
             if any(name in globals_ for name in names):
                 return False
             self._sizes[index] = len(globals_)
-        return self.unchanged()
+        return self._same_objects()
 
     def changed_within(self) -> bool:
         """Whether a function got other code or defaults; of the one that is called `unchanged` tells it."""
@@ -86,14 +105,9 @@ class Referents:
                 continue  # it is empty
             self._same(f"{self._hold(cell)}.cell_contents", value)
             self._note_mutable(name, value, by_value)
-        names = _globals_used(function)
-        module = module_of(function)
-        if module is not None:
-            source = watch.source(module)
-            bound = declared_globals(source.data) if source is not None and source.data is not None else ()
-            names = dict.fromkeys(name for name in bound if name in vars(module))
-        globals_ = function.__globals__
-        self._spaces.setdefault(id(globals_), (globals_, {}))[1].update(names)
+        if module_of(function) is None:
+            globals_ = function.__globals__
+            self._spaces.setdefault(id(globals_), (globals_, {}))[1].update(_globals_used(function))
 
     def _add_space(self, globals_: dict[str, Any], names: dict[str, None], by_value: set[type]) -> None:
         place = self._hold(globals_)
@@ -130,24 +144,16 @@ class Referents:
     def _same(self, expression: str, value: Any) -> None:
         self._terms.append(f"{expression} is {self._hold(value)}")
 
-    def _compiled(self) -> Callable[[], bool]:
+    def _compiled(self) -> tuple[Callable[[], bool], Callable[[], bool]]:
         self._scope["sizes"] = self._sizes
         scope, self._scope = self._scope, {}
         names = [name for name in scope if name != "__builtins__"]
         # As closure cells they are found faster than as globals.
-        text = (
-            f"def make({', '.join(names)}):\n"
-            f"    def unchanged():\n"
-            f"        try:\n"
-            f"            return {' and '.join(self._terms)}\n"
-            f"        except (KeyError, ValueError):\n"
-            f"            return False\n"
-            f"    return unchanged\n"
-        )
         made: dict[str, Any] = {}
-        exec(text, made)
-        unchanged: Callable[[], bool] = made["make"](**scope)
-        return unchanged
+        terms = " and ".join(["True", *self._terms])
+        exec(_TEXT.format(names=", ".join(names), terms=terms), made)
+        functions: tuple[Callable[[], bool], Callable[[], bool]] = made["make"](**scope)
+        return functions
 
 
 def _parts(function: FunctionType) -> tuple[Any, ...]:

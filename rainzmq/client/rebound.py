@@ -9,12 +9,33 @@ in place.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, tuple, frozenset)
+
+
+states: list[Callable[[], bool] | None] = [None]
+"""Its only element tells whether the globals that functions of modules bind are the same objects still, for
+modules that travel; None when there are none.
+"""
+
+
+def watch_states(modules: Iterable[tuple[ModuleType, bytes]]) -> None:
+    """Let `states` be about these modules, with their sources."""
+    watched = [
+        (vars(module), name, vars(module)[name])
+        for module, source in modules
+        for name in _declared(source)
+        if name in vars(module)
+    ]
+    states[0] = partial(_are_same, watched) if watched else None
+
+
+def _are_same(watched: list[tuple[dict[str, Any], str, Any]]) -> bool:
+    return all(values.get(name) is value for values, name, value in watched)
 
 
 def rebound_globals(module: ModuleType, source: bytes) -> list[str]:
@@ -31,11 +52,6 @@ def rebound_globals(module: ModuleType, source: bytes) -> list[str]:
     ]
 
 
-def declared_globals(source: bytes) -> list[str]:
-    """Names that functions of this source bind in the module."""
-    return list(_declared(source))
-
-
 def _same(value: Any, constant: Any) -> bool:
     try:
         return type(value) is type(constant) and bool(value == constant or value != value)
@@ -43,7 +59,7 @@ def _same(value: Any, constant: Any) -> bool:
         return False
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _declared(source: bytes) -> tuple[str, ...]:
     if b"global" not in source:
         return ()
@@ -54,7 +70,7 @@ def _declared(source: bytes) -> tuple[str, ...]:
     return tuple(names)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _constants_of(source: bytes) -> tuple[dict[str, list[Any]], set[str]]:
     """The constants that may have been assigned to each global, for those that are assigned nothing else, and
     the names of all others.
@@ -121,10 +137,10 @@ def _bound(node: ast.stmt) -> Iterator[str]:
         yield node.name
         return
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.stmt):
-            continue  # it is looked at by itself
+        if isinstance(child, ast.ExceptHandler) and child.name:
+            yield child.name
+        if isinstance(child, ast.stmt | ast.ExceptHandler):
+            continue  # what is in it is looked at by itself
         for item in ast.walk(child):
             if isinstance(item, ast.Name) and not isinstance(item.ctx, ast.Load):
                 yield item.id
-            elif isinstance(item, ast.ExceptHandler) and item.name:
-                yield item.name

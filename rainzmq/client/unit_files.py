@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES, SourceFileLoader
@@ -51,8 +52,8 @@ class UnitFiles:
     Attributes:
         name: the top-level name.
         digest: identifies the content.
+        files_digest: the same without what `bind` adds.
         data: the packed unit.
-        dynamic: whether it may import others than `imports` tells.
         edited: its imported modules whose content is not known any more, with their files.
     """
 
@@ -76,13 +77,25 @@ class UnitFiles:
             self._add_place(place)
         self._add_strays()
         files = dict(self._contents())
-        self.dynamic = False
+        self._asks_for_others = False
         self._imports: set[str] = set()
         self._asked_for: set[str] = set()
         self._read_imports(files)
-        unit = Unit(tuple(self._roots), self._modules, files)
-        self.digest = _digest(unit)
-        self.data = pack_unit(unit)
+        self._unit = Unit(tuple(self._roots), self._modules, files)
+        self.files_digest = self.digest = _digest(self._unit)
+        self.data = pack_unit(self._unit)
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether it may import, or refer to, others than `imports` tells."""
+        return self._asks_for_others or bool(self._unit.bound)
+
+    def bind(self, bound: dict[str, bytes]) -> None:
+        """These globals of its modules are bound to other values than by the modules; see `Unit`."""
+        if bound != self._unit.bound:
+            self._unit = replace(self._unit, bound=bound)
+            self.digest = _digest(self._unit)
+            self.data = pack_unit(self._unit)
 
     def is_current(self, places: list[str], look_at_modules: bool, look_at_disk: bool) -> bool:
         """Whether it would be made the same again, as far as it is to look."""
@@ -191,7 +204,7 @@ class UnitFiles:
                 found, asked_for = imports_of(data)
                 self._imports |= found
                 if asked_for is not None:
-                    self.dynamic = True
+                    self._asks_for_others = True
                     self._asked_for |= asked_for
 
     def imports(self) -> set[str]:
@@ -231,7 +244,7 @@ def _sources_of(name: str) -> list[tuple[ModuleType, Source | None]]:
 
 def _digest(unit: Unit) -> bytes:
     digest = blake2b(digest_size=16)
-    parts: list[Any] = [unit.roots, sorted(unit.modules.items())]
+    parts: list[Any] = [unit.roots, sorted(unit.modules.items()), sorted(unit.bound.items())]
     for path in sorted(unit.files):
         parts.append((path, blake2b(unit.files[path], digest_size=16).digest()))
     digest.update(repr(parts).encode("utf-8", "surrogateescape"))

@@ -3,14 +3,14 @@
 A unit is a package with all its files, or a single module. It is identified by a digest of its contents and
 of where they are on the client's machine, so equal programs share one unit, and a changed file makes another.
 
-*Packed*, a unit is compressed msgpack: `roots`, `modules`, `files`. Paths in it are relative and begin with
-the prefix of a root, which stands for a directory of the client.
+*Packed*, a unit is compressed msgpack: `roots`, `modules`, `files`, `bound`. Paths in it are relative and
+begin with the prefix of a root, which stands for a directory of the client.
 """
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
@@ -86,11 +86,14 @@ class Unit:
         roots: where its files are on the client's machine.
         modules: its modules by full name.
         files: contents by path.
+        bound: by module, the pickle of the globals that the program has bound to other values than the module
+            does itself, by name.
     """
 
     roots: tuple[Root, ...]
     modules: dict[str, Module]
     files: dict[str, bytes]
+    bound: dict[str, bytes] = field(default_factory=dict)
 
     def root_of(self, path: str) -> tuple[Root, str]:
         """The root that a file lies below, and its path within it."""
@@ -109,6 +112,7 @@ def pack_unit(unit: Unit) -> bytes:
             "roots": [[root.prefix, root.path, root.inode] for root in unit.roots],
             "modules": {name: [item.path, item.is_package] for name, item in unit.modules.items()},
             "files": unit.files,
+            "bound": unit.bound,
         },
         unicode_errors="surrogateescape",
     )
@@ -123,6 +127,7 @@ def unpack_unit(data: bytes) -> Unit:
             tuple([Root(*root) for root in fields["roots"]]),
             {name: Module(*module) for name, module in fields["modules"].items()},
             fields["files"],
+            fields["bound"],
         )
     except (zlib.error, ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException) as error:
         raise RainException(f"The files of the program's modules are damaged: {error!r}") from None

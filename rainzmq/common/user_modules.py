@@ -16,8 +16,8 @@ directory, so that whatever a module finds by it is found; elsewhere the unit's 
 private directory.
 
 What no unit holds and `import_module` asks for by a made-up name is looked for in the client's directories,
-where this host sees them. Such loose modules are looked at before every task: when a file changed, all of the
-client's modules are forgotten.
+where this host sees them. Such loose modules are forgotten when other units come into force, and looked at
+before every task: when a file changed, all of the client's modules are forgotten.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import importlib.machinery
 import importlib.util
 import linecache
 import os
+import pickle
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -108,7 +109,7 @@ class LoadedUnit:
             return importlib.machinery.SourcelessFileLoader(name, path)
         data = self._unit.files[module.path]
         linecache.cache[path] = _lines_of(path, data)
-        return _Loader(name, path, data)
+        return _Loader(name, path, data, self._unit.bound.get(name))
 
     def _path(self, path: str) -> str:
         """Where a file of it is on this host."""
@@ -147,9 +148,15 @@ class LoadedUnit:
 class _Loader(importlib.machinery.SourceFileLoader):
     """Loads a module from the source that travelled; other files are read where they are."""
 
-    def __init__(self, name: str, path: str, source: bytes) -> None:
+    def __init__(self, name: str, path: str, source: bytes, bound: bytes | None = None) -> None:
         super().__init__(name, path)
         self._source = source
+        self._bound = bound
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        if self._bound is not None:
+            vars(module).update(pickle.loads(self._bound))
 
     def get_data(self, path: str) -> bytes:
         return self._source if path == self.path else super().get_data(path)
@@ -238,6 +245,7 @@ class UserModules:
         for ref in code:
             if ref.name in self._own:
                 self._refuse(ref, get_data)
+        self._forget_loose()  # they may have imported what is another one now
         for name, unit in list(self._in_force.items()):
             if digests.get(name) != unit.digest or not unit.fits(digests):
                 self._put_aside(name)
@@ -338,7 +346,7 @@ class UserModules:
         return spec
 
     def _forget_loose(self) -> None:
-        changed = [name for name, files in self._loose.items() if files]
+        changed = [name for name, files in self._loose.items() if files and name not in self._in_force]
         for name in changed:
             _take_out(name)
         self.generation += bool(changed)

@@ -138,6 +138,13 @@ def test_a_global_of_a_module_is_set_when_the_program_starts(
         shown.append(get(jobs.work()))
         jobs.main(4)
         shown.append(get(jobs.work()))
+        made = []
+        for value in range(3):
+            jobs.main(value)
+            made.append(jobs.work())
+            made[-1].keep_outputs()
+        session.submit()
+        shown += [task.output.fetch().load()[1] for task in made]
         """,
         jobs="""
         from rainzmq import Output, remote
@@ -150,7 +157,7 @@ def test_a_global_of_a_module_is_set_when_the_program_starts(
         def work(ctx): return [config, read()]
         """,
     )
-    assert shown == [[{"x": 3}, 3], [{"x": 4}, 4]]
+    assert shown == [[{"x": 3}, 3], [{"x": 4}, 4], 0, 1, 2]
 
 
 def test_the_state_of_a_module_is_one(shared_cluster: LocalCluster, tmp_path: Path) -> None:
