@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,9 @@ away will do so again."""
 LOOK_INTERVAL_S = 5.0
 """How often the workplace is looked at while nothing gives a reason."""
 
+FULL_AFTER_S = 0.2
+"""A disk that is full so long after a task failed is not full of what that task wrote."""
+
 _NOEXEC_SIGNS = ("Permission denied", "failed to map segment")
 """What programs, shells and Python say of what cannot be run or loaded."""
 
@@ -47,6 +50,7 @@ class Health:
         copy_inputs: links into the store are not safe here.
         lost: why the workplace cannot be used any more, until it is renewed; None while it can.
         troubles: kinds of task that cannot be run for now.
+        kinds: all that this worker offers.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Health:
         self._down: set[str] = set()
         self._renewed: deque[float] = deque(maxlen=RENEWALS)
         self.lost: str | None = None
+        self.kinds: list[str] = []
         self.troubles = Troubles(loop, on_troubles, self._try_again)
         self.workplace = self._new_workplace()
         try:
@@ -118,11 +123,13 @@ class Health:
         self._loop.call_soon(self._look)
 
     def _look(self) -> None:
-        """Give up a workplace that cannot be used, with all it holds."""
+        """Give up a workplace that cannot be used, with all it holds. Without any room take no tasks."""
         problem = self._problem()
         if problem is not None and self.lost is None:
             self.lost = problem
             self._leave(problem)
+        elif self.lost is None and self.workplace.is_full:
+            self.cannot_store()
 
     def _problem(self) -> str | None:
         return self.lost or self.workplace.problem()
@@ -137,6 +144,8 @@ class Health:
         if problem is not None:
             self.look_soon()
             return replace(outcome, kind=UNABLE, error=problem)
+        if self.workplace.is_full:  # of what this task wrote, perhaps: that is being removed
+            self._loop.call_later(FULL_AFTER_S, self._look)
         store = self.store
         gone = [item.uid for item in job.inputs if store.has(item.uid) and not store.is_there(item.uid)]
         for uid in gone:
@@ -151,7 +160,7 @@ class Health:
             return replace(outcome, error=f"{outcome.error}\n{NOEXEC.format(self.workplace.path)}")
         return outcome
 
-    def cannot_store(self, kinds: Iterable[str]) -> bool:
+    def cannot_store(self) -> bool:
         """Whether nothing at all can be written here, now that something could not. Then tasks of all kinds
         are refused.
         """
@@ -160,12 +169,12 @@ class Health:
             return True
         why = self.workplace.trial()
         if why is not None:
-            self.all_ill(kinds, why)
+            self.all_ill(why)
         return why is not None
 
-    def all_ill(self, kinds: Iterable[str], why: str) -> None:
-        """Tasks of these kinds cannot be run."""
-        for kind in kinds:
+    def all_ill(self, why: str) -> None:
+        """No tasks can be run."""
+        for kind in self.kinds:
             self.troubles.ill(kind, why)
 
     def renew(self) -> None:

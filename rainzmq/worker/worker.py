@@ -211,7 +211,8 @@ class Worker:
             tell_server=lambda message: self._link.tell([message]),
         )
         self._runners.append(self._subworkers)
-        self._health.remember()
+        health.kinds = ["builtin", *self._subworkers.kinds]
+        health.remember()
 
     def _close_runners(self) -> None:
         while self._runners:
@@ -330,7 +331,7 @@ class Worker:
             self._handle(ObjectArrived(uid))
             return
         silent = [f"{peer.host}:{peer.port}" for peer in failure.silent if isinstance(peer, DataPeer)]
-        own = not failure.refused and self._health.cannot_store(self._kinds())
+        own = not failure.refused and self._health.cannot_store()
         self._handle(FetchFailed(uid, failure.reason, own=own, silent=silent, refused=failure.refused))
 
     def _on_arrived(self, uid: int, arrival: Arrival) -> None:
@@ -396,13 +397,10 @@ class Worker:
                 self.store.put(effect.uid, effect.data, effect.executable)
         except (StoreFull, OSError) as error:
             # The server has the content still, and shall not send it again before there is room.
-            self._health.all_ill(self._kinds(), f"no data can be stored: {error}")
+            self._health.all_ill(f"no data can be stored: {error}")
             self._handle(ObjectDamaged(effect.uid))
 
     # What is wrong with this worker.
-
-    def _kinds(self) -> list[str]:
-        return ["builtin", *self._subworkers.kinds]
 
     def _renew(self, problem: str) -> None:
         """Nothing runs any more: make another workplace, or end."""
@@ -429,7 +427,7 @@ class Worker:
             os.getpid(),
             self.engine.cpus.total,
             self._endpoint,
-            [*self._kinds(), f"python {python_version()}"],
+            [*self._health.kinds, f"python {python_version()}"],
             previous_epoch,
         )
 

@@ -41,6 +41,7 @@ class Workplace:
         path: the working directory.
         store_root: where the store is to be.
         scratch: where tasks run; each runner has a directory of its own in it.
+        is_full: there was no room at all when it was looked at last.
     """
 
     def __init__(self, wanted: Path | None) -> None:
@@ -49,6 +50,7 @@ class Workplace:
         guard.watch(self.path)
         self.store_root = self.path / "store"
         self.scratch = self.path / "tasks"
+        self.is_full = False
         self._known: dict[Path, tuple[int, int]] = {}
         try:
             self.scratch.mkdir(mode=0o700)
@@ -80,7 +82,8 @@ class Workplace:
             name = path.relative_to(self.path)
             return f"the working directory {self.path} was emptied ({name} {what}): {self._likely()}"
         error = self._try()
-        if error is None or is_full(error) or error.errno in SCARCE:
+        self.is_full = is_full(error)
+        if error is None or self.is_full or error.errno in SCARCE:
             return None
         hint = "; the kernel does that when a disk has errors" if error.errno == errno.EROFS else ""
         return f"the working directory {self.path} cannot be written to: {error.strerror}{hint}"

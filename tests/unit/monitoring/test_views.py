@@ -341,3 +341,19 @@ def test_an_id_is_read():
     assert views.find_task(demo_hub(1).model, make_uid(1, 1)) is not None
     assert views.find_task(demo_hub(1).model, make_uid(1, 2)) is None
     assert views.find_task(demo_hub(1).model, make_uid(1, 1), START) is None
+
+
+def test_what_a_worker_cannot_run_is_said_with_the_reason_while_it_is_so():
+    model = Model()
+    model.apply_all(
+        [
+            e.WorkerCame(1, START, 1, "w:1", "node", 7, 2, ["builtin", "python"]),
+            e.WorkerTroubled(2, START + 10, 1, [("python", "no room")]),
+            e.WorkerTroubled(3, START + 20, 1, []),
+            e.WorkerTroubled(4, START + 30, 1, [("builtin", "no process")]),
+            e.WorkerWent(5, START + 40, 1, "bye", True),
+        ]
+    )
+    troubles = [views.worker_views(model, START + after)[0].troubles for after in (5, 15, 25, 35, 45)]
+    assert troubles == [{}, {"python": "no room"}, {}, {"builtin": "no process"}, {}]
+    assert views.worker_views(model)[0].troubles == {}
