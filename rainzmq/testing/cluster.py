@@ -190,21 +190,26 @@ class SimulatedWorker:
         if not self.alive or effect.uid not in self.engine.replicas:
             return
         if index == len(effect.holders):
-            dead = [holder for holder in effect.holders if not self.cluster.by_port[holder.port].alive]
-            silent = [f"{holder.host}:{holder.port}" for holder in dead]
+            quiet = [holder for holder in effect.holders if not self._reaches(holder)]
+            silent = [f"{holder.host}:{holder.port}" for holder in quiet]
             self.handle(we.FetchFailed(effect.uid, "no holder has it", silent=silent))
             self.turn()
             return
         source = self.cluster.by_port.get(effect.holders[index].port)
-        if source is None or (source.alive and effect.uid not in source.store):
+        reached = self._reaches(effect.holders[index])
+        if source is None or (reached and effect.uid not in source.store):
             self._ask_holder(effect, index + 1)
-        elif source.alive:
+        elif reached:
             self.store[effect.uid] = source.store[effect.uid]
             self.handle(we.ObjectArrived(effect.uid))
             self.turn()
         else:
             self.stalled[effect.uid] = effect, index
             self.cluster.after(STALL_S, lambda: self._give_up_holder(effect, index))
+
+    def _reaches(self, holder: Endpoint) -> bool:
+        source = self.cluster.by_port.get(holder.port)
+        return source is not None and source.alive and {self, source} not in self.cluster.cuts
 
     def _give_up_holder(self, effect: we.FetchObject, index: int) -> None:
         """A holder was silent for long, or is known to be gone."""
@@ -232,6 +237,8 @@ class SimulatedCluster:
         self.ran: list[tuple[int, int]] = []
         self.by_port: dict[int, SimulatedWorker] = {}
         self.workers: dict[bytes, SimulatedWorker] = {}
+        self.cuts: list[set[SimulatedWorker]] = []
+        """Pairs of workers without a way between them."""
         self.client_inbox: list[Any] = []
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()

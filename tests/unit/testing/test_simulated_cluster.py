@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 
 import pytest
 
@@ -12,6 +13,7 @@ from rainzmq.protocol.messages import client as c
 from rainzmq.testing.cluster import SimulatedCluster
 from rainzmq.testing.server_core import body
 
+PAIRS = [("sim:1", "sim:2"), ("sim:2", "sim:1")]
 STEP = 3
 """Ids of a task and its outputs; every fifth task has two, the others one."""
 
@@ -152,6 +154,44 @@ def test_a_run_whose_workers_keep_dying_ends_soon_after_they_stop(seed, ahead):
         held = [cluster.workers[holder.peer].store[item.uid] for holder in item.holders]
         assert set(held) | ({item.data} - {None}) == {content[local_id]}
     assert len(set(cluster.ran)) == len(cluster.ran), "no attempt runs twice"
+
+
+def run_with_a_cut(seed: int, workers: int) -> tuple[SimulatedCluster, dict[int, bytes], list[int]]:
+    """A run in which two of some workers cannot reach each other, to its end, well or not; (cluster, what
+    each object must be, what is kept).
+    """
+    rng = random.Random(seed)
+    cluster = SimulatedCluster(seed, inline_share=0.0)
+    made = [cluster.add_worker(2) for _ in range(workers)]
+    cluster.cuts.append(set(made[:2]))
+    graph = random_graph(rng, 100)
+    content = expected(graph)
+    keep = sorted(rng.sample(list(content), 10))
+    cluster.say(c.NewSession(1, "sim"))
+    submit(cluster, graph, keep, parts=2)
+    session = cluster.server.state.sessions[1]
+    cluster.run_until(lambda: session.failure is not None or not session.unfinished, limit_s=60)
+    assert max(Counter(uid for uid, _ in cluster.ran).values()) <= 2, "no task runs more than twice"
+    return cluster, content, keep
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tasks_run_around_two_workers_that_cannot_reach_each_other(seed):
+    cluster, content, keep = run_with_a_cut(seed, 4)
+    assert len(cluster.ran) == 100, "there is always another worker that reaches both"
+    session = cluster.server.state.sessions[1]
+    for local_id in keep:
+        item = session.objects[make_uid(1, local_id)]
+        held = [cluster.workers[holder.peer].store[item.uid] for holder in item.holders]
+        assert set(held) == {content[local_id]}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_error_names_two_workers_that_cannot_reach_each_other_and_have_no_other(seed):
+    cluster, _, _ = run_with_a_cut(seed, 2)
+    failure = cluster.server.state.sessions[1].failure
+    if failure is not None:
+        assert any(f"{one} cannot reach {other}" in failure.message for one, other in PAIRS)
 
 
 def test_all_objects_are_gone_when_nothing_is_kept():
