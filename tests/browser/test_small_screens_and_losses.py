@@ -8,7 +8,9 @@ from urllib.request import Request, urlopen
 import pytest
 from dashboard_served import TOKEN
 
+from rainzmq.common.ids import make_uid
 from rainzmq.protocol.messages import events as e
+from rainzmq.protocol.messages.shared import TaskBody
 
 FAR = """selector => [...document.querySelectorAll(selector)].filter(element => {
   const box = element.getBoundingClientRect();
@@ -63,6 +65,53 @@ def test_nothing_below_the_header_jumps_while_a_page_comes_up(tab, live, width):
         shown.open(path)
         shown.page.wait_for_timeout(200)
         assert sum(shown.run("jumps")) < 0.02, path
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_what_failed_and_why_is_in_sight_at_once(tab, live, width, height):
+    shown = tab(live, "light", width, height).open("overview", session="all")
+    said = shown.page.locator(".failure .said", has_text="ValueError: <img src=x>")
+    box = said.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    assert box["y"] + box["height"] <= height
+    assert said.evaluate("item => item.scrollWidth <= item.clientWidth || item.clientWidth === 0")
+    if width == 1280:
+        for name in ("throughput", "load"):
+            chart = shown.page.locator(f"#figure-{name}").bounding_box()
+            assert chart["y"] + chart["height"] <= height, name
+    said.click()
+    assert shown.page.locator(".failure pre").is_visible()
+
+
+def test_cards_and_header_change_together(tab, live):
+    shown = tab(live).open("overview", session="all")
+    shown.run(
+        """() => {
+             const part = name => document.querySelector(`[data-fragment=${name}]`);
+             const done = name => part(name).querySelector("[data-n=finished]").innerText;
+             window.pairs = new Set();
+             new MutationObserver(() => window.pairs.add(
+               `${done("status")}=${done("tiles")}`
+             )).observe(document.body, { subtree: true, childList: true, characterData: true });
+           }"""
+    )
+    body = TaskBody(1, "python/run", 1, "more", b"", [], [])
+    for round_ in range(5):
+        now = live.hub.model.now
+        ids = [1001 + 10 * round_ + at for at in range(10)]
+        uids, zeros = [make_uid(1, number) for number in ids], [0] * 10
+        ran = (zeros, [now] * 10, [1000] * 10, zeros, zeros)
+        live.feed(
+            e.TasksSubmitted(0, now + 0.1, 1, [body], ids, [1] * 10, zeros, [], [], [], [], [], []),
+            e.TasksAssigned(0, now + 0.1, 1, uids, zeros),
+            e.TasksFinished(0, now + 0.2, 1, uids, *ran, [], [], [], []),
+        )
+        wanted = str(51 + 10 * round_)
+        shown.until("wanted => document.querySelector('[data-n=finished]').innerText === wanted", wanted)
+    pairs = [pair.split("=") for pair in shown.run("[...pairs]")]
+    assert len(pairs) >= 5
+    assert [pair for pair in pairs if pair[0] != pair[1]] == []
 
 
 @pytest.mark.parametrize("width", [1280, 1440])

@@ -11,7 +11,7 @@ from bokeh.document import Document
 from rainzmq.common.ids import make_uid
 from rainzmq.dashboard.application import PAGES
 from rainzmq.dashboard.page_graph import GraphPage
-from rainzmq.dashboard.page_overview import OverviewPage
+from rainzmq.dashboard.page_overview import OverviewPage, failures
 from rainzmq.dashboard.page_sessions import SessionsPage
 from rainzmq.dashboard.page_stream import StreamPage
 from rainzmq.dashboard.page_task import TaskPage
@@ -241,6 +241,34 @@ def test_a_task_that_never_ran_is_not_awaited_any_more():
     assert "It was never assigned to a worker." in view.fragments["task"].html
     view = View(Site(hub), TaskPage, Document(), Query({"id": "3/1"}), "light")
     assert "\x1b" not in view.fragments["task"].html
+
+
+def test_failures_that_say_the_same_are_one_line():
+    hub = live_hub()
+    body = TaskBody(1, "python/run", 1, "check", b"", [], [])
+    for number, text in ((3, "no label"), (4, "no label"), (5, "no file"), (6, "no label")):
+        error = f"Traceback (most recent call last):\n  File x, line {number}\nValueError: {text}"
+        failure = Failure(make_uid(number, 1), "check", "python/call", 0, "127.0.0.1:5001", error, "")
+        time = hub.model.now
+        hub.model.apply(e.SessionCame(0, time, number, "s", "c"))
+        hub.model.apply(e.TasksSubmitted(0, time, number, [body], [1], [1], [0], [], [], [], [], [], []))
+        hub.model.apply(e.TasksAssigned(0, time, 1, [make_uid(number, 1)], [0]))
+        hub.model.apply(e.TaskFailed(0, time + 1, 1, failure, time + 0.5, 1000))
+        hub.model.apply(e.SessionEnded(0, time + 1, number, "failed", failure))
+    hub.model.apply(e.SessionCame(0, hub.model.now, 7, "client", "c"))
+    gone = Failure(0, "", "", 0, "", "the client vanished", "")
+    hub.model.apply(e.SessionEnded(0, hub.model.now, 7, "failed", gone))
+    ask = View(Site(hub), OverviewPage, Document(), Query({"session": "all"}), "light")._ask()
+    found = [(item.headline, item.count, [task.id for task in item.tasks]) for item in failures(ask)]
+    assert found == [
+        ("the client vanished", 1, []),
+        ("ValueError: no label", 3, ["3/1", "4/1", "6/1"]),
+        ("ValueError: no file", 1, ["5/1"]),
+        ("ValueError: <img src=x>", 1, ["2/1"]),
+    ]
+    labels = failures(ask)[1]
+    assert labels.last - labels.first == pytest.approx(3)
+    assert "line 6" in labels.message
 
 
 def chosen(hub, **query):
