@@ -75,9 +75,13 @@ class Looker:
 
 
 LOOKS = ("live", "at a time", "at the end")
+"""In order of time: what is looked at live ends before the rest."""
+
+all_looks = pytest.mark.parametrize("way", LOOKS, indirect=True, scope="module")
+"""For tests that look at the end too, where the sessions are over and the workers have left."""
 
 
-@pytest.fixture(params=LOOKS, scope="module")
+@pytest.fixture(params=LOOKS[:2], scope="module")
 def way(request: pytest.FixtureRequest) -> str:
     """How it is looked at. Of the module: all tests look live before the run ends for those that do not."""
     found: str = request.param
@@ -120,6 +124,7 @@ def rows_agree(shown: dict[str, dict[str, str]], expected: dict[str, dict[str, s
     assert wrong == {}, "shown, said by REST"
 
 
+@all_looks
 @pytest.mark.parametrize("choice", CHOICES)
 def test_header_and_overview(look, choice):
     looker = look(choice)
@@ -153,6 +158,7 @@ def test_header_and_overview(look, choice):
     rows_agree(shown.table(".failures"), said.failures())
 
 
+@all_looks
 @pytest.mark.parametrize("choice", [*CHOICES, "4"])
 def test_task_stream(look, choice):
     looker = look(choice)
@@ -240,6 +246,7 @@ def test_page_of_a_task(look):
     assert said.detail(fold)["arguments"] == ["0.5", "'fold'", *inputs]
 
 
+@all_looks
 def test_workers(look):
     looker = look("all")
     said, shown = looker.said, looker.open("workers")
@@ -306,6 +313,7 @@ def test_data(look, choice):
     rows_agree(rows, expected)
 
 
+@all_looks
 def test_sessions(look):
     looker = look("")
     said = looker.said
