@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterable
 
-from rainzmq.protocol.messages import client, data, events, subworker, worker
+from rainzmq.protocol.messages import client, data, events, shared, subworker, worker
 from rainzmq.protocol.schema import MESSAGES, STRUCTS, Declaration
 
 CONVERSATIONS = (
@@ -17,6 +18,8 @@ CONVERSATIONS = (
     (subworker.CONVERSATION, "Worker and subworker"),
 )
 
+_MODULES = [module.__name__ for module in (shared, client, data, events, subworker, worker)]
+
 
 def describe() -> str:
     """All messages, by conversation, then the records that stand in them."""
@@ -24,16 +27,21 @@ def describe() -> str:
     parts: list[str] = []
     for conversation, title in CONVERSATIONS:
         parts.append(f"## {title}\n")
-        for declaration in MESSAGES.values():
+        for declaration in _in_order(MESSAGES.values()):
             if declaration.conversation == conversation:
                 heading = f"### `{declaration.tag}` {declaration.cls.__name__}"
                 parts.append(f"{heading}\n\nSent by: {', '.join(declaration.senders)}.")
                 parts.append(_body(declaration))
     parts.append("## Records inside messages\n")
-    for declaration in STRUCTS.values():
+    for declaration in _in_order(STRUCTS.values()):
         parts.append(f"### {declaration.cls.__name__}\n")
         parts.append(_body(declaration))
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _in_order(declarations: Iterable[Declaration]) -> list[Declaration]:
+    """By module, and as they stand in each: which was imported first depends on who describes them."""
+    return sorted(declarations, key=lambda declaration: _MODULES.index(declaration.cls.__module__))
 
 
 def _body(declaration: Declaration) -> str:
