@@ -149,6 +149,7 @@ def test_what_a_running_task_has_printed_so_far_can_be_seen(home, tmp_path):
             script = f"echo line >&2; while [ ! -e {done} ]; do sleep 0.05; done"
             tasks.Execute(["sh", "-c", script])
             session.submit()
+            wait_for(lambda: len(ask(http, "/tasks?session=1")["items"]) == 2, "both tasks")
             talking = wait_for(
                 lambda: [
                     item
