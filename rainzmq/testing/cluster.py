@@ -25,7 +25,6 @@ from rainzmq.server.core import states as server_states
 from rainzmq.server.core.engine import Engine
 from rainzmq.server.core.events import (
     ClientJoined,
-    ClientSaid,
     PeerGone,
     Send,
     SendEvents,
@@ -35,12 +34,11 @@ from rainzmq.server.core.events import (
 )
 from rainzmq.server.core.events import TurnEnded as ServerTurnEnded
 from rainzmq.server.core.state import CoreOptions
+from rainzmq.testing.client import CLIENT, SimulatedClient
 from rainzmq.testing.server_core import RELAY
 from rainzmq.worker.core import events as we
 from rainzmq.worker.core import jobs
 from rainzmq.worker.core.engine import WorkerEngine
-
-CLIENT = b"client"
 
 STALL_S = 5.0
 """A holder of which nothing was heard for so long is given up."""
@@ -239,7 +237,7 @@ class SimulatedCluster:
         self.workers: dict[bytes, SimulatedWorker] = {}
         self.cuts: list[set[SimulatedWorker]] = []
         """Pairs of workers without a way between them."""
-        self.client_inbox: list[Any] = []
+        self.client = SimulatedClient(self, self._server)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._link_free: dict[tuple[bytes, bytes], float] = {}
@@ -283,7 +281,7 @@ class SimulatedCluster:
 
     def say(self, message: Any) -> None:
         """The client says something."""
-        self._server(ClientSaid(CLIENT, self.server.state.clients[CLIENT].epoch, message))
+        self.client.say(message)
 
     def run_until(self, done: Callable[[], bool], limit_s: float = 600.0) -> None:
         """Let virtual time pass until `done`; AssertionError when nothing happens any more or it takes too
@@ -307,7 +305,7 @@ class SimulatedCluster:
         for worker in self.workers.values():
             epoch = self.server.state.workers[worker.name].epoch
             self._server(WorkerSaid(worker.name, epoch, w.WorkerHeartbeat()))
-        self.say(c.ClientHeartbeat(0))
+        self.client.heartbeat()
         self._server(Tick())
         self.after(2.0, self._tick)
 
@@ -325,8 +323,8 @@ class SimulatedCluster:
         """Events for those who watch, who are not part of this; for subclasses that watch."""
 
     def _deliver(self, send: Send) -> None:
-        if send.peer == CLIENT:
-            self.client_inbox.extend(send.messages)
+        if send.peer == self.client.peer:
+            self.client.deliver(send.messages)
             return
         worker = self.workers.get(send.peer)
         if worker is not None:

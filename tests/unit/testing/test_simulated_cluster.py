@@ -203,3 +203,36 @@ def test_all_objects_are_gone_when_nothing_is_kept():
     cluster.run_until(lambda: not any(r.deleting for r in cluster.server.state.workers.values()))
     session = cluster.server.state.sessions[1]
     assert (len(session.tasks), len(session.history)) == (0, 60), "every record is released"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_clients_connection_breaks_and_nothing_is_lost_or_done_twice(seed):
+    rng = random.Random(seed)
+    cluster = SimulatedCluster(seed)
+    for cpus in (2, 2, 3):
+        cluster.add_worker(cpus)
+    graph = random_graph(rng, 80)
+    content = expected(graph)
+    keep = sorted(rng.sample(list(content), 10))
+    asked = iter(range(1, 1000))
+
+    def strike() -> None:
+        cluster.client.break_connection(rng.choice((0.001, 0.1, 3.0)))
+        cluster.say(c.Wait(next(asked), 1, [rng.choice(keep)], "all"))
+        if cluster.now < 2.0:
+            cluster.after(rng.random() * 0.1, strike)
+
+    cluster.say(c.NewSession(next(asked), "sim"))
+    cluster.after(0.002, strike)
+    cluster.after(0.05, lambda: submit(cluster, graph, keep, parts=4))
+    cluster.run_until(lambda: cluster.now > 20 and cluster.finished(1))
+    cluster.say(c.NewSession(next(asked), "last"))
+    answered = [message.request for message in cluster.client.inbox]
+    assert sorted(answered) == list(range(1, next(asked))), "each request is answered once"
+    assert cluster.server.state.counters.tasks_submitted == len(graph)
+    assert len(cluster.ran) == len(graph)
+    session = cluster.server.state.sessions[1]
+    for local_id in keep:
+        item = session.objects[make_uid(1, local_id)]
+        for holder in item.holders:
+            assert cluster.workers[holder.peer].store[item.uid] == content[local_id]
