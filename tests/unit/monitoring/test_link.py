@@ -33,7 +33,7 @@ class FakeLoop:
         while due := [timer for timer in self.timers if timer[0] <= end]:
             timer = min(due, key=lambda item: item[0])
             self.timers.remove(timer)
-            self.time = timer[0]
+            self.time = max(self.time, timer[0])
             timer[1]()
         self.time = end
 
@@ -167,6 +167,30 @@ def test_silence_means_that_the_server_is_not_there(watching):
     watching.loop.pass_time(SERVER_LOST_AFTER_S + 4)
     assert watching.states == [True, False]
     assert m.ClientHello in [type(message) for message in watching.control.take()]
+
+
+def test_a_process_that_was_stopped_does_not_hold_that_against_the_server(watching):
+    watching.loop.time += 60.0
+    watching.loop.pass_time(4.0)
+    assert watching.states == [True]
+    watching.says(m.ClientHeartbeat(0))
+    watching.loop.pass_time(4.0)
+    assert watching.states == [True]
+
+
+def test_a_server_that_is_heard_again_is_greeted_until_it_answers(watching):
+    watching.loop.pass_time(SERVER_LOST_AFTER_S + 3)
+    watching.control.take()
+    for _ in range(4):
+        watching.says(m.ClientHeartbeat(0))
+        watching.loop.pass_time(2.0)
+    assert m.ClientHello in [type(message) for message in watching.control.take()]
+
+
+def test_a_knock_is_answered_at_once(watching):
+    watching.control.take()
+    watching.says(m.Knock())
+    assert watching.control.take() == [m.ClientHeartbeat(0)]
 
 
 def test_a_connection_that_is_made_again_begins_anew(watching):
