@@ -214,6 +214,10 @@ class ControlClient:
         takes = takes_connections(self._address, self._access.port, _ANSWER_S)
         return takes is True or (takes is False and not self._seen_running)
 
+    def server_lives(self) -> bool:
+        """Whether the server was on this machine when we connected, and its process still is."""
+        return self._seen_running and runs(self._access)
+
     def server_ended(self) -> bool:
         """Whether the server was on this machine when we connected, and its process is not any more."""
         return self._seen_running and not runs(self._access)

@@ -29,6 +29,9 @@ _log = logging.getLogger(__name__)
 GIVE_UP_AFTER_S = 60.0
 """A worker that has lost its server for so long ends."""
 
+LOOK_AFTER_S = 0.2
+"""A server that is killed closes its connections a moment before its process is gone."""
+
 
 class ServerLink:
     """Speaks the worker-server conversation over a connected `ControlClient`.
@@ -36,7 +39,8 @@ class ServerLink:
     Args:
         hello: makes the worker's hello, given its previous epoch.
         is_idle: whether no job runs.
-        dies_with_server: end when the connection breaks, instead of waiting for it to come back.
+        dies_with_server: end when the connection breaks, instead of waiting for it to come back, unless the
+            server is on this machine and lives.
         on_message: called with each message that is not about the link itself.
         on_welcome: called with the `WorkerWelcome` at each registration.
         on_lost: called with the reason when the tasks must be stopped.
@@ -122,7 +126,14 @@ class ServerLink:
         else:
             _log.warning("the connection to the server broke")
             if self._dies_with_server:
-                self._on_end("the server is gone")
+                self._look_after_server()
+
+    def _look_after_server(self) -> None:
+        """While there is no connection: end when it was the server that ended, not the connection alone."""
+        if not self._control.server_lives():
+            self._on_end("the server is gone")
+        elif not self._control.connected:
+            self._loop.call_later(LOOK_AFTER_S, self._look_after_server)
 
     def _on_frames(self, frames: list[bytes]) -> None:
         self._last_heard = self._loop.now()

@@ -284,6 +284,21 @@ def test_a_flipped_byte_costs_a_worker_two_seconds_at_most(tmp_path: Path, direc
         assert time.monotonic() - start < 2
 
 
+def test_a_worker_that_ends_with_its_server_outlives_a_cut_connection(tmp_path: Path) -> None:
+    with (
+        FaultCluster(tmp_path, dead_after_s=10) as cluster,
+        Proxy("127.0.0.1", cluster_port(cluster)) as proxy,
+        cluster.client() as client,
+        client.new_session() as session,
+    ):
+        worker = cluster.add_worker(options=["--die-with-server"], access=through(cluster, proxy))
+        proxy.cut()
+        wait_until(lambda: cluster.server_log().count(" joined") == 2, 3)
+        assert compute(session, "after") == "after"
+        cluster.server.kill()
+        wait_until(worker.ended, 5)
+
+
 # -- vanished ----------------------------------------------------------------------------------------
 
 
