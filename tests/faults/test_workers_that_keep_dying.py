@@ -81,6 +81,7 @@ def test_a_run_whose_workers_keep_dying_ends_correctly_once_they_stop(
     assert set(ran.values()) == {1}, "no attempt runs twice"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("kills_processes")
 def test_a_task_that_kills_each_worker_it_is_given_to_fails_with_their_names(tmp_path: Path) -> None:
     @remote()
