@@ -2,9 +2,9 @@
 
 The kernel lets go of a lock (`flock`) however its process ends. Some network file systems refuse locks: NFS
 without its lock daemon, Lustre mounted without `-o flock`. So who holds a file also writes into it who it is:
-which boot of which machine, which namespace of processes, which process and its start. Where `flock` is
-refused, that decides: a process of the same boot and namespace can be looked for. Of others nothing is known,
-and they count as alive.
+which boot of which machine, which namespace of processes, which process and its start. A process of the same
+boot and namespace can be looked for, and what it holds is held, locked or not. Of others nothing is known:
+where `flock` is refused they count as alive.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def hold(path: Path) -> HeldFile:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         refused = lock(descriptor, wait=False)
-        if refused is not None and (owner := _read(descriptor)) != _me() and _may_live(owner):
+        if (owner := _read(descriptor)) != _me() and _may_live(owner, elsewhere=refused is not None):
             raise HeldError(owner.partition(" ")[0])
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, _me().encode(), 0)
@@ -75,7 +75,8 @@ def is_held(path: Path) -> bool:
     """Whether a process that may be alive holds the file. Raises `OSError`, such as `FileNotFoundError`."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        return lock(descriptor, wait=False) is not None and _may_live(_read(descriptor))
+        refused = lock(descriptor, wait=False)
+        return _may_live(_read(descriptor), elsewhere=refused is not None)
     except HeldError:
         return True
     finally:
@@ -112,14 +113,16 @@ def _read(descriptor: int) -> str:
     return os.pread(descriptor, _MAX_BYTES, 0).decode(errors="replace")
 
 
-def _may_live(owner: str) -> bool:
-    """Whether the process of a line of `_me` may be alive. A line that is no such is none."""
+def _may_live(owner: str, *, elsewhere: bool) -> bool:
+    """Whether the process of a line of `_me` may be alive; `elsewhere` is the answer for those of which
+    nothing is known here. A line that is no such is none.
+    """
     parts = owner.split()
     if len(parts) != 5:
         return False
     mine = _me().split()
     if parts[1:3] != mine[1:3]:
-        return True
+        return elsewhere
     return _started(parts[3]) == parts[4]
 
 

@@ -106,3 +106,13 @@ def test_other_errors_are_not_taken_for_missing_locks(
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(OSError, match="broken"):
         hold(tmp_path / "lock")
+
+
+def test_who_holds_a_file_without_a_lock_is_seen_by_those_who_have_locks(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "lock"), str(errno.ENOLCK)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert is_held(tmp_path / "lock")
+        process.kill()
+    assert not is_held(tmp_path / "lock")
