@@ -18,6 +18,7 @@ import os
 import pickle
 import sys
 from collections import OrderedDict
+from contextlib import suppress
 from itertools import count
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
@@ -61,6 +62,21 @@ def use(function: Any, directory: str) -> None:
     if len(_namespaces) > _MAX_NAMESPACES:
         _, oldest = _namespaces.popitem(last=False)
         del _keys[id(oldest.names)]
+
+
+def end_lost_fork_server() -> None:
+    """A task ended, and its temporary files are gone: when the socket of the fork server was among them,
+    `multiprocessing` is to start another one. Never raises.
+    """
+    module: Any = sys.modules.get("multiprocessing.forkserver")
+    if module is None:
+        return
+    server = module._forkserver
+    address = server._forkserver_address
+    if address is not None and not os.path.exists(address):
+        with suppress(OSError):  # it would remove the socket
+            server._stop()
+        server._forkserver_address = None
 
 
 def load(key: str, path: str, name: str) -> Any:

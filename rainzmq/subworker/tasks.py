@@ -252,6 +252,7 @@ class Tasks:
         self._sandbox.leave(keep)
         if self._temporary is not None:
             self._temporary.clean()
+        children.end_lost_fork_server()
         self._leftovers.look(task.id[0])
 
 
