@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from rainzmq.client import imported
+from rainzmq.client.own_names import check_unit_name
 from rainzmq.client.rebound import rebound_globals, states, watch_states
 from rainzmq.client.unit_files import UnitFiles
 from rainzmq.common.errors import RainException
@@ -64,7 +65,8 @@ class Codebase:
         """The version after what happened in this process.
 
         Raises:
-            RainException: a module that must travel as a file was edited after it was imported.
+            RainException: a module that must travel as a file was edited after it was imported, or has a name
+                that a worker's process needs.
         """
         if changes[0] != self._changes:
             self._update(look_at_disk=False)
@@ -214,6 +216,7 @@ class Codebase:
             places = self._places_of(name)
             if not places:
                 continue
+            check_unit_name(name, places[0])
             unit = self._files.get(name)
             if unit is None or not unit.is_current(places, look_at_modules, look_at_disk):
                 unit = UnitFiles(name, places)

@@ -42,7 +42,10 @@ from rainzmq.common.pickles import Travel, set_travel
 _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 _BYTECODE = tuple(importlib.machinery.BYTECODE_SUFFIXES)
 
-_OWN = frozenset({"rainzmq", "msgpack", "cloudpickle"}) | sys.stdlib_module_names
+IMPORTED_LATER = ("cloudpickle.cloudpickle", "ctypes", "threadpoolctl")
+"""Modules that a subworker needs for itself, but imports only when a task makes it."""
+
+OWN_NAMES = frozenset({"rainzmq", "msgpack", "cloudpickle", "threadpoolctl"}) | sys.stdlib_module_names
 """Top-level names that a subworker may need for itself."""
 
 _MAX_PUT_ASIDE = 8
@@ -184,7 +187,7 @@ class UserModules:
     def __init__(self) -> None:
         self.generation = 0
         self.digests: dict[str, bytes] = {}
-        self._own = {name.partition(".")[0] for name in sys.modules} & _OWN
+        self._own = {name.partition(".")[0] for name in (*sys.modules, *IMPORTED_LATER)} & OWN_NAMES
         self._directory = ""
         self._key: object = None
         self._in_force: dict[str, LoadedUnit] = {}
