@@ -33,7 +33,8 @@ def check_unit_name(name: str, place: str) -> None:
     if name in files:
         raise RainException(
             f"Module {name!r} of this program ({place}) has the name of a module that the worker's own "
-            f"process uses ({files[name] or 'built into Python'}), so tasks cannot import it. Give it another name"
+            f"process uses ({files[name] or 'built into Python'}), so tasks cannot import it. Give it "
+            "another name"
         )
 
 
