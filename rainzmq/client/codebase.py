@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from rainzmq.client import imported
+from rainzmq.client import imported, module_files
 from rainzmq.client.own_names import check_unit_name
 from rainzmq.client.rebound import rebound_globals, states, watch_states
 from rainzmq.client.unit_files import UnitFiles
@@ -294,7 +294,9 @@ def _find_places(name: str) -> list[str] | None:
         path = getattr(module, "__path__", None)
         file = getattr(module, "__file__", None)
         places = [file] if path is None else list(path)
-    files = [os.path.abspath(place) for place in places if isinstance(place, str) and os.path.exists(place)]
+    files = [
+        os.path.abspath(place) for place in places if isinstance(place, str) and module_files.exists(place)
+    ]
     return imported.users_places(name, spec, files)
 
 

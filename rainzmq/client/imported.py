@@ -13,12 +13,12 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from rainzmq.client import module_files
 from rainzmq.common.pickles import changes
 
 _SOURCE = (".py", ".pyw")
@@ -28,7 +28,14 @@ def _real_directories(paths: Any) -> tuple[str, ...]:
     return tuple({os.path.realpath(path) + os.sep for path in paths if path})
 
 
-_STDLIB = _real_directories(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
+_STDLIB_DIRECTORIES = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+_STDLIB = _real_directories(
+    _STDLIB_DIRECTORIES
+    + [
+        f"{os.path.dirname(path)}/python{sys.version_info[0]}{sys.version_info[1]}.zip"
+        for path in _STDLIB_DIRECTORIES
+    ]
+)
 _SITES = _real_directories(
     [*site.getsitepackages(), site.getusersitepackages(), *map(sysconfig.get_path, ("purelib", "platlib"))]
 )
@@ -96,7 +103,7 @@ class ImportWatch:
         if known is not None and known.path == path and known.module in (None, module):
             known.module = module
             return known
-        data = _read(path)
+        data = module_files.read(path)
         if data is not None and not _was_there_at_start(path) and not _is_of_source(module, data, path):
             data = None
         self._sources[name] = made = Source(path, data, module)
@@ -105,13 +112,7 @@ class ImportWatch:
     def _keep(self, name: str, path: str) -> None:
         changes[0] += 1
         if path.endswith(_SOURCE):
-            self._sources[name] = Source(path, _read(path))
-
-
-def _read(path: str) -> bytes | None:
-    with suppress(OSError), open(path, "rb") as file:
-        return file.read()
-    return None
+            self._sources[name] = Source(path, module_files.read(path))
 
 
 @cache
@@ -129,11 +130,8 @@ def _start_ns() -> int:
 
 
 def _was_there_at_start(path: str) -> bool:
-    try:
-        info = os.stat(path)
-    except OSError:
-        return False
-    return max(info.st_mtime_ns, info.st_ctime_ns) < _start_ns()
+    info = module_files.status(path)
+    return info is not None and max(info.st_mtime_ns, info.st_ctime_ns) < _start_ns()
 
 
 def _is_of_source(module: ModuleType, data: bytes, path: str) -> bool:

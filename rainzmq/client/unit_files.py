@@ -17,8 +17,11 @@ from hashlib import blake2b
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES, SourceFileLoader
 from types import ModuleType
 from typing import Any
+from zipimport import zipimporter
 
+from rainzmq.client import module_files
 from rainzmq.client.imported import Source, watch
+from rainzmq.client.module_files import Entry, Signature, signature
 from rainzmq.common.code_units import Module, Root, Unit, pack_unit
 
 MAX_DATA_FILE_BYTES = 1 << 20
@@ -33,17 +36,6 @@ _IMPORT = re.compile(r"(?:^|[;:\n])[ \t]*(?:import[ \t]+([^\n;#]+)|from[ \t]+([\
 _DYNAMIC = re.compile(r"\b(?:import_module|__import__|spec_from_file_location|exec|runpy|sys\.modules)\b")
 _MODULE_NAME = re.compile(r"""["']([^\W\d]\w*)(?:\.[\w.]*)?["']""")
 _TEXT = re.compile(r"""["']([^"'\n\\]{1,200})["']""")
-
-Signature = tuple[int, int, int, int] | None
-
-
-def signature(path: str) -> Signature:
-    """What tells whether a file or directory has changed; None when it is gone."""
-    try:
-        info = os.stat(path)
-    except OSError:
-        return None
-    return info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
 class UnitFiles:
@@ -67,12 +59,12 @@ class UnitFiles:
             module.__name__: source.path
             for module, source in self.sources
             # Other loaders may rewrite what they read.
-            if source and source.data is None and type(module.__loader__) is SourceFileLoader
+            if source and source.data is None and type(module.__loader__) in (SourceFileLoader, zipimporter)
         }
         self._roots: list[Root] = []
         self._modules: dict[str, Module] = {}
         self._paths: dict[str, str] = {}
-        self._walked: set[int] = set()
+        self._walked: set[int | str] = set()
         for place in places:
             self._add_place(place)
         self._add_strays()
@@ -106,7 +98,7 @@ class UnitFiles:
     # Which files.
 
     def _add_place(self, place: str) -> None:
-        if os.path.isdir(place):
+        if module_files.is_directory(place):
             prefix = f"+{len(self._roots)}" if self._roots else self.name
             self._add_root(prefix, place)
             if not self._roots[:-1]:
@@ -117,8 +109,8 @@ class UnitFiles:
             self._add_named_files(place)
 
     def _add_root(self, prefix: str, path: str) -> None:
-        found = signature(path)
-        self._roots.append(Root(prefix, path, 0 if found is None else found[0]))
+        # What is in a zip file gets a number that no directory of a worker has: it must be written there.
+        self._roots.append(Root(prefix, path, module_files.inode(path)))
 
     def _add_file(self, path: str, module: str, prefix: str) -> None:
         directory, base = os.path.split(path)
@@ -129,35 +121,36 @@ class UnitFiles:
 
     def _add_named_files(self, path: str) -> None:
         """Files beside a single module that its text names."""
-        text = _text_of(_read(path))
+        text = _text_of(module_files.read(path))
         if "__file__" not in text:
             return
         for name in _TEXT.findall(text):
             beside = os.path.join(os.path.dirname(path), name)
             if name not in self._paths and ".." not in name and not name.startswith("/"):
-                size = _size(beside)
+                size = module_files.size(beside)
                 if size is not None and size <= MAX_DATA_FILE_BYTES:
                     self._paths[name] = beside
 
     def _walk(self, directory: str, prefix: str, package: str) -> None:
         """Add the files below a directory of a package."""
         before = signature(directory)
-        if before is None or before[0] in self._walked:
+        number = module_files.inode(directory) or directory
+        if before is None or number in self._walked:
             return
-        self._walked.add(before[0])
+        self._walked.add(number)
         self._signatures[directory] = before
-        for entry in sorted(_entries(directory), key=lambda item: item.name):
+        for entry in module_files.entries(directory):
             if entry.name.startswith(".") or entry.name == "__pycache__":
                 continue
             relative = f"{prefix}/{entry.name}"
-            if entry.is_dir():
+            if entry.size is None:
                 if entry.name.isidentifier():
                     self._modules.setdefault(f"{package}.{entry.name}", Module(relative, True))
                 self._walk(entry.path, relative, f"{package}.{entry.name}")
-            elif entry.is_file():
+            else:
                 self._add_entry(entry, relative, package)
 
-    def _add_entry(self, entry: os.DirEntry[str], relative: str, package: str) -> None:
+    def _add_entry(self, entry: Entry, relative: str, package: str) -> None:
         for suffix in _SUFFIXES:
             stem = entry.name[: -len(suffix)]
             if entry.name.endswith(suffix) and stem.isidentifier():
@@ -167,7 +160,7 @@ class UnitFiles:
                     self._modules[full] = Module(relative, stem == "__init__")
                 self._paths[relative] = entry.path
                 return
-        if entry.stat().st_size <= MAX_DATA_FILE_BYTES:
+        if entry.size is not None and entry.size <= MAX_DATA_FILE_BYTES:
             self._paths[relative] = entry.path
 
     def _add_strays(self) -> None:
@@ -175,7 +168,7 @@ class UnitFiles:
         known = set(self._paths.values())
         for module, _ in self.sources:
             file = getattr(module, "__file__", None)
-            if isinstance(file, str) and file not in known and os.path.isfile(file):
+            if isinstance(file, str) and file not in known and module_files.size(file) is not None:
                 self._add_file(file, module.__name__, f"+{len(self._roots)}")
 
     # What they hold.
@@ -184,7 +177,7 @@ class UnitFiles:
         imported = {source.path: source.data for _, source in self.sources if source is not None}
         modules = {module.path for module in self._modules.values()}
         others = [path for path in self._paths if path not in modules and not path.endswith(_SUFFIXES)]
-        sizes = [_size(self._paths[path]) or 0 for path in others]
+        sizes = [module_files.size(self._paths[path]) or 0 for path in others]
         left_out = set(others) if len(others) > MAX_DATA_FILES or sum(sizes) > MAX_DATA_BYTES else set()
         for path, place in self._paths.items():
             if path in left_out:
@@ -192,7 +185,7 @@ class UnitFiles:
             data = imported.get(place)
             if data is None:
                 self._signatures[place] = signature(place)
-                data = _read(place)
+                data = module_files.read(place)
             if data is not None:
                 yield path, data
             else:
@@ -251,26 +244,6 @@ def _digest(unit: Unit) -> bytes:
     return digest.digest()
 
 
-def _entries(directory: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(directory) as found:
-            return list(found)
-    except OSError:
-        return []
-
-
 def _rank(path: str) -> int:
     """The order in which importlib prefers files of one module."""
     return next((index for index, suffix in enumerate(_SUFFIXES) if path.endswith(suffix)), len(_SUFFIXES))
-
-
-def _read(path: str) -> bytes | None:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return None
-
-
-def _size(path: str) -> int | None:
-    return os.path.getsize(path) if os.path.isfile(path) else None

@@ -13,11 +13,12 @@ imported where it is loaded; so is one that a decorator put something else in th
 
 from __future__ import annotations
 
+import dis
 import operator
 import pickle
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import cache, partial
 from io import BytesIO
@@ -40,6 +41,7 @@ _NO_FILE = "<dynamic-code>"
 _BUILTINS = "__builtins__"
 _SET_CLASS = re.compile(rb"_class_setstate")
 _MAIN = ("__main__", "__mp_main__")
+_IMPORT_NAME = dis.opmap["IMPORT_NAME"]
 
 
 class Travel(Enum):
@@ -51,7 +53,9 @@ class Travel(Enum):
 
 
 named: set[str] = set()
-"""Names of users' modules that the pickles of this process referred to so far."""
+"""Names of users' modules that the pickles of this process referred to so far, and of those that functions in
+them import, whosever they are.
+"""
 
 changes = [0]
 """Counts, in its only element, what may have changed the code that travels: a name in `named`, an import or
@@ -156,6 +160,8 @@ def _by_value_class() -> Any:
             if module is None:
                 self.functions.append(obj)
                 _name_relatives(obj)
+                for name in set(_imports_of(obj.__code__)):
+                    _name_import(name)
                 return super()._dynamic_function_reduce(obj)
             if _stands_for(module, obj):
                 self.functions.append(obj)
@@ -223,6 +229,25 @@ def _name_relatives(function: FunctionType) -> None:
     package = function.__globals__.get("__package__")
     if isinstance(package, str) and package:
         travels(package.partition(".")[0])
+
+
+def _imports_of(code: CodeType) -> Iterator[str]:
+    """The top-level names that a function imports when it runs."""
+    if _IMPORT_NAME in code.co_code[::2]:
+        for step in dis.get_instructions(code):
+            if step.opcode == _IMPORT_NAME:
+                yield step.argval.partition(".")[0]
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _imports_of(const)
+
+
+def _name_import(name: str) -> None:
+    if name in sys.modules:
+        travels(name)
+    elif name and name not in named:
+        named.add(name)
+        changes[0] += 1
 
 
 def loads(data: bytes | memoryview) -> Any:

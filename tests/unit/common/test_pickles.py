@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-from rainzmq.common.pickles import dumps, dumps_by_value
+from rainzmq.common.pickles import dumps, dumps_by_value, named
 
 
 def test_function_sent_by_value_keeps_its_file_for_tracebacks() -> None:
@@ -45,3 +45,12 @@ def test_functions_are_loaded_without_rainzmq() -> None:
     ops = list(pickletools.genops(dumps_by_value(lambda x: [y + 1 for y in x])))
     texts = [str(argument) for _, argument, _ in ops if argument is not None]
     assert [text for text in texts if "rainzmq.common" in text] == []
+
+
+def test_what_a_function_imports_when_it_runs_is_named() -> None:
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    text = "def outer():\n import no_such_a.b\n def inner():\n  from no_such_c import d\n return inner\n"
+    exec(text, scope)
+    dumps_by_value(scope["outer"])
+    assert {"no_such_a", "no_such_c"} <= named
+    named.difference_update({"no_such_a", "no_such_c"})
