@@ -6,13 +6,13 @@ import logging
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import zmq
 
 from rainzmq.common.limits import CHUNK_BYTES
 from rainzmq.common.tally import Tally
+from rainzmq.common.workforce import Workforce
 from rainzmq.protocol.codec import Header, decode, encode
 from rainzmq.protocol.messages.data import CONVERSATION, Data
 from rainzmq.protocol.schema import ProtocolError
@@ -91,7 +91,7 @@ class Port(ABC):
         """Frames that were no messages, by peer."""
         self._pump_timer: Timer | None = None
         self._check_timer: Timer | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._thread = Workforce(1, "digest")
         self._closed = False
 
     @abstractmethod
@@ -112,8 +112,6 @@ class Port(ABC):
 
     def compute(self, work: Callable[[], bytes], done: Callable[[bytes | Exception], None]) -> None:
         """See `carrier.Carrier`. One thing at a time, in the order of the calls."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, "digest")
 
         def run() -> None:
             try:
@@ -122,7 +120,11 @@ class Port(ABC):
                 result = error
             self.loop.call_threadsafe(lambda: None if self._closed else done(result))
 
-        self._pool.submit(run)
+        try:
+            self._thread.submit(run)
+        except OSError as error:
+            no_thread = error
+            self.loop.call_soon(lambda: None if self._closed else done(no_thread))
 
     def wake(self) -> None:
         """See `carrier.Carrier`."""
@@ -138,8 +140,7 @@ class Port(ABC):
             if timer is not None:
                 timer.cancel()
         self.exchange.close()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._thread.shutdown(cancel=True)
 
     def note_bad_frame(self, peer: str, error: ProtocolError) -> None:
         """Count a frame that was dropped."""

@@ -12,7 +12,6 @@ import logging
 import os
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -25,6 +24,7 @@ from rainzmq.common.archive import ArchiveError
 from rainzmq.common.limits import MEMORY_OBJECT_BYTES
 from rainzmq.common.room import is_full
 from rainzmq.common.trees import TreeCancelled, remove_tree
+from rainzmq.common.workforce import Workforce
 from rainzmq.store import ObjectStore
 from rainzmq.worker import filework
 from rainzmq.worker.core.jobs import FAILED, UNABLE, Job, Outcome, Produced
@@ -65,7 +65,7 @@ class BuiltinRunner:
         self._attempts: dict[int, Attempt] = {}
         self._timers: dict[int, _Timer] = {}
         self._numbers = count(1)
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads = Workforce(_THREADS, "rainzmq-files")
         self._closed = False
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -76,6 +76,8 @@ class BuiltinRunner:
             self._start(attempt, job)
         except TaskFault as error:
             self._end(attempt.failed(str(error)))
+        except OSError as error:  # of no thread
+            self._end(attempt.unable(f"{_NAMES[job.method]}: {describe(error)}"))
 
     def kill(self, uid: int) -> None:
         """Stop a job; its outcome CANCELLED comes soon after. No error when it has ended."""
@@ -95,8 +97,7 @@ class BuiltinRunner:
             attempt.cancelled = True
         for timer in self._timers.values():
             timer.cancel()
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel=True)
         remove_tree(self._scratch)
 
     def _start(self, attempt: Attempt, job: Job) -> None:
@@ -140,10 +141,8 @@ class BuiltinRunner:
             self._in_thread(attempt, filework.concat)
 
     def _in_thread(self, attempt: Attempt, work: filework.Work) -> None:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_THREADS, "rainzmq-files")
         temporary = str(self._scratch / str(next(self._numbers)))
-        self._pool.submit(self._run, attempt, work, temporary)
+        self._threads.submit(partial(self._run, attempt, work, temporary))
 
     def _run(self, attempt: Attempt, work: filework.Work, temporary: str) -> None:
         """In a thread: do the work, then hand the outcome to the loop."""

@@ -29,7 +29,6 @@ import resource
 import secrets
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -57,6 +56,7 @@ _KILL_INTERVAL_S = 0.01
 
 _DESCENDANTS_END_S = 2.0  # an exit is reported even if some that were killed are not gone then
 _LOOK_AGAIN_S = 0.002
+_LOOK_S = 0.01
 
 _exempt: set[int] = set()
 _subreaper = False
@@ -74,9 +74,6 @@ class ProcessLoop(Protocol):
 
     def call_later(self, delay_s: float, callback: Callable[[], None], /) -> object:
         """Call `callback` once after a while."""
-
-    def call_threadsafe(self, callback: Callable[[], None], /) -> None:
-        """Call `callback` in the loop's thread."""
 
 
 class Process:
@@ -273,8 +270,8 @@ class _Table:
         """Call `callback` from the loop when the child `pid` is a zombie. It is not reaped."""
         try:
             descriptor = os.pidfd_open(pid)
-        except OSError:  # kernels before 5.3, and sandboxes without it
-            threading.Thread(target=self._wait_in_thread, args=(pid, callback), daemon=True).start()
+        except OSError:  # kernels before 5.3, sandboxes without it, no descriptor left
+            self._loop.call_later(_LOOK_S, partial(self._look, pid, callback))
             return
 
         def ready() -> None:
@@ -284,10 +281,14 @@ class _Table:
 
         self._loop.add_reader(descriptor, ready)
 
-    def _wait_in_thread(self, pid: int, callback: Callable[[], None]) -> None:
+    def _look(self, pid: int, callback: Callable[[], None]) -> None:
+        ended = True
         with suppress(ChildProcessError):
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        self._loop.call_threadsafe(callback)
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        if ended:
+            callback()
+        else:
+            self._loop.call_later(_LOOK_S, partial(self._look, pid, callback))
 
     def _on_ended(self, process: Process) -> None:
         if process.returncode is None:

@@ -15,7 +15,6 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import count
@@ -31,6 +30,7 @@ from rainzmq.common.tails import read_tail
 from rainzmq.common.threads import thread_variables
 from rainzmq.common.trees import TreeCancelled, remove_tree, tree_size
 from rainzmq.common.units import format_size
+from rainzmq.common.workforce import Workforce
 from rainzmq.store import ObjectStore, is_noexec
 from rainzmq.store.streams import write_all
 from rainzmq.transport.loop import Timer
@@ -56,6 +56,9 @@ class ProgramLoop(ProcessLoop, Protocol):
 
     def call_later(self, delay_s: float, callback: Callable[[], None], /) -> Timer:
         """Call `callback` once after a while."""
+
+    def call_threadsafe(self, callback: Callable[[], None], /) -> None:
+        """Call `callback` in the loop's thread."""
 
 
 class _Run:
@@ -102,7 +105,7 @@ class ProgramRunner:
         self._thread_names = thread_variables(self._environment)
         self._runs: dict[int, _Run] = {}
         self._numbers = count(1)
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads = Workforce(_THREADS, "rainzmq-sandboxes")
         self._closed = False
         self._trimmer = Trimmer(loop, self._output_files)
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -121,9 +124,12 @@ class ProgramRunner:
         if sandbox.is_quick_to_prepare():
             self._prepared(run, self._prepare(run))
         else:
-            self._in_thread(
-                lambda: self._loop.call_threadsafe(partial(self._prepared, run, self._prepare(run)))
-            )
+            try:
+                self._threads.submit(
+                    lambda: self._loop.call_threadsafe(partial(self._prepared, run, self._prepare(run)))
+                )
+            except OSError as error:
+                self._prepared(run, error)
 
     def kill(self, uid: int) -> None:
         """Kill a program with all its processes; its outcome CANCELLED comes soon after.
@@ -142,8 +148,7 @@ class ProgramRunner:
         for run in self._runs.values():
             run.attempt.cancelled = True
         end([run.process for run in self._runs.values() if run.process is not None])
-        if self._pool is not None:
-            self._pool.shutdown()
+        self._threads.shutdown()
         self._trimmer.close()
         for run in self._runs.values():
             run.files.close()
@@ -302,12 +307,10 @@ class ProgramRunner:
         if run.plan.stdout is not None and os.path.lexists(run.stdout_path):
             os.unlink(run.stdout_path)
         if not _removed_quickly(run.sandbox):
-            self._in_thread(partial(_remove, run.sandbox))
-
-    def _in_thread(self, work: Callable[[], None]) -> None:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_THREADS, "rainzmq-sandboxes")
-        self._pool.submit(work)
+            try:
+                self._threads.submit(partial(_remove, run.sandbox))
+            except OSError:  # of no thread
+                _remove(run.sandbox)
 
 
 def _input_bytes(run: _Run) -> int:

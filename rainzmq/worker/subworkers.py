@@ -15,13 +15,14 @@ import shlex
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rainzmq.common.ids import id_of
 from rainzmq.common.limits import MESSAGE_TARGET_BYTES
 from rainzmq.common.trees import remove_tree
+from rainzmq.common.workforce import Workforce
 from rainzmq.protocol.messages.shared import TaskBody
 from rainzmq.protocol.messages.subworker import (
     DropSessions,
@@ -110,7 +111,7 @@ class SubworkerPool:
         self._soon = False
         self._late_timer: Timer | None = None
         self._spare_timer: Timer | None = None
-        self._remover = ThreadPoolExecutor(1, "rainzmq-remove")
+        self._remover = Workforce(1, "rainzmq-remove")
         self._trimmer = Trimmer(loop, self._output_files)
         self._callbacks = Callbacks(
             self._on_hello, self._on_messages, self._on_broken, self._on_exit, self._rest_s
@@ -171,7 +172,7 @@ class SubworkerPool:
         for timer in (self._late_timer, self._spare_timer):
             if timer is not None:
                 timer.cancel()
-        self._remover.shutdown(cancel_futures=True)
+        self._remover.shutdown(cancel=True)
         self._trimmer.close()
 
     # Effects of the core.
@@ -337,7 +338,10 @@ class SubworkerPool:
         try:
             os.rmdir(directory)
         except OSError:
-            self._remover.submit(_remove_logged, directory)
+            try:
+                self._remover.submit(partial(_remove_logged, directory))
+            except OSError:  # of no thread
+                _remove_logged(directory)
 
     def _catch_up(self, link: SubworkerLink) -> None:
         """Handle what the subworker has sent so far."""

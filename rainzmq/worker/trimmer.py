@@ -10,11 +10,12 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from rainzmq.common.tails import OUTPUT_FILE_BYTES
+from rainzmq.common.workforce import Workforce
 from rainzmq.transport.loop import Timer
 
 INTERVAL_S = 1.0
@@ -48,7 +49,7 @@ class Trimmer:
         self._loop = loop
         self._files = files
         self._timer: Timer | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread = Workforce(1, "rainzmq-trim")
 
     def wake(self) -> None:
         """There may be files now."""
@@ -60,19 +61,19 @@ class Trimmer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._thread is not None:
-            self._thread.shutdown()
-            self._thread = None
+        self._thread.shutdown()
 
     def _on_timer(self) -> None:
         self._timer = None
         files = list(self._files())
         for file in files:
             if _allocated_bytes(file) > OUTPUT_FILE_BYTES:
-                if self._thread is None:
-                    self._thread = ThreadPoolExecutor(1, "rainzmq-trim")
                 # A gigabyte takes a tenth of a second; and its owner may close it meanwhile.
-                self._thread.submit(_trim_and_close, os.dup(file))
+                own = os.dup(file)
+                try:
+                    self._thread.submit(partial(_trim_and_close, own))
+                except OSError:  # of no thread; it is looked at again
+                    os.close(own)
         if files:
             self.wake()
 

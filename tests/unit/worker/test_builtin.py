@@ -20,7 +20,7 @@ from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate, TaskBod
 from rainzmq.store import ObjectStore
 from rainzmq.worker import filework
 from rainzmq.worker.builtin import BuiltinRunner
-from rainzmq.worker.core.jobs import CANCELLED, FAILED, FINISHED, Job, Outcome
+from rainzmq.worker.core.jobs import CANCELLED, FAILED, FINISHED, UNABLE, Job, Outcome
 
 BIG = os.urandom(1000) * 100
 Callback = Callable[[], None]
@@ -468,3 +468,15 @@ def test_closing_stops_everything_without_outcomes(tmp_path: Path) -> None:
     bench.store.close()
     assert not bench.outcomes
     assert not bench.scratch.exists()
+
+
+def test_a_machine_that_can_start_no_thread_is_no_fault_of_the_task(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    outcome = bench.run("load", ["/etc/hostname"])
+    assert outcome.kind == UNABLE
+    assert "Load: can't start new thread: the limit on processes" in outcome.error

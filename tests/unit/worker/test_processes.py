@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -49,6 +50,20 @@ def run(loop: Loop, tmp_path: Path, *args: str, **options: object) -> tuple[Proc
     exits = Exits(loop)
     options.setdefault("env", dict(os.environ))
     return spawn(loop, args, cwd=str(tmp_path), on_exit=exits, **options), exits  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("program", ["true", "sleep 0.05"])
+def test_an_exit_is_noticed_without_a_descriptor_for_it(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    def refuse(_: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    process, exits = run(loop, tmp_path, *program.split())
+    assert exits.ended == []
+    assert exits.wait() is process
+    assert process.returncode == 0
 
 
 def test_exit_code_output_and_directory(loop: Loop, tmp_path: Path) -> None:

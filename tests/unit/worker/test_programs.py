@@ -10,6 +10,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,9 +137,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
-    bench.runner._in_thread(lambda: None)
-    assert bench.runner._pool is not None
-    bench.runner._pool.shutdown()
+    bench.runner._threads.shutdown()
     assert not list(bench.scratch.iterdir())
     bench.close()
 
@@ -503,6 +502,30 @@ def test_a_machine_that_can_start_no_process_is_no_fault_of_the_program(
     outcome = bench.run(bench.job("true"))
     assert outcome.kind == UNABLE
     assert os.strerror(number) in outcome.error
+
+
+def test_a_machine_that_can_start_no_thread_is_no_fault_of_the_program(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    item = bench.blob(b"x" * (2 << 20))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    outcome = bench.run(bench.job("true", inputs=((item, "in", True),)))
+    assert outcome.kind == UNABLE
+    assert "can't start new thread" in outcome.error
+
+
+def test_what_a_program_left_is_removed_where_no_thread_can_be_started(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert bench.sh("mkdir -p a/b; touch a/b/c a/d").kind == FINISHED
+    assert not list(bench.scratch.iterdir())
 
 
 def test_a_place_for_tasks_that_is_gone_is_no_fault_of_the_program(bench: Bench) -> None:
