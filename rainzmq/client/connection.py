@@ -80,6 +80,7 @@ class Connection:
 
     Attributes:
         failures: what ended sessions, by session, as far as heard.
+        header: what stands before every message of this client.
         welcome: what the server said at the handshake.
     """
 
@@ -89,7 +90,7 @@ class Connection:
         self.welcome: ClientWelcome | None = None
         self._control = control
         self._where = where
-        self._header = Header()
+        self.header = Header()
         self._ledger = Ledger()
         self._confirmed = 0  # messages of the server that it knows we got
         self._outage: Outage | None = None
@@ -100,6 +101,7 @@ class Connection:
         self._leading = False
         self._lost: str | None = None
         self._bad_frames = 0
+        self._unread = False  # the socket was used since it was last read
         self._warnings: deque[str] = deque()
         self._pid = os.getpid()
         self._last_sent_s = self._last_heard_s = time.monotonic()
@@ -115,7 +117,7 @@ class Connection:
             RainException: the server refused this client, is of another version, or did not answer in time.
         """
         hello = ClientHello(rainzmq.__version__, socket.gethostname(), os.getpid())
-        self._control.send([encode(hello, self._header)])
+        self._control.send([encode(hello, self.header)])
         deadline = time.monotonic() + timeout_s
         while self.welcome is None:
             left_s = deadline - time.monotonic()
@@ -127,21 +129,16 @@ class Connection:
                 for frame in frames:
                     greeting = take_greeting(frame, self._where)
                     if greeting is not None:
-                        self.welcome, self._header = greeting
+                        self.welcome, self.header = greeting
             if self.welcome is None and self._control.disconnected():
                 raise RainException(f"The server at {self._where} ended the connection during the handshake")
         self._last_heard_s = time.monotonic()
         pid = os.getpid()
         with self._lock:
             process = ClientProcess(process_space(), pid, start_ticks(pid) or 0)
-            self._send(encode(process, self._header))
+            self._send(encode(process, self.header))
         start_heartbeat(self, self._endings, self.welcome.heartbeat_interval_s, _BEAT_S)
         return self.welcome
-
-    @property
-    def header(self) -> Header:
-        """What stands before every message of this client."""
-        return self._header
 
     def _check_process(self) -> None:
         """Before the lock, which another thread may have held when this process was forked."""
@@ -183,7 +180,7 @@ class Connection:
                 self._take_in()
             if self._lost is None:
                 try:
-                    self._control.send([encode(ClientBye(reason), self._header)])
+                    self._control.send([encode(ClientBye(reason), self.header)])
                 except RainException:
                     _log.debug("the server takes no goodbye")
             self._lose("the client was closed")
@@ -203,7 +200,7 @@ class Connection:
     def send(self, message: Any) -> None:
         """Send a message that has no reply. SessionException when the connection is lost."""
         self._check_process()
-        frame = encode(message, self._header)
+        frame = encode(message, self.header)
         if len(frame) > CONTROL_FRAME_LIMIT_BYTES:
             raise RainException(
                 f"A {MESSAGES[type(message)].tag!r} message of {len(frame)} bytes is over the limit of "
@@ -222,7 +219,7 @@ class Connection:
             message = make(self._next_number)
             pending = Pending(self, self._next_number, session_id, isinstance(message, Wait))
             self._pending[pending.number] = pending
-            self._send(encode(message, self._header))
+            self._send(encode(message, self.header))
         return pending
 
     def ask(self, make: Callable[[int], Any], session_id: int | None = None) -> Any:
@@ -238,10 +235,6 @@ class Connection:
             pending.cancel()
         assert replies is not None
         return replies
-
-    def post(self, make: Callable[[int], Any]) -> None:
-        """Send a request whose answer does not matter."""
-        self.request(make).cancel()
 
     def failure_of(self, session_id: int) -> Failure | None:
         """What ended a session, None for nothing, after taking in what has come.
@@ -337,7 +330,7 @@ class Connection:
             if self._pending.pop(pending.number, None) is None or not tell or self._lost is not None:
                 return
             try:
-                self._send(encode(CancelWait(pending.number), self._header))
+                self._send(encode(CancelWait(pending.number), self.header))
             except RainException as error:
                 _log.debug("a wait could not be taken back: %s", error)
 
@@ -351,17 +344,21 @@ class Connection:
         self._check()
         self._ledger.sent(frame)
         if self._outage is None:
-            self._control.send([frame])
+            self._put(frame)
         self._last_sent_s = time.monotonic()
         self._take_in()
         self._check()
+
+    def _put(self, frame: bytes) -> None:
+        self._control.send([frame])
+        self._unread = True
 
     def _send_heartbeat(self) -> None:
         """Say what has come. Without a connection that is not needed."""
         self._confirmed = self._ledger.received
         self._last_sent_s = time.monotonic()
         if self._outage is None:
-            self._control.send([encode(ClientHeartbeat(self._ledger.received), self._header)])
+            self._put(encode(ClientHeartbeat(self._ledger.received), self.header))
 
     def _lose(self, reason: str) -> None:
         if self._lost is None:
@@ -369,18 +366,20 @@ class Connection:
             self._wake_others()
 
     def _take_in(self) -> None:
-        """Everything that has come."""
-        took = False
-        while frames_of_messages := self._control.receive(0):
-            took = True
-            self._last_heard_s = time.monotonic()
-            for frames in frames_of_messages:
-                for frame in frames:
-                    self._take_frame(frame)
-        if self._lost is None:
-            self._mend()
-        if self._ledger.received - self._confirmed >= _CONFIRM_EVERY:
-            self._send_heartbeat()
+        """Everything that has come, also while something was sent because of it."""
+        took, self._unread = False, True
+        while self._unread:
+            self._unread = False
+            while frames_of_messages := self._control.receive(0):
+                took = True
+                self._last_heard_s = time.monotonic()
+                for frames in frames_of_messages:
+                    for frame in frames:
+                        self._take_frame(frame)
+            if self._lost is None:
+                self._mend()
+            if self._ledger.received - self._confirmed >= _CONFIRM_EVERY:
+                self._send_heartbeat()
         if took:
             self._wake_others()
 
@@ -399,7 +398,7 @@ class Connection:
                 self._wake_others()
         elif self._outage is not None and not self._outage.greeted and self._control.connected:
             self._outage.greeted = True
-            self._control.send([encode(ClientResume(self._ledger.received), self._header)])
+            self._put(encode(ClientResume(self._ledger.received), self.header))
 
     def _on_resumed(self, message: ClientResumed) -> None:
         """The server knows us again, and what it got of us."""
@@ -407,7 +406,7 @@ class Connection:
         self._outage = None
         self._ledger.confirm(message.received)
         for frame in self._ledger.unconfirmed():
-            self._control.send([frame])
+            self._put(frame)
 
     def _take_frame(self, frame: bytes) -> None:
         try:
@@ -418,7 +417,7 @@ class Connection:
             if self._bad_frames >= _MAX_BAD_FRAMES:
                 self._lose(f"the server sent {self._bad_frames} bad messages, the last one: {error}")
             return
-        if (header.cluster_id, header.server_epoch) != (self._header.cluster_id, self._header.server_epoch):
+        if (header.cluster_id, header.server_epoch) != (self.header.cluster_id, self.header.server_epoch):
             self._lose("the server was started anew")
             return
         if type(message) not in UNCOUNTED:
@@ -456,42 +455,45 @@ class Connection:
 
     def beat(self, interval_s: float, late_s: float) -> float:
         """Called by the heartbeat thread, `late_s` later than it should be; seconds until the next time."""
-        assert self.welcome is not None
         outage = self._outage
         if outage is not None:
             outage.look(time.monotonic())  # without the lock: it asks the network
         with self._lock:
-            if self._lost is not None or self._control.socket.closed:
-                return interval_s
-            try:
-                self._take_in()
-                now = time.monotonic()
-                # This process was stopped or starved, so the silence says nothing about the server.
-                stood_still = late_s > min(interval_s, _BEAT_S)
-                if stood_still:
-                    self._last_heard_s = now
-                if self._outage is not None:
-                    if stood_still:
-                        self._outage.stood_still(late_s)
-                    over = self._outage.why_over(now, self.welcome)
-                    if over is not None:
-                        self._lose(over)
-                    return RETRY_S
-                return self._judge_silence(now, interval_s)
-            except RainException as error:
-                self._lose(str(error))
-                return interval_s
+            return self._look(interval_s, late_s)
 
-    def _judge_silence(self, now: float, interval_s: float) -> float:
+    def give_up(self, reason: str) -> None:
+        """The heartbeat thread ended with an error: nobody looks at the clock any more for those who wait."""
+        with self._lock:
+            self._lose(reason)
+
+    def _look(self, interval_s: float, late_s: float) -> float:
+        assert self.welcome is not None
+        if self._lost is not None or self._control.socket.closed:
+            return interval_s
+        self._take_in()
+        now = time.monotonic()
+        # This process was stopped or starved, so the silence says nothing about the server.
+        stood_still = late_s > min(interval_s, _BEAT_S)
+        if stood_still:
+            self._last_heard_s = now
+        if self._outage is not None:
+            if stood_still:
+                self._outage.stood_still(late_s)
+            over = self._outage.why_over(now, self.welcome)
+            if over is not None:
+                self._lose(over)
+            return RETRY_S
+        return self._judge_silence(now, interval_s, self.welcome.dead_after_s)
+
+    def _judge_silence(self, now: float, interval_s: float, limit_s: float) -> float:
         """Give up a server that says nothing, unless it is its host that does not answer; say that we are
         here.
         """
-        assert self.welcome is not None
-        limit_s = self.welcome.dead_after_s
         silence_s = now - self._last_heard_s
         if silence_s >= limit_s and not self._control.break_if_unanswered(0.0):
             self._lose(f"nothing was heard from it for {silence_s:.0f} s, though its host answers")
             return interval_s
         if now - self._last_sent_s >= 0.5 * interval_s or self._ledger.received != self._confirmed:
             self._send_heartbeat()
+            self._take_in()
         return max(min(interval_s, _BEAT_S, limit_s - silence_s), RETRY_S)

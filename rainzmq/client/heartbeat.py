@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -9,8 +10,12 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rainzmq.common.errors import RainException
+
 if TYPE_CHECKING:
     from rainzmq.client.connection import Connection
+
+_log = logging.getLogger(__name__)
 
 Endings = queue.SimpleQueue[Callable[[], None]]
 
@@ -43,5 +48,11 @@ def _run(
         connection = connection_ref()
         if connection is None:
             return
-        pause_s = connection.beat(interval_s, time.monotonic() - before - pause_s)
+        try:
+            pause_s = connection.beat(interval_s, time.monotonic() - before - pause_s)
+        except RainException as error:
+            connection.give_up(str(error))
+        except Exception as error:
+            _log.exception("the heartbeat failed")
+            connection.give_up(f"an error of rainzmq itself: {type(error).__name__}: {error}")
         del connection

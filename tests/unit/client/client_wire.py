@@ -90,6 +90,7 @@ class FakeControl:
         replies = self.answer(message)
         if replies is not None:
             self.push(*(replies if isinstance(replies, list) else [replies]))
+        self.socket.clear()  # as with ZeroMQ, whose descriptor tells only what came after the last use
 
     def receive(self, timeout_s: float | None = None) -> list[list[bytes]]:
         if not self._incoming and timeout_s:

@@ -140,7 +140,7 @@ def test_wait_that_is_given_up_is_taken_back_and_its_answer_dropped(wire: Wire) 
 
 
 def test_other_requests_are_given_up_silently(wire: Wire) -> None:
-    wire.connection.post(lambda number: Unkeep(number, 1, [1]))
+    wire.connection.request(lambda number: Unkeep(number, 1, [1])).cancel()
     assert wire.control.of(CancelWait) == []
 
 
@@ -256,6 +256,25 @@ def test_many_messages_are_confirmed_without_waiting_for_a_heartbeat(wire: Wire)
     wire.control.push(*[failure(item << 32 | 5) for item in range(1, 300)])
     wire.connection.check()
     assert wire.control.of(ClientHeartbeat) == [ClientHeartbeat(299)]
+
+
+def test_what_comes_while_a_heartbeat_is_sent_is_taken_in_with_it(wire: Wire) -> None:
+    pending = wire.connection.request(AskServerInfo)
+    reply = ServerInfo(pending.number, False, [], {})
+    wire.control.answer = lambda message: reply if isinstance(message, ClientHeartbeat) else None
+    wire.connection.beat(0.0, 0.0)
+    assert pending.done
+
+
+def test_heartbeat_that_fails_ends_the_connection_instead_of_leaving_all_waiting(wire: Wire) -> None:
+    def no_descriptor() -> bool:
+        raise OSError(24, "Too many open files")
+
+    wire.control.host_answers = no_descriptor  # type: ignore[method-assign]
+    wire.control.cut()
+    pending = wire.connection.request(AskServerInfo)
+    with pytest.raises(SessionException, match=r"error of rainzmq itself: OSError.*Too many open files"):
+        pending.wait(10)
 
 
 def test_goodbye_of_the_server_ends_the_connection(wire: Wire) -> None:
