@@ -3,7 +3,7 @@
 A DEALER to the relay's ROUTER, connected at its first use. The receiver drives, as everywhere on the data
 plane: it asks from an offset on and grants credit. One transfer at a time; another thread waits for its turn.
 ZeroMQ is not relied on: a download without progress, or whose connection broke, is asked for again at the
-offset it reached, and an upload whose connection broke is offered again.
+offset it reached, and an upload whose connection broke is offered again; the relay asks for the rest of it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from rainzmq.common.errors import RainException
@@ -41,6 +42,8 @@ STOOD_STILL_S = 5.0
 """A process that did nothing for so long was stopped; the relay may have given its upload up meanwhile."""
 
 _POLL_S = 1.0
+_CONNECT_PAUSE_S = 1.0
+"""Before it is tried again to connect: what refused us just now may be there in a moment."""
 
 
 class ContentLost(RainException):
@@ -49,6 +52,18 @@ class ContentLost(RainException):
 
 class _Broken(Exception):
     """The connection broke while something was on its way, or could not be made."""
+
+
+@dataclass
+class _Upload:
+    """One constant on its way, over as many connections as it takes."""
+
+    offer: Offer
+    source: BinaryIO
+    digest: bytes
+    reached: int = 0
+    failures: int = 0
+    """In a row, without that the relay asked for bytes after `reached` meanwhile."""
 
 
 class Channel(Protocol):
@@ -111,21 +126,24 @@ class DataLink:
                 raise
 
     def _upload(self, uid: int, is_directory: bool, source: BinaryIO, size: int) -> None:
-        digest = _digest(source)
+        # The same transfer in each try, so that the relay knows it again.
+        upload = _Upload(Offer(secrets.randbits(62), uid, is_directory, size), source, _digest(source))
         why = ""
-        for _ in range(MAX_TRIES):
+        while upload.failures < MAX_TRIES:
             try:
-                self._try_upload(Offer(secrets.randbits(62), uid, is_directory, size), source, digest)
+                self._try_upload(upload)
                 return
             except _Broken as broken:
                 why = str(broken)
+                upload.failures += 1
                 self._drop()
         raise RainException(
             f"The constant {id_of(uid)} could not be sent to the server: "
             f"the connection broke {MAX_TRIES} times{why and ', at last: '}{why}"
         )
 
-    def _try_upload(self, offer: Offer, source: BinaryIO, digest: bytes) -> None:
+    def _try_upload(self, upload: _Upload) -> None:
+        offer, source = upload.offer, upload.source
         transfer, uid, size = offer.transfer, offer.uid, offer.size
         self._start(offer)
         offset, credit, ended = 0, 0, True
@@ -138,6 +156,8 @@ class DataLink:
                 heard_s = time.monotonic()
                 if isinstance(message, FetchData):
                     offset, credit, ended = min(message.offset, size), message.credit, False
+                    if offset > upload.reached:
+                        upload.reached, upload.failures = offset, 0
                 elif isinstance(message, Credit):
                     credit += message.credit
                 elif isinstance(message, Stored):
@@ -158,7 +178,7 @@ class DataLink:
                 offset += len(piece)
                 credit -= len(piece)
             if not ended and offset == size:
-                self._send(End(transfer, size, digest))
+                self._send(End(transfer, size, upload.digest))
                 ended = True
 
     def _download(self, uid: int, ticket: bytes, sink: Sink) -> None:
@@ -213,6 +233,7 @@ class DataLink:
                 self._channel = self._connect()
             except RainException as error:
                 # As long as the client's own connection stands or comes back, it is worth another try.
+                time.sleep(_CONNECT_PAUSE_S)
                 raise _Broken(str(error)) from None
         self._send(message)
 

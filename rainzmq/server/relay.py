@@ -197,21 +197,23 @@ class Relay:
             )
         elif self.store.has(uid):
             self._tell(peer, Stored(transfer))
-        else:
+        elif transfer in self._offers and self._clients.exchange.move(uid, peer):
             # Offered again on a new connection: the old one brings no more.
+            self._offers[transfer] = (peer, uid)
+        else:
             self._forget(uid)
             self._offers[transfer] = (peer, uid)
             self._clients.exchange.fetch(
                 uid,
                 offer.is_directory,
                 [peer],
-                lambda error: self._on_upload_ended(peer, epoch, offer, error),
+                lambda error: self._on_upload_ended(epoch, offer, error),
                 transfer=transfer,
                 size_limit=offer.size,
             )
 
-    def _on_upload_ended(self, peer: ClientPeer, epoch: int, offer: Offer, error: str | None) -> None:
-        del self._offers[offer.transfer]
+    def _on_upload_ended(self, epoch: int, offer: Offer, error: str | None) -> None:
+        peer, _ = self._offers.pop(offer.transfer)
         if error is not None:
             self._tell(peer, TransferError(offer.transfer, error))
         elif not self._is_owner(epoch, offer.uid):

@@ -151,6 +151,14 @@ class Exchange:
             self._carrier.wake()
         incoming.dones.append((done, arrived, failed))
 
+    def move(self, uid: int, holder: Peer) -> bool:
+        """The only holder of an object is another peer from now on; False when its fetch has not begun."""
+        incoming = self._incoming.get(uid)
+        if incoming is None or incoming.receiver is None:
+            return False
+        self._follow(incoming, incoming.receiver.on_moved(holder, self._now()))
+        return True
+
     def cancel(self, uid: int) -> None:
         """Do not fetch an object any more; its `done` is not called."""
         incoming = self._incoming.pop(uid, None)

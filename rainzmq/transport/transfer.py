@@ -234,6 +234,14 @@ class Receiver:
         self._reasons.append(f"{peer}: {reason}")
         return []
 
+    def on_moved(self, holder: Peer, now: float) -> Outgoing:
+        """The only holder is another peer from now on: it is asked for the rest."""
+        if self._sink is None or self.done:
+            return []
+        self._holders = deque([holder])
+        self._tries.clear()
+        return self._ask(now)
+
     def cancel(self, reason: str) -> Outgoing:
         """Give up."""
         return [] if self.done else self._fail(reason)

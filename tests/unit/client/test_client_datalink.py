@@ -287,7 +287,26 @@ def test_upload_is_offered_again_when_its_connection_broke() -> None:
     second = Relay(answer)
     links_to(first, second).upload(UID, False, io.BytesIO(content), len(content))
     assert taken == content
-    assert first.of(Offer)[0].transfer != second.of(Offer)[0].transfer
+    assert first.of(Offer) == second.of(Offer)
+
+
+def test_upload_that_gets_on_may_break_as_often_as_it_likes() -> None:
+    content = bytes(range(256)) * 50_000
+
+    def asking_from(offset: int) -> Callable[[Any, bytes], list[Any]]:
+        def answer(message: Any, data: bytes) -> list[Any]:
+            is_offer = isinstance(message, Offer)
+            return [FetchData(message.transfer, UID, offset, CREDIT_BYTES, None, b"")] if is_offer else []
+
+        return answer
+
+    broken = [breaking(Relay(asking_from(number * CHUNK_BYTES)), Data, 2) for number in range(6)]
+    taken, answer = taking()
+    links_to(*broken, Relay(answer)).upload(UID, False, io.BytesIO(content), len(content))
+    assert taken == content
+    stuck = [breaking(Relay(asking_from(CHUNK_BYTES)), Data, 2) for _ in range(5)]
+    with pytest.raises(RainException, match="the connection broke 3 times"):
+        links_to(*stuck).upload(UID, False, io.BytesIO(content), len(content))
 
 
 def test_connection_that_breaks_again_and_again_ends_a_transfer() -> None:

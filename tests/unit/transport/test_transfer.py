@@ -759,3 +759,23 @@ def test_closing_leaves_no_open_source_and_no_half_object(network: Network) -> N
     assert all(sink.aborted for sink in b.store.sinks)
     assert not a.exchange.busy
     assert not b.exchange.busy
+
+
+def test_an_only_holder_that_comes_back_as_another_peer_goes_on_where_it_was(network: Network) -> None:
+    network.add("again", {UID: CONTENT})
+    b = network.nodes["b"]
+
+    def stops_after_two(source: str, target: str, message: Any, piece: bytes) -> list[tuple[Any, bytes]]:
+        lost = source == "a" and isinstance(message, Data) and message.offset >= 2 * CHUNK_BYTES
+        return [] if lost or (source == "a" and isinstance(message, End)) else [(message, piece)]
+
+    network.filter = stops_after_two
+    assert not b.exchange.move(UID, "again"), "there is no such fetch"
+    b.fetch(UID, "a")
+    network.run()
+    assert b.results == {}
+    assert b.exchange.move(UID, "again")
+    network.run()
+    assert b.results == {UID: None}
+    assert b.store.objects[UID] == CONTENT
+    assert [fetch.offset for fetch in network.sent(FetchData, "again")] == [2 * CHUNK_BYTES]
