@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from rainzmq.cli.options import cpu_count, cpu_list, pin_option, too_many_cpus, web_options
+from rainzmq.cli.options import (
+    client_grace_option,
+    cpu_count,
+    cpu_list,
+    pin_option,
+    too_many_cpus,
+    web_options,
+)
 from rainzmq.common.errors import RainException
 
 if TYPE_CHECKING:
@@ -60,6 +67,7 @@ _LOST_GRACE_S = 2.0
     help="Port of the dashboard and REST.  [default: 7222 if free, else any]",
 )
 @pin_option
+@client_grace_option
 @web_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def local(
@@ -68,6 +76,7 @@ def local(
     port: int | None,
     http_port: int | None,
     pin: str | None,
+    client_grace: float,
     http_allow: tuple[str, ...],
     events: str,
     no_dashboard: bool,
@@ -98,6 +107,7 @@ def local(
         events=events,
         dashboard=not no_dashboard,
         pin=pin,
+        client_grace=client_grace,
     )
     try:
         with cluster:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from rainzmq.common.errors import RainException
+from rainzmq.common.limits import CLIENT_GRACE_S
 from rainzmq.common.room import check_writable
 from rainzmq.deploy.cpus import available_cpus
 
@@ -91,6 +92,18 @@ def pin_option(command: _Command) -> _Command:
         type=click.Choice(["auto", "none"]),
         help="Bind tasks to the cpus they were given, when no other worker on this machine can have the same "
         "(auto), or never.  [default: auto]",
+    )(command)
+
+
+def client_grace_option(command: _Command) -> _Command:
+    """Adds how long the server waits for clients whose connections broke."""
+    return click.option(
+        "--client-grace",
+        type=click.FloatRange(min=0),
+        metavar="S",
+        default=CLIENT_GRACE_S,
+        show_default=True,
+        help="How long the sessions of a client outlive its connection, when that broke.",
     )(command)
 
 

@@ -13,12 +13,13 @@ from rainzmq.cli.logs import start_logging
 from rainzmq.cli.options import (
     LOOPBACK,
     check_file_place,
+    client_grace_option,
     listen_address,
     process_options,
     ready_place,
     web_options,
 )
-from rainzmq.common.limits import CLIENT_GRACE_S, DEFAULT_PORT
+from rainzmq.common.limits import DEFAULT_PORT
 
 if TYPE_CHECKING:
     from rainzmq.server.web import WebOptions
@@ -47,14 +48,7 @@ _log = logging.getLogger("rainzmq.cli.server")
     metavar="[HOST:]PORT",
     help="Address of the dashboard and REST.  [default: 127.0.0.1:7222, or any port if that is taken]",
 )
-@click.option(
-    "--client-grace",
-    type=click.FloatRange(min=0),
-    metavar="S",
-    default=CLIENT_GRACE_S,
-    show_default=True,
-    help="How long the sessions of a client outlive its connection, when that broke.",
-)
+@client_grace_option
 @web_options
 @process_options
 def server(

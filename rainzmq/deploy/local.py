@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rainzmq.common.errors import RainException, RainWarning
-from rainzmq.common.limits import DEFAULT_PORT
+from rainzmq.common.limits import CLIENT_GRACE_S, DEFAULT_PORT
 from rainzmq.common.room import check_writable
 from rainzmq.common.tracebacks import at_border
 from rainzmq.deploy.cpus import share_cpus
@@ -71,6 +71,7 @@ class LocalCluster:
         http_allow: Sequence[str] = (),
         events: str = "sqlite",
         pin: str | None = None,
+        client_grace: float = CLIENT_GRACE_S,
     ) -> None:
         """Starts the processes and returns when all of them accept work.
 
@@ -86,6 +87,7 @@ class LocalCluster:
             events: where events are kept: "none", "memory", or "sqlite" (`events.db` in the server's logs).
             pin: "auto" binds tasks to the cpus they were given when no other worker on this machine can have
                 the same, "none" never; None is what the configuration file says, else "auto".
+            client_grace: how long the sessions of a client outlive its connection, when that broke, seconds.
 
         Raises:
             RainException: a bad argument, or a process that did not start, with what it said.
@@ -94,6 +96,7 @@ class LocalCluster:
         if pin not in (None, "auto", "none"):
             raise RainException(f"pin={pin!r} is neither 'auto' nor 'none'")
         self._pin = pin
+        self._client_grace = client_grace
         self._address = "(not started)"
         self._config = None if config is None else Path(config).absolute()
         self._web_arguments = _web_arguments(dashboard, http_port, http_allow, events)
@@ -147,7 +150,7 @@ class LocalCluster:
 
     def _start_server(self, port: int) -> ChildProcess:
         arguments = ["server", "--listen", f"{HOST}:{port}", "--access-file", str(self.access_file)]
-        arguments += self._web_arguments
+        arguments += ["--client-grace", str(self._client_grace), *self._web_arguments]
         return ChildProcess("the server", arguments, self.logdir / "server")
 
     def _start_worker(self, cpus: int) -> ChildProcess:

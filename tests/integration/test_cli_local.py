@@ -380,3 +380,9 @@ def test_more_cpus_than_the_machine_has_are_named(home: Path) -> None:
     command = [*RAINZMQ, "local", "--cpus", "999", "--no-dashboard", "--", "true"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert "999 cpus are offered, but there are" in ran.stderr
+
+
+def test_how_long_sessions_outlive_a_broken_connection_can_be_said(home: Path) -> None:
+    script = "from rainzmq import Client; print(Client()._connection.welcome.grace_s)"
+    command = [*LOCAL, "--no-dashboard", "--client-grace", "7.5", "--", sys.executable, "-c", script]
+    assert _run(command).stdout == "7.5\n"
