@@ -151,11 +151,13 @@ class Codebase:
             self._reasons[name] = f"{source.path} was edited after it was imported"
             return Travel.VALUE
         self._bound.pop(name, None)
-        changed = rebound_globals(module, source.data)
+        # Other loaders may rewrite what they read.
+        as_written = type(module.__loader__) in imported.PLAIN_LOADERS
+        changed = rebound_globals(module, source.data, as_written)
         if changed:
             # Its values may be instances of its own classes.
             self._kinds[name] = Travel.FILES
-            if not self._bind({key: vars(module)[key] for key in changed}, name):
+            if not self._bind({key: _static(module, key) for key in changed}, name):
                 self._reasons[name] = f"its global {changed[0]!r} is not what {source.path} says"
                 return Travel.FILES if self._prefer_names else Travel.VALUE
         return Travel.FILES
@@ -223,8 +225,7 @@ class Codebase:
             found[name] = unit
             todo += unit.imports()
             for module, source in unit.sources:
-                # Names that others set from outside are looked for only where a pickle refers to the module.
-                if source and source.data and (b"global " in source.data or module.__name__ in named):
+                if source and source.data:
                     self.travel(module.__name__)
             modules = [module.__name__ for module, _ in unit.sources]
             unit.bind({name: self._bound[name] for name in modules if name in self._bound})
@@ -246,6 +247,14 @@ class Codebase:
                         f"{module.__name__!r} ({source.path}), which travels as a file, uses it. Workers "
                         f"would import the edited one: call importlib.reload() on both, or start again"
                     )
+
+
+def _static(module: ModuleType, name: str) -> Any:
+    """What a module, a class of it or a function has under such a name as `rebound_globals` gives."""
+    value: Any = module
+    for part in name.split("."):
+        value = value.__code__ if part == "__code__" else vars(value)[part]
+    return value
 
 
 def _refers(module: ModuleType, name: str) -> bool:

@@ -15,13 +15,18 @@ import sysconfig
 from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
+from importlib.machinery import SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
+from zipimport import zipimporter
 
 from rainzmq.client import module_files
 from rainzmq.common.pickles import changes
 
 _SOURCE = (".py", ".pyw")
+
+PLAIN_LOADERS = (SourceFileLoader, zipimporter)
+"""Loaders that compile what the file says; others may rewrite it."""
 
 
 def _real_directories(paths: Any) -> tuple[str, ...]:

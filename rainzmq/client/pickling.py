@@ -173,10 +173,6 @@ class PickledFunction:
         """Whether files on disk changed since its bodies were made, or more modules travel."""
         return codebase.reloaded_version <= self._version < codebase.version
 
-    def is_changed_within(self) -> bool:
-        """Whether a function that it refers to got other code or defaults."""
-        return self._referents.changed_within()
-
     def has_same_objects(self) -> bool:
         """Whether what it refers to are the same objects, whatever happened to modules."""
         return self._referents.same_objects()
@@ -315,10 +311,8 @@ def renew_at_submit(session: Session, tasks: Sequence[Task]) -> None:
         if not old.has_same_objects():
             del session._functions[remote]  # the next call is of another one
             continue
-        again = (
-            old.is_changed_within()
-            or old.kinds_version != codebase.kinds_version
-            or (old.mutable and len(old.data) <= _MAX_RENEWED_BYTES)
+        again = old.kinds_version != codebase.kinds_version or (
+            old.mutable and len(old.data) <= _MAX_RENEWED_BYTES
         )
         moved = old.is_behind()
         if not (again or moved):

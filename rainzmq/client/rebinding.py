@@ -1,23 +1,24 @@
 """Notices when something that a pickled function referred to is another object now.
 
 What was looked up by name when the function was pickled, is looked up again at every call: closure cells and
-the globals that it and all functions use that were sent by value with it, and its own code and defaults. One
-generated expression compares it all by identity, some 20 ns each.
+the globals that it and all functions use that were sent by value with it, what these use of users' modules
+(`module.X`), and their code and defaults. One generated expression compares it all by identity, some 20 ns
+each.
 
-What is changed in place keeps its identity; other code of a helper counts as that. Whether anything of that
-kind is in a pickle is told by `mutable`, and then it is pickled again at every submit.
+What is changed in place keeps its identity. Whether anything of that kind is in a pickle is told by
+`mutable`, and then it is pickled again at every submit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from operator import is_not
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from rainzmq.client.dataobj import DataObject
 from rainzmq.client.rebound import states
-from rainzmq.common.pickles import ATOMS, Travel, changes, module_of, travels
+from rainzmq.common.pickles import ATOMS, Travel, changes, imports_of_code, module_of, travels
 
 _FIXED = (FunctionType, BuiltinFunctionType, ModuleType, DataObject, complex, range, slice)
 
@@ -52,7 +53,7 @@ class Referents:
         self.mutable: list[tuple[str, Any]] = []
         self._terms: list[str] = []
         self._scope: dict[str, Any] = {"changes": changes, "count": changes[0], "states": states}
-        self._within: list[tuple[FunctionType, tuple[Any, ...]]] = []
+        self._attributes: dict[int, tuple[dict[str, Any], dict[str, None]]] = {}
         self._spaces: dict[int, tuple[dict[str, Any], dict[str, None]]] = {}
         self._missing: list[tuple[dict[str, Any], list[str]]] = []
         self._sizes: list[int] = []
@@ -61,6 +62,10 @@ class Referents:
             self._add_function(function, by_value)
         for globals_, names in self._spaces.values():
             self._add_space(globals_, names, by_value)
+        for globals_, names in self._attributes.values():
+            place = self._hold(globals_)
+            for name in names:
+                self._same(f"{place}[{name!r}]", globals_[name])
         for kind in by_value:
             self.mutable.append((kind.__qualname__, kind))
         self.unchanged, self._same_objects = self._compiled()
@@ -79,20 +84,13 @@ class Referents:
             self._sizes[index] = len(globals_)
         return self._same_objects()
 
-    def changed_within(self) -> bool:
-        """Whether a function got other code or defaults; of the one that is called `unchanged` tells it."""
-        return any(any(map(is_not, _parts(function), parts)) for function, parts in self._within)
-
     def _add_function(self, function: FunctionType, by_value: set[type]) -> None:
-        if function is self._root:
-            place = self._hold(function)
-            self._same(f"{place}.__code__", function.__code__)
-            if function.__code__.co_argcount > 1:
-                self._same(f"{place}.__defaults__", function.__defaults__)
-            if function.__code__.co_kwonlyargcount:
-                self._same(f"{place}.__kwdefaults__", function.__kwdefaults__)
-        else:
-            self._within.append((function, _parts(function)))
+        place = self._hold(function)
+        self._same(f"{place}.__code__", function.__code__)
+        if function.__code__.co_argcount > (function is self._root):  # the root's first one is the context
+            self._same(f"{place}.__defaults__", function.__defaults__)
+        if function.__code__.co_kwonlyargcount:
+            self._same(f"{place}.__kwdefaults__", function.__kwdefaults__)
         given = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
         for value in given:
             self._note_mutable(f"a default of {function.__qualname__}()", value, by_value)
@@ -105,9 +103,35 @@ class Referents:
                 continue  # it is empty
             self._same(f"{self._hold(cell)}.cell_contents", value)
             self._note_mutable(name, value, by_value)
-        if module_of(function) is None:
-            globals_ = function.__globals__
-            self._spaces.setdefault(id(globals_), (globals_, {}))[1].update(_globals_used(function))
+        globals_ = function.__globals__
+        used = _globals_used(function)
+        module = module_of(function)
+        if module is None:
+            self._spaces.setdefault(id(globals_), (globals_, {}))[1].update(used)
+            found = [globals_.get(name) for name in used]
+            found += [sys.modules.get(name) for name in imports_of_code(function.__code__)]
+            names = set(_names_in(function.__code__))
+            seen: set[int] = set()
+            for value in found:
+                self._add_module(value, names, seen)
+        else:
+            self._add_attributes(module, [name for name in used if name in globals_])
+
+    def _add_module(self, module: Any, names: set[str], seen: set[int]) -> None:
+        """A function that has these names in it refers to this object, which may be a module."""
+        if not isinstance(module, ModuleType) or id(module) in seen:
+            return
+        seen.add(id(module))
+        if travels(module.__name__) is Travel.FILES:
+            values = vars(module)
+            used = [name for name in sorted(names) if name in values]
+            self._add_attributes(module, used)
+            for name in used:
+                self._add_module(values[name], names, seen)
+
+    def _add_attributes(self, module: ModuleType, names: Iterable[str]) -> None:
+        values = vars(module)
+        self._attributes.setdefault(id(values), (values, {}))[1].update(dict.fromkeys(names))
 
     def _add_space(self, globals_: dict[str, Any], names: dict[str, None], by_value: set[type]) -> None:
         place = self._hold(globals_)
@@ -156,8 +180,11 @@ class Referents:
         return functions
 
 
-def _parts(function: FunctionType) -> tuple[Any, ...]:
-    return function.__code__, function.__defaults__, function.__kwdefaults__
+def _names_in(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _names_in(const)
 
 
 def _globals_used(function: FunctionType) -> dict[str, None]:

@@ -2,8 +2,8 @@
 
 `DEBUG = False` in a module, and later `global DEBUG; DEBUG = True` in a function of it or `module.DEBUG =
 True` from outside: whoever imports the module elsewhere has another value. Told by names that are assigned
-constants only; lists and dictionaries only where a function declares them `global`, since others are filled
-in place.
+constants only (lists and dictionaries only where a function declares them `global`, since others are filled
+in place), and by functions and classes that are defined without decorators; see `definitions`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any
+
+from rainzmq.client.definitions import replaced
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, tuple, frozenset)
 
@@ -38,8 +40,10 @@ def _are_same(watched: list[tuple[dict[str, Any], str, Any]]) -> bool:
     return all(values.get(name) is value for values, name, value in watched)
 
 
-def rebound_globals(module: ModuleType, source: bytes) -> list[str]:
-    """Names of globals of `module` that hold something else than `source` assigns to them."""
+def rebound_globals(module: ModuleType, source: bytes, as_written: bool = True) -> list[str]:
+    """Names of globals of `module`, and of attributes of its classes (`Class.name`), that hold something else
+    than `source` assigns to them. Functions and classes count only if it was compiled `as_written`.
+    """
     values = vars(module)
     assigned, others = _constants_of(source)
     found = [
@@ -47,9 +51,12 @@ def rebound_globals(module: ModuleType, source: bytes) -> list[str]:
         for name, constants in assigned.items()
         if name in values and not any(_same(values[name], constant) for constant in constants)
     ]
-    return found + [
+    found += [
         name for name in _declared(source) if name in values and name not in assigned and name not in others
     ]
+    if as_written:
+        found += replaced(module, source)
+    return found
 
 
 def _same(value: Any, constant: Any) -> bool:

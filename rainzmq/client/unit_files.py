@@ -14,13 +14,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
-from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES, SourceFileLoader
+from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from types import ModuleType
 from typing import Any
-from zipimport import zipimporter
 
 from rainzmq.client import module_files
-from rainzmq.client.imported import Source, watch
+from rainzmq.client.imported import PLAIN_LOADERS, Source, watch
 from rainzmq.client.module_files import Entry, Signature, signature
 from rainzmq.common.code_units import Module, Root, Unit, pack_unit
 
@@ -59,7 +58,7 @@ class UnitFiles:
             module.__name__: source.path
             for module, source in self.sources
             # Other loaders may rewrite what they read.
-            if source and source.data is None and type(module.__loader__) in (SourceFileLoader, zipimporter)
+            if source and source.data is None and type(module.__loader__) in PLAIN_LOADERS
         }
         self._roots: list[Root] = []
         self._modules: dict[str, Module] = {}

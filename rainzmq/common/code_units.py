@@ -87,7 +87,7 @@ class Unit:
         modules: its modules by full name.
         files: contents by path.
         bound: by module, the pickle of the globals that the program has bound to other values than the module
-            does itself, by name.
+            does itself, by name; attributes of its classes as `Class.name`, code as `name.__code__`.
     """
 
     roots: tuple[Root, ...]

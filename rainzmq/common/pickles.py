@@ -160,8 +160,8 @@ def _by_value_class() -> Any:
             if module is None:
                 self.functions.append(obj)
                 _name_relatives(obj)
-                for name in set(_imports_of(obj.__code__)):
-                    _name_import(name)
+                for name in set(imports_of_code(obj.__code__)):
+                    _name_import(name.partition(".")[0])
                 return super()._dynamic_function_reduce(obj)
             if _stands_for(module, obj):
                 self.functions.append(obj)
@@ -231,15 +231,15 @@ def _name_relatives(function: FunctionType) -> None:
         travels(package.partition(".")[0])
 
 
-def _imports_of(code: CodeType) -> Iterator[str]:
-    """The top-level names that a function imports when it runs."""
+def imports_of_code(code: CodeType) -> Iterator[str]:
+    """The names of the modules that a function imports when it runs."""
     if _IMPORT_NAME in code.co_code[::2]:
         for step in dis.get_instructions(code):
             if step.opcode == _IMPORT_NAME:
-                yield step.argval.partition(".")[0]
+                yield step.argval
     for const in code.co_consts:
         if isinstance(const, CodeType):
-            yield from _imports_of(const)
+            yield from imports_of_code(const)
 
 
 def _name_import(name: str) -> None:

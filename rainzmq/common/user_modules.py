@@ -159,7 +159,12 @@ class _Loader(importlib.machinery.SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
         if self._bound is not None:
-            vars(module).update(pickle.loads(self._bound))
+            for name, value in pickle.loads(self._bound).items():
+                *owners, item = name.split(".")
+                target: Any = module
+                for owner in owners:
+                    target = vars(target)[owner]
+                setattr(target, item, value)
 
     def get_data(self, path: str) -> bytes:
         return self._source if path == self.path else super().get_data(path)

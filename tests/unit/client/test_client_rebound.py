@@ -30,7 +30,7 @@ def test_only_what_surely_differs_is_told(
     source: str, changes: dict[str, object], expected: list[str]
 ) -> None:
     module = types.ModuleType("m")
-    exec(source, vars(module))
+    exec(compile(source, "m", "exec", dont_inherit=True), vars(module))
     vars(module).update(changes)
     assert rebound_globals(module, source.encode()) == expected
 
