@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 import rainzmq
+from rainzmq.common import pickles
 from rainzmq.store import default_workdir, release_workdir
 
 if TYPE_CHECKING:
@@ -39,6 +40,17 @@ def _session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     patch.delenv("RAINZMQ_ACCESS", raising=False)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def _no_code_of_other_tests() -> Iterator[None]:
+    """Modules that other tests in this process have sent do not travel with this one's calls."""
+    before = set(pickles.named)
+    pickles.named.clear()
+    pickles.changes[0] += 1
+    yield
+    pickles.named.update(before)
+    pickles.changes[0] += 1
 
 
 @pytest.fixture
