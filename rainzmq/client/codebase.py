@@ -28,7 +28,7 @@ from rainzmq.client.own_names import check_unit_name
 from rainzmq.client.rebound import rebound_globals, states, watch_states
 from rainzmq.client.unit_files import UnitFiles
 from rainzmq.common.errors import RainException
-from rainzmq.common.pickles import Travel, changes, dumps_by_value, has_travel, named, set_travel
+from rainzmq.common.pickles import MAIN_NAMES, Travel, changes, dumps_by_value, has_travel, named, set_travel
 
 MAX_BOUND_BYTES = 1 << 20
 """When the globals of a module that were bound anew are larger, its functions travel by value."""
@@ -291,6 +291,8 @@ def _is_made_in_memory(module: Any) -> bool:
 
 def _find_places(name: str) -> list[str] | None:
     """The user's files or directories of a top-level module; None when there is no such module."""
+    if name in MAIN_NAMES:  # a worker that imported the script would run it
+        return None
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None)
     if module is None:

@@ -40,7 +40,7 @@ ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 _NO_FILE = "<dynamic-code>"
 _BUILTINS = "__builtins__"
 _SET_CLASS = re.compile(rb"_class_setstate")
-_MAIN = ("__main__", "__mp_main__")
+MAIN_NAMES = ("__main__", "__mp_main__")
 _IMPORT_NAME = dis.opmap["IMPORT_NAME"]
 
 
@@ -141,7 +141,7 @@ def _by_value_class() -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if not isinstance(obj, type):
                 return name_of_shared_generator(obj) or super().reducer_override(obj)
-            if obj.__module__ not in _MAIN and travels(obj.__module__) is Travel.VALUE:
+            if obj.__module__ not in MAIN_NAMES and travels(obj.__module__) is Travel.VALUE:
                 reduced = inner._dynamic_class_reduce(obj)
             else:
                 reduced = super().reducer_override(obj)
@@ -151,7 +151,7 @@ def _by_value_class() -> Any:
 
         def _function_reduce(self, obj: FunctionType) -> Any:
             name = obj.__module__
-            if name is not None and name not in _MAIN and travels(name) is Travel.VALUE:
+            if name is not None and name not in MAIN_NAMES and travels(name) is Travel.VALUE:
                 return self._dynamic_function_reduce(obj)
             return super()._function_reduce(obj)
 
@@ -205,7 +205,7 @@ class _GlobalsOf:
 def module_of(function: FunctionType) -> ModuleType | None:
     """The user's module whose globals a function has, where its files travel; None for any other."""
     name = function.__globals__.get("__name__")
-    if not isinstance(name, str) or name in _MAIN:
+    if not isinstance(name, str) or name in MAIN_NAMES:
         return None
     module = sys.modules.get(name)
     if module is None or vars(module) is not function.__globals__:
@@ -317,7 +317,7 @@ def dumps_by_value(value: Any, refer: Refer | None = None) -> bytes:
 
 def _importable(obj: Any) -> bool:
     module = getattr(obj, "__module__", None)
-    if module in _MAIN or "<" in getattr(obj, "__qualname__", "<"):
+    if module in MAIN_NAMES or "<" in getattr(obj, "__qualname__", "<"):
         return False
     if module is None:
         return True

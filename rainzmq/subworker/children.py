@@ -24,11 +24,9 @@ from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import Any
 
-from rainzmq.common.pickles import dumps_by_value
+from rainzmq.common.pickles import MAIN_NAMES, dumps_by_value
 
 _MAX_NAMESPACES = 64
-
-_MAIN = ("__main__", "__mp_main__")
 
 
 class _Namespace:
@@ -130,7 +128,7 @@ def _written(namespace: _Namespace) -> frozenset[str]:
 def _is_importable(obj: Any) -> bool:
     """Whether another process finds the object by its module and name."""
     module = sys.modules.get(obj.__module__ or "")
-    if module is None or obj.__module__ in _MAIN:
+    if module is None or obj.__module__ in MAIN_NAMES:
         return False
     found: Any = module
     for part in obj.__qualname__.split("."):
