@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import sys
+from functools import lru_cache
 from typing import Any
 
 _GENERATORS = {
@@ -28,15 +29,23 @@ def generator_kind(value: Any) -> str | None:
     """What kind of generator `value` is, for people; None when it is none, when it has no state to repeat
     (`SystemRandom`), or when it is the one of its module (`name_of_shared_generator`).
     """
-    found = isinstance(value, random.Random) and not isinstance(value, random.SystemRandom)
+    kind: Any = type(value)
+    if not _is_generator_type(kind) or name_of_shared_generator(value) is not None:
+        return None
+    return f"{kind.__module__.partition('._')[0]}.{kind.__qualname__}"
+
+
+@lru_cache(maxsize=128)  # asked for every object; bounded, as it keeps the types alive
+def _is_generator_type(kind: type) -> bool:
+    if issubclass(kind, random.Random):
+        return not issubclass(kind, random.SystemRandom)
     for module_name, names in _GENERATORS.items():
         module = sys.modules.get(module_name)
-        if found or module is None:
-            continue
-        found = isinstance(value, tuple(filter(None, (getattr(module, name, None) for name in names))))
-    if not found or name_of_shared_generator(value) is not None:
-        return None
-    return f"{type(value).__module__.partition('._')[0]}.{type(value).__qualname__}"
+        if module is not None and issubclass(
+            kind, tuple(filter(None, (getattr(module, name, None) for name in names)))
+        ):
+            return True
+    return False
 
 
 def name_of_shared_generator(value: Any) -> str | None:

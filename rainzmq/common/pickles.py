@@ -29,13 +29,27 @@ from rainzmq.common.generators import name_of_shared_generator
 from rainzmq.common.nesting import bounded
 
 Refer = Callable[[Any], Any]
-"""Called for every object met; gives the persistent id that stands for it in the pickle, None to pickle
-it."""
+"""Called for every object met but numbers, strings, containers and code; gives the persistent id that stands
+for it in the pickle, None to pickle it."""
 
 PROTOCOL = 5
 
 ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 """Types of values that need none of what is below: the C function pickles them at once."""
+
+_NEVER_REFERRED = ATOMS | {
+    tuple,
+    list,
+    dict,
+    set,
+    frozenset,
+    bytearray,
+    type,
+    FunctionType,
+    CodeType,
+    ModuleType,
+}
+"""A call of Python code for each item of a list takes ten times as long as pickling it."""
 
 _NO_FILE = "<dynamic-code>"
 _BUILTINS = "__builtins__"
@@ -93,7 +107,7 @@ class PlainPickler(pickle.Pickler):
 
     def persistent_id(self, obj: Any) -> Any:
         """What stands for `obj` in the pickle, None for the object itself."""
-        return None if self._refer is None else self._refer(obj)
+        return None if type(obj) in _NEVER_REFERRED or self._refer is None else self._refer(obj)
 
     def reducer_override(self, obj: Any) -> Any:
         """Stops at functions and classes that another process could not import."""
@@ -136,7 +150,7 @@ def _by_value_class() -> Any:
             super().__init__(file, PROTOCOL)
 
         def persistent_id(self, obj: Any) -> Any:
-            return None if self._refer is None else self._refer(obj)
+            return None if type(obj) in _NEVER_REFERRED or self._refer is None else self._refer(obj)
 
         def reducer_override(self, obj: Any) -> Any:
             if not isinstance(obj, type):

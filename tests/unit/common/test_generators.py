@@ -12,6 +12,7 @@ import numpy
 import pytest
 from numpy.random import rand
 
+from rainzmq.common import generators
 from rainzmq.common.generators import generator_kind
 from rainzmq.common.pickles import dumps, dumps_by_value
 
@@ -42,3 +43,16 @@ def test_functions_of_the_modules_mean_the_generator_where_they_are_loaded(
     data = dump(function)
     assert len(data) < 200, "the state travels"
     assert pickle.loads(data).__self__ is function.__self__
+
+
+def test_a_type_is_asked_about_once_not_every_object() -> None:
+    class Mine(random.Random):
+        pass
+
+    class Other:
+        pass
+
+    generators._is_generator_type.cache_clear()
+    assert [generator_kind(Mine()) for _ in range(3)] == [f"{__name__}.{Mine.__qualname__}"] * 3
+    assert [generator_kind(Other()) for _ in range(3)] == [None] * 3
+    assert generators._is_generator_type.cache_info().misses == 2

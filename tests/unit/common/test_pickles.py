@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+import pytest
+
 from rainzmq.common.pickles import dumps, dumps_by_value, named
 
 
@@ -26,6 +28,18 @@ def test_references_are_taken_out_by_either_pickler() -> None:
         data = dumps(value, lambda obj: 7 if obj is mark else None)
         loader = _Loader(data)
         assert loader.load()[0] == ("reference", 7)
+
+
+@pytest.mark.parametrize("dump", [dumps, dumps_by_value])
+def test_no_reference_is_looked_for_in_each_number_of_a_long_list(dump: Any) -> None:
+    class Item:
+        """Cannot be imported."""
+
+    item, asked = Item(), []
+    dump([{"a": (1, 2.5, "x", b"y", None, True)}, list(range(1000)), item], asked.append)
+    assert asked
+    assert all(obj is item or type(obj) not in (int, str, list, dict) for obj in asked)
+    assert len(asked) < 100
 
 
 class _Loader(pickle.Unpickler):
