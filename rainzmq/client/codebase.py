@@ -28,7 +28,17 @@ from rainzmq.client.own_names import check_unit_name
 from rainzmq.client.rebound import rebound_globals, states, watch_states
 from rainzmq.client.unit_files import UnitFiles
 from rainzmq.common.errors import RainException
-from rainzmq.common.pickles import MAIN_NAMES, Travel, changes, dumps_by_value, has_travel, named, set_travel
+from rainzmq.common.pickles import (
+    ANY_MODULE,
+    MAIN_NAMES,
+    Travel,
+    changes,
+    dumps_by_value,
+    has_travel,
+    named,
+    set_travel,
+)
+from rainzmq.common.user_modules import OWN_NAMES
 
 MAX_BOUND_BYTES = 1 << 20
 """When the globals of a module that were bound anew are larger, its functions travel by value."""
@@ -211,6 +221,9 @@ class Codebase:
     def _find_units(self, look_at_modules: bool, look_at_disk: bool) -> dict[str, UnitFiles]:
         found: dict[str, UnitFiles] = {}
         todo = [name.partition(".")[0] for name in list(named)]
+        if ANY_MODULE in named:
+            # What is asked for may be, or import, any module that this program has set up.
+            todo += [name for name in list(sys.modules) if "." not in name and name not in OWN_NAMES]
         while todo:
             name = todo.pop()
             if name in found:

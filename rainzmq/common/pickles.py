@@ -68,8 +68,12 @@ class Travel(Enum):
 
 named: set[str] = set()
 """Names of users' modules that the pickles of this process referred to so far, and of those that functions in
-them import, whosever they are.
+them import, whosever they are; `ANY_MODULE` when one of these asks for modules by names of its making.
 """
+
+ANY_MODULE = "*"
+_MADE_UP = frozenset({"import_module", "__import__"})
+"""Functions that import a module by a name that is put together."""
 
 changes = [0]
 """Counts, in its only element, what may have changed the code that travels: a name in `named`, an import or
@@ -176,6 +180,8 @@ def _by_value_class() -> Any:
                 _name_relatives(obj)
                 for name in set(imports_of_code(obj.__code__)):
                     _name_import(name.partition(".")[0])
+                if _asks_by_made_up_names(obj.__code__):
+                    _name_import(ANY_MODULE)
                 return super()._dynamic_function_reduce(obj)
             if _stands_for(module, obj):
                 self.functions.append(obj)
@@ -254,6 +260,11 @@ def imports_of_code(code: CodeType) -> Iterator[str]:
     for const in code.co_consts:
         if isinstance(const, CodeType):
             yield from imports_of_code(const)
+
+
+def _asks_by_made_up_names(code: CodeType) -> bool:
+    inner = [const for const in code.co_consts if isinstance(const, CodeType)]
+    return not _MADE_UP.isdisjoint(code.co_names) or any(map(_asks_by_made_up_names, inner))
 
 
 def _name_import(name: str) -> None:

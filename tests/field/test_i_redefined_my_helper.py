@@ -263,3 +263,26 @@ def test_much_data_that_could_change_gives_a_warning(session: Session) -> None:
     assert load(session, task) == 2
     large = [b""] * 5
     assert load(session, f()) == 6
+
+
+def test_settings_reach_modules_that_are_imported_by_made_up_names(
+    shared_cluster: LocalCluster, tmp_path: Path
+) -> None:
+    shown = run(
+        shared_cluster,
+        tmp_path,
+        """
+        from importlib import import_module
+        import settings
+        settings.LIMIT = 96
+        @remote(outputs=[Output(encode="json")])
+        def f(ctx, name):
+            return import_module("plug" + "in_" + name).LIMIT, import_module("set" + "tings").LIMIT
+        shown.append(get(f("a")))
+        settings.LIMIT = 97
+        shown.append(get(f("a")))
+        """,
+        settings="LIMIT = 1\n",
+        plugin_a="import settings\nLIMIT = settings.LIMIT\n",
+    )
+    assert shown == [[96, 96], [97, 97]]
