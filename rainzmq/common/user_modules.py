@@ -90,7 +90,7 @@ class LoadedUnit:
         path = self._path(module.path)
         if module.is_package and module.path not in self._unit.files:
             spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
-            spec.submodule_search_locations = [path]
+            spec.submodule_search_locations = _namespace_path(name, path)
             return spec
         search = [os.path.dirname(path)] if module.is_package else None
         return importlib.util.spec_from_file_location(
@@ -146,6 +146,12 @@ class LoadedUnit:
                 with open(place, "wb") as file:
                     file.write(data)
         return target
+
+
+def _namespace_path(name: str, path: str) -> Any:
+    """The `__path__` of a package without `__init__.py`; `importlib.resources` refuses a list."""
+    loader: Any = importlib.machinery.NamespaceLoader(name, [path], lambda *_: None)
+    return loader._path
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.resources
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,3 +162,15 @@ def test_other_modules_come_from_the_clients_directories_and_are_never_stale(
     modules.enter((), ((str(tmp_path), 1), ("/no/such", 1)), lambda name: b"")
     assert sys.path == before_path
     assert "mod_loose" not in sys.modules
+
+
+def test_data_beside_a_package_are_found_as_resources(modules: UserModules, tmp_path: Path) -> None:
+    files = {"mod_p/__init__.py": b"", "mod_p/data/words.txt": b"some words"}
+    unit = Unit(
+        (Root("mod_p", "/no/such/mod_p", 1),),
+        {"mod_p": Module("mod_p/__init__.py", True), "mod_p.data": Module("mod_p/data", True)},
+        files,
+    )
+    modules.enter((UnitRef("mod_p", b"1", None, pack_unit(unit)),), (), lambda name: b"", str(tmp_path))
+    assert importlib.resources.files("mod_p.data").joinpath("words.txt").read_text() == "some words"
+    assert importlib.resources.files("mod_p").joinpath("data", "words.txt").read_text() == "some words"
