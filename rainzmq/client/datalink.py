@@ -149,7 +149,7 @@ class DataLink:
         offset, credit, ended = 0, 0, True
         heard_s = looked_s = time.monotonic()
         while True:
-            if time.monotonic() - looked_s > _POLL_S + STOOD_STILL_S:
+            if _stood_still(looked_s):
                 raise _Broken("this process stood still")
             looked_s = time.monotonic()
             for message, _ in self._receive(transfer):
@@ -163,6 +163,8 @@ class DataLink:
                 elif isinstance(message, Stored):
                     return
                 elif isinstance(message, TransferError):
+                    if _stood_still(looked_s):  # it may well have given us up for that
+                        raise _Broken(message.reason)
                     raise RainException(
                         f"The server can not take the constant {id_of(uid)}: {message.reason}"
                     )
@@ -303,6 +305,10 @@ class Sink:
     def view(self) -> memoryview:
         """What came into memory."""
         return memoryview(self._data)[: self.position].toreadonly()
+
+
+def _stood_still(looked_s: float) -> bool:
+    return time.monotonic() - looked_s > _POLL_S + STOOD_STILL_S
 
 
 def _digest(source: BinaryIO) -> bytes:

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -335,3 +336,20 @@ def test_nonsense_is_told() -> None:
     relay._incoming.append([b"nonsense"])
     with pytest.raises(RainException, match="does not speak this protocol"):
         link(relay).download(UID, b"", Sink(3))
+
+
+def test_upload_that_was_given_up_while_this_process_stood_still_is_offered_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+
+    class Stopping(Relay):
+        def receive(self, timeout_s: float | None = None) -> list[list[bytes]]:
+            clock[0] += 20.0
+            return super().receive(timeout_s)
+
+    monkeypatch.setattr(rainzmq.client.datalink, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    first = Stopping(lambda message, data: [TransferError(message.transfer, "it did not answer (3 times)")])
+    taken, answer = taking()
+    links_to(first, Relay(answer)).upload(UID, False, io.BytesIO(b"abc"), 3)
+    assert taken == b"abc"
