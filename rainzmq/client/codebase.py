@@ -141,7 +141,7 @@ class Codebase:
 
     def _find_kind(self, name: str) -> Travel:
         module = sys.modules.get(name)
-        if module is None or name == "__main__":
+        if module is None or name in MAIN_NAMES:
             return Travel.INSTALLED  # cloudpickle sends it by value
         top = name.partition(".")[0]
         if not self._places_of(top):

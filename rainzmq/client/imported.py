@@ -21,7 +21,7 @@ from typing import Any
 from zipimport import zipimporter
 
 from rainzmq.client import module_files
-from rainzmq.common.pickles import changes
+from rainzmq.common.pickles import MAIN_NAMES, changes
 
 _SOURCE = (".py", ".pyw")
 
@@ -239,5 +239,5 @@ def install() -> None:
     sys.meta_path.insert(0, watch)
     for name, module in list(sys.modules.items()):
         path = _file_of(module) if isinstance(module, ModuleType) else None
-        if path is not None and name != "__main__" and not is_library_file(path):
+        if path is not None and name not in MAIN_NAMES and not is_library_file(path):
             watch.source(module)

@@ -159,7 +159,7 @@ def _by_value_class() -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if not isinstance(obj, type):
                 return name_of_shared_generator(obj) or super().reducer_override(obj)
-            if obj.__module__ not in MAIN_NAMES and travels(obj.__module__) is Travel.VALUE:
+            if _goes_by_value(obj.__module__):
                 reduced = inner._dynamic_class_reduce(obj)
             else:
                 reduced = super().reducer_override(obj)
@@ -168,8 +168,7 @@ def _by_value_class() -> Any:
             return reduced
 
         def _function_reduce(self, obj: FunctionType) -> Any:
-            name = obj.__module__
-            if name is not None and name not in MAIN_NAMES and travels(name) is Travel.VALUE:
+            if obj.__module__ is not None and _goes_by_value(obj.__module__):
                 return self._dynamic_function_reduce(obj)
             return super()._function_reduce(obj)
 
@@ -192,6 +191,11 @@ def _by_value_class() -> Any:
             return make, (code, _GlobalsOf(module), *rest), state, *more
 
     return Pickler
+
+
+def _goes_by_value(module: str) -> bool:
+    # By cloudpickle's rule a child of multiprocessing could import __mp_main__; others cannot.
+    return module in MAIN_NAMES or travels(module) is Travel.VALUE
 
 
 def _dispatch_table(table: Any, make_module: Any) -> Any:
