@@ -333,10 +333,14 @@ def own_sys_path() -> tuple[tuple[str, int], ...]:
     stdlib = os.path.realpath(sysconfig.get_path("stdlib"))
     entries: dict[str, int] = {}
     for entry in sys.path:
-        path = os.path.abspath(entry or os.curdir)
+        try:
+            path = os.path.abspath(entry or os.curdir)
+            inode = os.stat(path).st_ino
+        except OSError:  # there is no such entry, or no working directory any more
+            continue
         real = os.path.realpath(path)
         if real not in installed and os.path.dirname(real) != stdlib and os.path.isdir(path):
-            entries[path] = os.stat(path).st_ino
+            entries[path] = inode
     return tuple(entries.items())
 
 

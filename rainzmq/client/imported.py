@@ -171,7 +171,10 @@ def is_library_file(path: str) -> bool:
 
 @cache
 def _is_library_directory(path: str) -> bool:
-    real = os.path.realpath(path) + os.sep
+    try:
+        real = os.path.realpath(path) + os.sep
+    except OSError:  # relative to a working directory that was removed
+        return False
     return real.startswith((*_OURS, *_SITES, *_STDLIB))
 
 

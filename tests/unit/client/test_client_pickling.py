@@ -14,6 +14,7 @@ import pytest
 
 from rainzmq import Session, Task, remote
 from rainzmq.client.codebase import own_sys_path
+from rainzmq.client.imported import is_library_file
 from rainzmq.common import DataInstance
 from rainzmq.common.pycall import Call, CallBody, Calls, decode_body
 
@@ -76,6 +77,23 @@ def test_own_directories_of_the_program_are_sent(
     assert not [
         entry for entry, _ in own_sys_path() if "site-packages" in entry or entry.endswith("/python3.11")
     ]
+
+
+def test_a_working_directory_that_was_removed_is_searched_for_no_modules(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    monkeypatch.syspath_prepend("")
+    monkeypatch.syspath_prepend("lib")
+    gone.rmdir()
+    assert not [entry for entry, _ in own_sys_path() if not Path(entry).is_dir()]
+    module = types.ModuleType("made_by_hand")
+    module.__file__ = "made_by_hand.py"
+    monkeypatch.setitem(sys.modules, "made_by_hand", module)
+    assert arrived(remote(lambda ctx: 3)()).function(None) == 3
+    assert not is_library_file(module.__file__)
 
 
 def test_functions_of_main_are_sent_by_value(tmp_path: Path) -> None:
