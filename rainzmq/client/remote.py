@@ -299,29 +299,38 @@ class Remote:
 
 @overload
 def remote(
-    outputs: Callable[..., Any],
+    function: Callable[..., Any],
+    /,
     inputs: Any = (),
     auto_load: bool | None = None,
     auto_encode: str | None = None,
     name: str | None = None,
     cpus: int = 1,
+    *,
+    outputs: Any = None,
 ) -> Remote: ...
 @overload
 def remote(
-    outputs: Any = None,
+    declared: Any = None,
+    /,
     inputs: Any = (),
     auto_load: bool | None = None,
     auto_encode: str | None = None,
     name: str | None = None,
     cpus: int = 1,
+    *,
+    outputs: Any = None,
 ) -> Callable[[Callable[..., Any]], Remote]: ...
 def remote(
-    outputs: Any = None,
+    function: Any = None,
+    /,
     inputs: Any = (),
     auto_load: bool | None = None,
     auto_encode: str | None = None,
     name: str | None = None,
     cpus: int = 1,
+    *,
+    outputs: Any = None,
 ) -> Remote | Callable[[Callable[..., Any]], Remote]:
     """Decorator: calling the function in a session makes a task, and the function runs in a subworker, with a
     `Context` as its first argument. Also without parentheses, and as `remote(function, ...)` with options.
@@ -330,26 +339,29 @@ def remote(
     `DataInstance`s.
 
     Args:
-        outputs: a count, labels, or `Output`s; by default what the return annotation says of these, else one.
-            Or the function itself.
+        function: the function itself, or what `outputs` may be.
         inputs: `Input`s by parameter, as a dictionary or labelled with the parameters; annotations work as
             well.
         auto_load: deliver loaded values instead of `DataInstance`s where an `Input` does not say otherwise.
         auto_encode: serialize results to this content type where an `Output` does not say otherwise.
         name: the tasks' name, by default the function's.
         cpus: cpus that a task needs.
+        outputs: a count, labels, or `Output`s; by default what the return annotation says of these, else one.
 
     Raises:
-        TypeError: the function does not take a context.
+        TypeError: the function does not take a context, or outputs are given twice.
         ValueError: an unknown content type, or one that does not agree with another.
         RainException: anything else that is wrong with an argument.
     """
     scope = sys._getframe(1).f_locals
-    if callable(outputs) and not isinstance(outputs, type):
-        return Remote(outputs, None, inputs, auto_load, auto_encode, name, cpus, scope=scope)
+    if callable(function) and not isinstance(function, type):
+        return Remote(function, outputs, inputs, auto_load, auto_encode, name, cpus, scope=scope)
+    if function is not None and outputs is not None:
+        raise TypeError(f"remote() got the outputs twice: {function!r:.80} and outputs={outputs!r:.80}")
+    declared = function if outputs is None else outputs
 
     def decorate(function: Callable[..., Any]) -> Remote:
-        return Remote(function, outputs, inputs, auto_load, auto_encode, name, cpus, scope=scope)
+        return Remote(function, declared, inputs, auto_load, auto_encode, name, cpus, scope=scope)
 
     return decorate
 

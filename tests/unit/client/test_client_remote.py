@@ -279,6 +279,18 @@ def test_function_in_many_shapes_is_still_sent_only_a_few_times(session: Session
     assert len({task._hidden for task in made[8:]}) == 1
 
 
+def test_a_function_may_be_given_with_all_options(session: Session) -> None:
+    def made(ctx: Any) -> Any:
+        return 1, 2
+
+    assert [o.label for o in remote(made, outputs=["a", "b"])().outputs] == ["a", "b"]
+    assert [o.label for o in remote(["a", "b"])(made)().outputs] == ["a", "b"]
+    assert [o.label for o in remote(outputs=["a", "b"], cpus=2)(made)().outputs] == ["a", "b"]
+    assert remote(made, outputs=1, name="once").name == "once"
+    with pytest.raises(TypeError, match=r"outputs twice: 1 and outputs=2"):
+        remote(1, outputs=2)
+
+
 def test_calls_refine_outputs_name_and_cpus(session: Session) -> None:
     task = bare(1, output=Output("x", size_hint=3, encode="json"), name="n", cpus=2)
     assert (task.output.label, task.output.size_hint, task.output.content_type) == ("x", 3, "json")
