@@ -199,8 +199,11 @@ class Codebase:
         self._changes, self._modules = count, modules
         anew = not look_at_disk and states[0] is not None and not states[0]()
         try:
-            found = self._find_units(look_at_modules, look_at_disk)
-            self._check_edited(found.values())
+            found, refused = self._find_units(look_at_modules, look_at_disk)
+            refused.update(_users_of_edited(found))
+            if refused:
+                self._forget(refused, found)
+                raise next(iter(refused.values()))
         except BaseException:
             self._changes = -1
             raise
@@ -218,20 +221,28 @@ class Codebase:
         sources = [item for unit in found.values() for item in unit.sources]
         watch_states([(module, source.data) for module, source in sources if source and source.data])
 
-    def _find_units(self, look_at_modules: bool, look_at_disk: bool) -> dict[str, UnitFiles]:
+    def _find_units(
+        self, look_at_modules: bool, look_at_disk: bool
+    ) -> tuple[dict[str, UnitFiles], dict[str, RainException]]:
+        """The units that travel, and why others cannot."""
         found: dict[str, UnitFiles] = {}
+        refused: dict[str, RainException] = {}
         todo = [name.partition(".")[0] for name in list(named)]
         if ANY_MODULE in named:
             # What is asked for may be, or import, any module that this program has set up.
             todo += [name for name in list(sys.modules) if "." not in name and name not in OWN_NAMES]
         while todo:
             name = todo.pop()
-            if name in found:
+            if name in found or name in refused:
                 continue
             places = self._places_of(name)
             if not places:
                 continue
-            check_unit_name(name, places[0])
+            try:
+                check_unit_name(name, places[0])
+            except RainException as error:
+                refused[name] = error
+                continue
             unit = self._files.get(name)
             if unit is None or not unit.is_current(places, look_at_modules, look_at_disk):
                 unit = UnitFiles(name, places)
@@ -243,22 +254,41 @@ class Codebase:
             modules = [module.__name__ for module, _ in unit.sources]
             unit.bind({name: self._bound[name] for name in modules if name in self._bound})
             todo += [item.partition(".")[0] for item in list(named)]  # what these values named
-        return found
+        return found, refused
 
-    def _check_edited(self, units: Iterable[UnitFiles]) -> None:
-        """RainException when a module that travels as a file refers to one whose file is not what was
-        imported.
+    def _forget(self, refused: Iterable[str], units: dict[str, UnitFiles]) -> None:
+        """Let these units, and those that import them, be none that pickles named, so that calls that need
+        none of them go on. All functions are pickled again, and who needs them is refused again.
         """
-        edited = [item for unit in units for item in unit.edited.items()]
-        if not edited:
-            return
-        for module, source in [item for unit in units for item in unit.sources]:
+        leading = set(refused)
+        size = 0
+        while size < len(leading):
+            size = len(leading)
+            leading.update(name for name, unit in units.items() if not leading.isdisjoint(unit.imports()))
+        named.difference_update([name for name in list(named) if name.partition(".")[0] in leading])
+        self._used = {
+            name: kind for name, kind in self._used.items() if name.partition(".")[0] not in leading
+        }
+        self.kinds_version += 1
+        changes[0] += 1
+
+
+def _users_of_edited(units: dict[str, UnitFiles]) -> Iterator[tuple[str, RainException]]:
+    """The units with a module that travels as a file and refers to one whose file is not what was imported,
+    with what is to be said.
+    """
+    edited = [item for unit in units.values() for item in unit.edited.items()]
+    for unit in units.values() if edited else ():
+        for module, source in unit.sources:
             for name, path in edited:
                 if source is not None and source.data is not None and _refers(module, name):
-                    raise RainException(
-                        f"Module {name!r} ({path}) was edited after this program imported it, and "
-                        f"{module.__name__!r} ({source.path}), which travels as a file, uses it. Workers "
-                        f"would import the edited one: call importlib.reload() on both, or start again"
+                    yield (
+                        unit.name,
+                        RainException(
+                            f"Module {name!r} ({path}) was edited after this program imported it, and "
+                            f"{module.__name__!r} ({source.path}), which travels as a file, uses it. Workers "
+                            f"would import the edited one: call importlib.reload() on both, or start again"
+                        ),
                     )
 
 

@@ -158,7 +158,11 @@ class Remote:
                 config = self._pack_arguments(args, kwargs, references)
                 objects = references.objects
             hide = len(config) > CONFIG_LIMIT_BYTES
-            body, hidden = pickled.body(session, templates, cpus, self.name, hide)
+            try:
+                body, hidden = pickled.body(session, templates, cpus, self.name, hide)
+            except RainException:
+                del session._functions[self]  # other calls of the session can be submitted
+                raise
             if hide:
                 hidden = (*hidden, session._new_hidden_constant(config))
                 config = b""
