@@ -32,7 +32,8 @@ import io
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
+from types import FunctionType
 from typing import Any
 
 import msgpack
@@ -49,6 +50,9 @@ from rainzmq.common.user_modules import UserModules
 _MARK = object()
 _SHARED_BYTES = 128
 """An object that is given several times is sent once when its pickle is longer."""
+
+_MAKE_FUNCTION = "_make_function"
+"""What cloudpickle calls to make a function that came by value."""
 
 HIDDEN_FUNCTION = "function"
 HIDDEN_ARGUMENTS = "arguments"
@@ -271,12 +275,14 @@ class Call:
         args: positional arguments after the context.
         kwargs: keyword arguments.
         inputs: the task's inputs without the hidden ones.
+        made: functions that came by value in the arguments, and methods of classes that did.
     """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     inputs: list[DataInstance]
+    made: list[FunctionType]
 
 
 @dataclass(slots=True)
@@ -323,8 +329,9 @@ class Calls:
         function = self._function(session_id, body, hidden, inputs)
         if HIDDEN_ARGUMENTS in hidden:
             config = hidden[HIDDEN_ARGUMENTS].get_bytes()
-        args, kwargs = _load_arguments(body.name, config, inputs)
-        return Call(function, args, kwargs, visible)
+        made: list[FunctionType] = []
+        args, kwargs = _load_arguments(body.name, config, inputs, made)
+        return Call(function, args, kwargs, visible, made)
 
     def forget(self, session_ids: Iterable[int]) -> None:
         """Drop the functions of sessions that ended."""
@@ -400,12 +407,32 @@ class _Loader(pickle.Unpickler):
         return instance if merged == instance.content_type else instance.with_content_type(merged)
 
 
+class _NotingLoader(_Loader):
+    """Adds the functions that it makes to `made`."""
+
+    def __init__(self, file: io.BytesIO, inputs: Sequence[DataInstance], made: list[FunctionType]) -> None:
+        super().__init__(file, inputs)
+        self._made = made
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        is_maker = name == _MAKE_FUNCTION and module.startswith("cloudpickle")
+        return partial(self._make, found) if is_maker else found
+
+    def _make(self, make: Callable[..., FunctionType], *args: Any) -> FunctionType:
+        self._made.append(make(*args))
+        return self._made[-1]
+
+
 def _load_arguments(
-    name: str, config: bytes, inputs: Sequence[DataInstance]
+    name: str, config: bytes, inputs: Sequence[DataInstance], made: list[FunctionType]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if not config:
         return (), {}
-    loader = _Loader(io.BytesIO(config), inputs)
+    file = io.BytesIO(config)
+    # Asking for each name is slow, and mostly there are no functions.
+    by_value = _MAKE_FUNCTION.encode() in config
+    loader = _NotingLoader(file, inputs, made) if by_value else _Loader(file, inputs)
     where = "the arguments"
     try:
         count, names = loader.load()

@@ -3,7 +3,8 @@
 Such functions and classes stand in no module that another process could import, so the pickler of
 `multiprocessing` refuses them. It is taught to send a name instead: `(key of their globals, file, name)`.
 
-    this process            globals G of the task's function, registered under a key before the task
+    this process            globals G of the task's function, registered under a key before the task, and
+                            those of functions in its arguments, while it runs
     a child made by fork    has G as well, under the same key: the very same objects
     one made by spawn       reads the file once: functions and classes of G, which share their globals there
 
@@ -18,6 +19,7 @@ import os
 import pickle
 import sys
 from collections import OrderedDict
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
 from multiprocessing.reduction import ForkingPickler
@@ -40,6 +42,7 @@ class _Namespace:
 
 _namespaces: OrderedDict[str, _Namespace] = OrderedDict()
 _keys: dict[int, str] = {}
+_of_arguments: list[str] = []
 _numbers = count(1)
 
 
@@ -60,6 +63,22 @@ def use(function: Any, directory: str) -> None:
     if len(_namespaces) > _MAX_NAMESPACES:
         _, oldest = _namespaces.popitem(last=False)
         del _keys[id(oldest.names)]
+
+
+def use_arguments(functions: Iterable[Any], directory: str) -> None:
+    """The same of functions in the arguments of a task, until `forget_arguments`."""
+    for function in functions:
+        if id(function.__globals__) not in _keys:
+            use(function, directory)
+            _of_arguments.append(next(reversed(_namespaces)))
+
+
+def forget_arguments() -> None:
+    """The task ended; what its arguments referred to may be large. Never raises."""
+    while _of_arguments:
+        namespace = _namespaces.pop(_of_arguments.pop(), None)
+        if namespace is not None:
+            del _keys[id(namespace.names)]
 
 
 def end_lost_fork_server() -> None:

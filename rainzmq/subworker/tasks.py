@@ -179,6 +179,7 @@ class Tasks:
         call = self._calls.prepare(session_id, body, task.config, inputs, task.directory)
         context.function = call.function
         children.use(call.function, task.directory)
+        children.use_arguments(call.made, task.directory)
         self._surroundings.begin()
         self._begun = self._used = True
         value = call.function(context, *call.args, **call.kwargs)
@@ -252,6 +253,7 @@ class Tasks:
         self._sandbox.leave(keep)
         if self._temporary is not None:
             self._temporary.clean()
+        children.forget_arguments()
         children.end_lost_fork_server()
         self._leftovers.look(task.id[0])
 

@@ -105,10 +105,27 @@ def by_default(ctx, method):
         return pool.map(shift, [1])
 
 
+def through_pool(context):
+    with context.Pool(1, set_offset, (20,)) as pool:
+        return pool.map(shift, [1])
+
+
+class Mapper:
+    def run(self, context):
+        return through_pool(context)
+
+
+@remote(outputs=[Output(encode="pickle")])
+def given(ctx, method, functions, mapper):
+    context = multiprocessing.get_context(method)
+    return [function(context) for function in functions], mapper.run(context)
+
+
 def main():
     method = sys.argv[1]
     with Client() as client, client.new_session("pools") as session:
         calls = [function(method) for function in (in_pool, in_executor, in_process, by_default, by_default)]
+        calls.append(given(method, [through_pool], Mapper()))
         session.keep_all()
         session.submit()
         for call in calls:
@@ -142,4 +159,5 @@ def test_functions_and_classes_of_a_script_work_in_pools_inside_a_task(
         "(True, 0)",
         "[1]",
         "[1]",
+        "([[21]], [21])",
     ]

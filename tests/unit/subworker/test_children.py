@@ -93,6 +93,17 @@ def test_one_function_that_cannot_be_sent_does_not_hinder_the_others(program: di
         dumps(program["holds"])
 
 
+def test_programs_of_arguments_are_known_for_one_task(program: dict[str, Any], tmp_path: Path) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(SOURCE, names)
+    children.use_arguments([names["set_limit"], names["get_limit"], program["make"]], str(tmp_path))
+    assert len(children._namespaces) == len(children._keys) == 2
+    assert pickle.loads(dumps(names["get_limit"])) is names["get_limit"]
+    children.forget_arguments()
+    assert [space.names for space in children._namespaces.values()] == [program]
+    assert len(children._keys) == 1
+
+
 def test_only_so_many_programs_are_remembered(program: dict[str, Any], tmp_path: Path) -> None:
     for _ in range(2 * children._MAX_NAMESPACES):
         names: dict[str, Any] = {"__name__": "__main__"}
