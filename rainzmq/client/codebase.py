@@ -83,10 +83,13 @@ class Codebase:
         return self.version
 
     def look_at_disk(self) -> int:
-        """The version after also looking at the files that are not imported here. Raises what `current`
-        does.
+        """The version after also looking at the files that are not imported here, and whether functions were
+        changed in place as their files were. Raises what `current` does.
         """
         if named:
+            for module, source in [item for unit in self._files.values() for item in unit.sources]:
+                if source is not None:
+                    imported.watch.look_again(module, source)
             self._update(look_at_disk=True)
         return self.version
 

@@ -21,6 +21,8 @@ from typing import Any
 from zipimport import zipimporter
 
 from rainzmq.client import module_files
+from rainzmq.client.in_place import is_of_new_source
+from rainzmq.client.module_files import Signature
 from rainzmq.common.pickles import MAIN_NAMES, changes
 
 _SOURCE = (".py", ".pyw")
@@ -53,12 +55,17 @@ class Source:
     Attributes:
         path: its file.
         data: what the file held; None when that is not known any more, as it was edited since.
+        module: the module, once it was asked for.
+        signature: tells whether the file is still the one that was read.
     """
 
-    __slots__ = ("data", "module", "path")
+    __slots__ = ("data", "module", "path", "signature")
 
-    def __init__(self, path: str, data: bytes | None, module: ModuleType | None = None) -> None:
+    def __init__(
+        self, path: str, data: bytes | None, signature: Signature, module: ModuleType | None = None
+    ) -> None:
         self.path = path
+        self.signature = signature
         self.data = data
         self.module = module
 
@@ -108,16 +115,36 @@ class ImportWatch:
         if known is not None and known.path == path and known.module in (None, module):
             known.module = module
             return known
+        signature = module_files.signature(path)
         data = module_files.read(path)
         if data is not None and not _was_there_at_start(path) and not _is_of_source(module, data, path):
             data = None
-        self._sources[name] = made = Source(path, data, module)
+        self._sources[name] = made = Source(path, data, signature, module)
         return made
+
+    def look_again(self, module: ModuleType, source: Source) -> None:
+        """Take the source of a module anew when its file was edited, and its functions were changed in place
+        to those that the file holds now. When they are of neither, its source is not known any more.
+        """
+        signature = module_files.signature(source.path)
+        if signature == source.signature or type(module.__loader__) not in PLAIN_LOADERS:
+            return
+        data = module_files.read(source.path)
+        if data is None:
+            return
+        is_new = is_of_new_source(module, source.data, data)
+        if is_new:
+            self._sources[module.__name__] = Source(source.path, data, signature, module)
+            changes[0] += 1
+        elif is_new is None and source.data is not None:
+            self._sources[module.__name__] = Source(source.path, None, source.signature, module)
+            changes[0] += 1
 
     def _keep(self, name: str, path: str) -> None:
         changes[0] += 1
         if path.endswith(_SOURCE):
-            self._sources[name] = Source(path, module_files.read(path))
+            signature = module_files.signature(path)
+            self._sources[name] = Source(path, module_files.read(path), signature)
 
 
 @cache
