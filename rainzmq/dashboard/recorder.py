@@ -66,7 +66,7 @@ class Recorder:
         control.connect()
         self._link = EventLink(self.loop, control, self._on_events, self._on_link_state, self._on_refused)
         self._lifeline_fd = lifeline_fd
-        self._ending = False
+        self._ending = self._has_left = False
         if lifeline_fd is not None:
             self.loop.add_reader(lifeline_fd, self._on_lifeline)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -154,6 +154,7 @@ class Recorder:
             self.loop.call_later(RETRY_S, self._link.watch_again)
 
     def _on_link_state(self, connected: bool) -> None:
+        self._has_left = not connected
         self._on_state(connected)
         if self._ending and not connected:
             self.loop.stop()
@@ -166,4 +167,5 @@ class Recorder:
         assert self._lifeline_fd is not None
         self.loop.remove_reader(self._lifeline_fd)
         self._ending = True
-        self.loop.call_later(LAST_EVENTS_S, self.loop.stop)
+        # After the server's goodbye, which may be read first, there are no more events.
+        self.loop.call_later(0.0 if self._has_left else LAST_EVENTS_S, self.loop.stop)

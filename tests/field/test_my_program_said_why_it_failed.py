@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
@@ -28,14 +31,31 @@ def watched() -> Iterator[tuple[LocalCluster, Client]]:
         yield cluster, client
 
 
-def failed(client: Client, command: str, *, captured: bool) -> tuple[str, str]:
+def failed(cluster: LocalCluster, client: Client, command: str, *, captured: bool) -> tuple[str, str]:
     """Id and error of a task that fails."""
     with client.new_session("fails") as session:
         task = Execute(command, shell=True, stdout=captured, name="try/it")
         session.submit()
         with pytest.raises(TaskException) as caught:
             session.wait_all()
+        _wait_until_told(cluster, str(task.id))
         return str(task.id), str(caught.value)
+
+
+def _wait_until_told(cluster: LocalCluster, task: str) -> None:
+    """The pages hear of what happened up to a quarter of a second later than the client."""
+    http = read_access(cluster.access_file).http
+    assert http is not None
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        page = urllib.request.Request(
+            f"{http.url}/api/v1/tasks/{task}", headers={"Authorization": f"Bearer {http.token}"}
+        )
+        with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(page) as answer:
+            if json.load(answer)["state"] == "failed":
+                return
+        time.sleep(0.05)
+    pytest.fail(f"the pages have not heard of the failure of task {task}")
 
 
 def rainzmq(cluster: LocalCluster, *arguments: str) -> str:
@@ -45,7 +65,7 @@ def rainzmq(cluster: LocalCluster, *arguments: str) -> str:
 
 def test_it_said_so_on_the_output_that_was_captured(watched: tuple[LocalCluster, Client]) -> None:
     cluster, client = watched
-    task, error = failed(client, "echo 'no licence left'; exit 3", captured=True)
+    task, error = failed(cluster, client, "echo 'no licence left'; exit 3", captured=True)
     assert "ended with exit code 3\nStandard output:\nno licence left\n" in error
     assert "no licence left" in rainzmq(cluster, "logs", task)
     assert "no licence left" in rainzmq(cluster, "task", task)
@@ -66,7 +86,7 @@ def test_it_said_so_on_the_output_that_was_captured(watched: tuple[LocalCluster,
 
 def test_it_said_so_below_a_progress_bar(watched: tuple[LocalCluster, Client]) -> None:
     cluster, client = watched
-    task, error = failed(client, BARS, captured=False)
+    task, error = failed(cluster, client, BARS, captured=False)
     shown = "3000/3000 |##########|\nwhat counts\n"
     assert f"Standard error (its end):\n{shown}" in error
     assert shown in rainzmq(cluster, "logs", task)
