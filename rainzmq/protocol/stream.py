@@ -64,9 +64,9 @@ class FrameReader:
         self._limit = limit_bytes
         self._rest = bytearray()
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | memoryview) -> list[bytes]:
         """The payloads that are complete with `data`; ProtocolError when one is longer than the limit."""
-        stream: bytes | bytearray = data
+        stream: bytes | bytearray | memoryview = data
         if self._rest:
             self._rest += data
             stream = self._rest

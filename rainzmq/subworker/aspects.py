@@ -17,14 +17,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import context as multiprocessing_context
 from typing import Any
 
+from rainzmq.subworker import task_variable
 from rainzmq.subworker.tripwires import WatchedList
 
 _LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _SIGNALS = [int(each) for each in signal.valid_signals() if each not in (signal.SIGKILL, signal.SIGSTOP)]
-_OWN_VARIABLES = frozenset({b"RAINZMQ_TASK_ID", b"RAINZMQ_ATTEMPT", b"RAINZMQ_SESSION_ID", b"RAINZMQ_CPUS"})
+_OWN_VARIABLES = frozenset({task_variable.NAME, b"RAINZMQ_ATTEMPT", b"RAINZMQ_SESSION_ID", b"RAINZMQ_CPUS"})
 """Environment variables that are set before every task, whatever the last one did to them."""
 
 Call = tuple[Any, str]
@@ -99,7 +101,7 @@ def all_aspects(affinity: bool) -> list[Aspect]:
             socket.setdefaulttimeout,
             _calls(socket, "setdefaulttimeout"),
         ),
-        Aspect("start method of multiprocessing", _read_start_method, _write_start_method),
+        Aspect("start method of multiprocessing", start_method, _write_start_method),
     ]
     if affinity:
         found.append(
@@ -137,6 +139,8 @@ class EnvironmentVariables:
         self._environ: Any = os.environ
         self._environb: Any = os.environb
         self._put: set[bytes] = set()
+        self.own_are_set = False
+        """Whether the variables that are set before every task are what they were last set to."""
         self.aspect = Aspect("environment", self._read, self._write)
         self.aspect.saved = self._read()
 
@@ -148,6 +152,7 @@ class EnvironmentVariables:
         """A variable was put or unset; whether that may be a change of a task."""
         key = os.fsencode(name)
         if key in _OWN_VARIABLES:
+            self.own_are_set = False
             return False
         self._put.add(key)
         return True
@@ -166,15 +171,22 @@ class EnvironmentVariables:
         self._put.clear()
         self.aspect.saved = self._read()
 
-    def set_own(self, name: bytes, value: bytes) -> None:
-        """Set one of the variables that are set before every task."""
-        self._environ._data[name] = value
-        _putenv(name, value)
+    def set_own(self, attempt: int, session_id: int, cpus: Sequence[int]) -> None:
+        """Set the variables that are set before every task, except for its id."""
+        task_variable.put()
+        for name, value in (
+            (b"RAINZMQ_ATTEMPT", b"%d" % attempt),
+            (b"RAINZMQ_SESSION_ID", b"%d" % session_id),
+            (b"RAINZMQ_CPUS", b",".join([b"%d" % cpu for cpu in cpus])),
+        ):
+            self._environ._data[name] = value
+            _putenv(name, value)
+        self.own_are_set = True
 
-    def get(self, name: bytes) -> bytes | None:
-        """The value of a variable."""
-        value: bytes | None = self._environ._data.get(name)
-        return value
+    def set_task_id(self, value: bytes) -> None:
+        """Set the variable with the id of the task. `set_own` was called before."""
+        self._environ._data[task_variable.NAME] = value
+        task_variable.set_value(value)
 
     def _read(self) -> tuple[dict[bytes, bytes], frozenset[bytes], bool]:
         data = {key: value for key, value in self._environ._data.items() if key not in _OWN_VARIABLES}
@@ -192,6 +204,7 @@ class EnvironmentVariables:
                 data.pop(key, None)
                 _unsetenv(key)
         self._put.clear()
+        self.own_are_set = False
         if b"TZ" in changed:
             time.tzset()
 
@@ -365,16 +378,13 @@ def _write_gc(old: tuple[Any, ...]) -> None:
     (gc.enable if enabled else gc.disable)()
 
 
+_default_context: Any = multiprocessing_context._default_context
+
+
 def start_method() -> Any:
     """What `multiprocessing.set_start_method` has set, or the first use; None before that."""
-    module: Any = sys.modules.get("multiprocessing.context")
-    return None if module is None else module._default_context._actual_context
-
-
-_read_start_method = start_method
+    return _default_context._actual_context
 
 
 def _write_start_method(old: Any) -> None:
-    module: Any = sys.modules.get("multiprocessing.context")
-    if module is not None:
-        module._default_context._actual_context = old
+    _default_context._actual_context = old

@@ -22,6 +22,7 @@ class Connection:
         self._stream = stream
         self._claims = claims
         self._reader = FrameReader(_FRAME_LIMIT_BYTES)
+        self._buffer = bytearray(_READ_BYTES)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Connection:
@@ -48,10 +49,11 @@ class Connection:
 
     def receive(self) -> list[Any] | None:
         """Wait for messages; those that are complete, possibly none. None when the worker is gone."""
-        data = self._stream.recv(_READ_BYTES)
-        if not data:
+        size = self._stream.recv_into(self._buffer)
+        if not size:
             return None
-        return [decode_bare(payload, CONVERSATION, "worker") for payload in self._reader.feed(data)]
+        payloads = self._reader.feed(memoryview(self._buffer)[:size])
+        return [decode_bare(payload, CONVERSATION, "worker") for payload in payloads]
 
     def claim(self) -> int | None:
         """The number of the task to run now, which then begins for sure; None when there is none yet."""

@@ -16,17 +16,14 @@ class PackageCheck:
     """Remembers what was looked at and what was told."""
 
     def __init__(self) -> None:
-        self._looked: set[tuple[int, int]] = set()
+        self.looked: set[tuple[int, int]] = set()
+        """Sessions and keys of bodies that were looked at."""
         self._told: set[tuple[int, str]] = set()
 
-    def look(
-        self, session_id: int, body_key: int, theirs: dict[str, str], failed: bool
-    ) -> PackagesDiffer | None:
-        """A task ended. What to tell the worker; None for nothing new."""
-        key = (session_id, body_key)
-        if key in self._looked and not failed:
-            return None
-        self._looked.add(key)
+    def look(self, key: tuple[int, int], theirs: dict[str, str]) -> PackagesDiffer | None:
+        """A task of this session and body ended. What to tell the worker; None for nothing new."""
+        session_id = key[0]
+        self.looked.add(key)
         rows = [row for row in other_versions(theirs) if (session_id, row[0]) not in self._told]
         self._told.update((session_id, name) for name, _, _ in rows)
         return PackagesDiffer(session_id, rows) if rows else None
@@ -34,5 +31,5 @@ class PackageCheck:
     def forget(self, session_ids: Iterable[int]) -> None:
         """Sessions ended."""
         gone = set(session_ids)
-        self._looked = {key for key in self._looked if key[0] not in gone}
+        self.looked = {key for key in self.looked if key[0] not in gone}
         self._told = {key for key in self._told if key[0] not in gone}

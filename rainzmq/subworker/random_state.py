@@ -21,6 +21,7 @@ class RandomState:
     def __init__(self) -> None:
         self._seeded: set[str] = set()
         self._bit_generator: Any = None
+        self._modules_seen = 0
         hidden: Any = random._inst
         self._seed = hidden.seed
         for name in ("seed", "setstate"):
@@ -29,8 +30,10 @@ class RandomState:
 
     def refresh(self) -> None:
         """A task ended: give the generators that it seeded fresh entropy. Never raises."""
-        if self._bit_generator is None and _NUMPY in sys.modules:
-            self._watch_numpy()
+        if len(sys.modules) != self._modules_seen:
+            self._modules_seen = len(sys.modules)
+            if self._bit_generator is None and _NUMPY in sys.modules:
+                self._watch_numpy()
         if self._seeded:
             if "random" in self._seeded:
                 self._seed()

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rainzmq.protocol.messages.subworker import SubworkerOutput, SubworkerResult, SubworkerTask, TaskResult
+from rainzmq.protocol.messages.subworker import SubworkerTask, TaskResult
 
-MAX_OBJECTS = 1024
+MAX_OBJECTS = 512
 MAX_BYTES = 4 << 20
 
 Key = tuple[int, int]
+
+_Made = tuple[bytes, str | None, bytes, bytes, str | None]
+"""Content, content type, `user` as declared and as made, label. No messages: those would not be reused by the
+allocator, so that each task would touch memory that no cache has any more."""
 
 
 class RecentOutputs:
     """Small outputs of the last tasks, by session and number."""
 
     def __init__(self) -> None:
-        self._made: dict[Key, tuple[SubworkerOutput, SubworkerResult, bytes]] = {}
+        self._made: dict[Key, _Made] = {}
         self._bytes = 0
 
     def add(self, task: SubworkerTask, result: TaskResult) -> None:
@@ -33,11 +37,12 @@ class RecentOutputs:
                 continue
             old = self._made.pop(declared.id, None)
             if old is not None:
-                self._bytes -= len(old[2])
-            self._made[declared.id] = declared, made, data
+                self._bytes -= len(old[0])
+            content_type = made.content_type or declared.content_type
+            self._made[declared.id] = data, content_type, declared.user, made.user, declared.label
             self._bytes += len(data)
         while len(self._made) > MAX_OBJECTS or self._bytes > MAX_BYTES:
-            self._bytes -= len(self._made.pop(next(iter(self._made)))[2])
+            self._bytes -= len(self._made.pop(next(iter(self._made)))[0])
 
     def fill(self, task: SubworkerTask) -> bool:
         """Give a task the inputs that were made here; False when one is not there."""
@@ -46,14 +51,12 @@ class RecentOutputs:
                 found = self._made.get(item.id)
                 if found is None:
                     return False
-                declared, made, item.data = found
-                item.content_type = made.content_type or declared.content_type
+                item.data, item.content_type, item.spec_user, item.info_user, item.own_label = found
                 item.size = len(item.data)
-                item.spec_user, item.info_user, item.own_label = declared.user, made.user, declared.label
         return True
 
     def forget(self, session_ids: Iterable[int]) -> None:
         """Drop what belongs to sessions that ended."""
         gone = set(session_ids)
         self._made = {key: made for key, made in self._made.items() if key[0] not in gone}
-        self._bytes = sum(len(data) for _, _, data in self._made.values())
+        self._bytes = sum(len(made[0]) for made in self._made.values())

@@ -28,9 +28,7 @@ class Streams:
     """The streams as they were when this was made."""
 
     def __init__(self) -> None:
-        self._objects: list[tuple[str, int, IO[str] | None]] = [
-            (name, number, getattr(sys, name)) for number, name in enumerate(_NAMES)
-        ]
+        self._streams: list[IO[str] | None] = [getattr(sys, name) for name in _NAMES]
         self._copies: dict[int, int] = {}
         self._identities: dict[int, tuple[int, int]] = {}
         self._begins = [0, 0, 0]
@@ -47,22 +45,35 @@ class Streams:
         try:
             sys.stdout.flush()
             sys.stderr.flush()
+            are_open = True  # for a closed one, or one without what is below it, refuses this
         except Exception:  # one was deleted, closed, or replaced by something that can not be flushed
             self._flush_each()
-        for number, copy in self._copies.items():
+            are_open = False
+        for number, identity in self._identities.items():
             try:
                 info = os.fstat(number)
-                same = (info.st_dev, info.st_ino) == self._identities[number]
+                same = (info.st_dev, info.st_ino) == identity
             except OSError:
                 same = False
             if not same:
-                os.dup2(copy, number)
+                os.dup2(self._copies[number], number)
                 info = os.fstat(number)
             self._ends[number] = info.st_size
-        for name, number, stream in self._objects:
+        stdin, stdout, stderr = self._streams
+        if not (
+            are_open
+            and sys.stdout is stdout
+            and sys.stderr is stderr
+            and sys.stdin is stdin
+            and (stdin is None or not _is_closed(stdin))
+        ):
+            self._restore_objects()
+
+    def _restore_objects(self) -> None:
+        for number, name in enumerate(_NAMES):
+            stream = self._streams[number]
             if stream is not None and _is_closed(stream):
-                stream = _open(number)
-                self._objects[number] = (name, number, stream)
+                stream = self._streams[number] = _open(number)
             if getattr(sys, name, None) is not stream:
                 setattr(sys, name, stream)
                 self._flush_late(number)
@@ -100,7 +111,7 @@ class Streams:
 
     def _flush_late(self, number: int) -> None:
         """Write out what a task left in a stream that it had put aside."""
-        stream = self._objects[number][2]
+        stream = self._streams[number]
         copy = self._copies.get(number)
         if number in _OUTPUTS and stream is not None and copy is not None:
             with suppress(Exception):  # whatever ails it does so when it is used, too

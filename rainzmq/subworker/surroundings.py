@@ -32,7 +32,7 @@ from rainzmq.subworker.aspects import (
     all_aspects,
     start_method,
 )
-from rainzmq.subworker.tripwires import is_importing, watch_functions, watch_names
+from rainzmq.subworker.tripwires import is_importing, places_of, watch_functions, watch_names
 
 _NEEDED_MODULES = ("os", "sys", "io", "json", "pickle", "msgpack", "cloudpickle", "traceback")
 """What our code needs, also late; a task that makes one None or another object is noticed at once."""
@@ -77,11 +77,11 @@ class Surroundings:
         for aspect in self._aspects:
             aspect.saved = aspect.read()
             for module, name in aspect.calls:
-                watch_functions(_places(module, name), name, partial(self._on_call, aspect))
+                watch_functions(places_of(module, name), name, partial(self._on_call, aspect))
         for name in ("putenv", "unsetenv"):
-            watch_functions(_places(os, name), name, self._on_variable)
+            watch_functions(places_of(os, name), name, self._on_variable)
         for module, name in IRREVERSIBLE:
-            watch_functions(_places(module, name), name, partial(self._on_irreversible, name))
+            watch_functions(places_of(module, name), name, partial(self._on_irreversible, name))
 
     def begin(self) -> None:
         """A task's function is about to be called: what our own code has changed until now stays."""
@@ -119,7 +119,9 @@ class Surroundings:
         return ", ".join(lost) or None
 
     def _looks_unchanged(self) -> bool:
-        """Whether what no tripwire is at looks as it was, as far as that is seen at once."""
+        """Whether what no tripwire is at looks as it was, as far as that is seen at once. `restore_builtins`
+        has looked at builtins.
+        """
         modules = sys.modules
         try:
             same = self._get_needed(modules) == self._needed
@@ -127,8 +129,7 @@ class Surroundings:
             same = False
         return (
             same
-            and self._has_vital_builtins()
-            and modules.keys().isdisjoint(self._missing)
+            and (not self._missing or modules.keys().isdisjoint(self._missing))
             and sys.path is self._path
             and sys.meta_path is self._importers
             and sys.path_hooks is self._hooks
@@ -169,12 +170,3 @@ class Surroundings:
         self._get_needed = itemgetter(*present)
         self._needed = self._get_needed(sys.modules)
         self._missing = [name for name in _NEEDED_MODULES if name not in sys.modules]
-
-
-def _places(module: Any, name: str) -> list[Any]:
-    """A module, and others that have the same function under the same name, as `posix` those of `os`."""
-    real = getattr(module, name, None)
-    if real is None:
-        return []
-    home = sys.modules.get(getattr(real, "__module__", None) or "")
-    return [module] if home is None or getattr(home, name, None) is not real else [module, home]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -38,12 +38,18 @@ from rainzmq.subworker.streams import Streams
 from rainzmq.subworker.surroundings import Surroundings
 from rainzmq.subworker.temporary import TemporaryFiles
 from rainzmq.subworker.threads import Threads
+from rainzmq.subworker.tripwires import places_of, watch_functions
 
 METHODS = ["call"]
 """Methods of the kind `python`."""
 
 _LONG_NS = 5_000_000
 """After tasks that took longer everything they may have changed is compared, which takes 30 us."""
+
+_SHORT_NS = 50_000
+"""After a task that took less, the cpus are taken for what they were, unless Python's function for that was
+called: setting them anew takes 1.5 us. Native code that binds the process to cpus takes longer to get going.
+"""
 
 _OWN_FAULTS = (ImportError, OSError, MemoryError)
 """What makes it impossible to prepare a task in a process where others hid modules or used up something."""
@@ -78,8 +84,12 @@ class Tasks:
         self._pid = os.getpid()
         self._pin = pin
         self._cpus: list[int] | None = None
+        self._is_bound = False
+        self._told: tuple[int, int, list[int]] | None = None
         children.install()
         self._surroundings = Surroundings(affinity=not pin)
+        if pin:
+            watch_functions(places_of(os, "sched_setaffinity"), "sched_setaffinity", self._on_other_cpus)
         self._random = RandomState()
         self._leftovers = Leftovers()
         self._begun = False
@@ -89,6 +99,7 @@ class Tasks:
         self._sandbox = Sandbox()
         self._streams = Streams()
         self._calls = Calls()
+        self._function: Callable[..., Any] | None = None
         self._bodies: dict[tuple[int, int], bytes | CallBody] = {}
         self._packages = PackageCheck()
         self._threads = Threads()
@@ -105,6 +116,7 @@ class Tasks:
         gone = set(session_ids)
         self._bodies = {key: body for key, body in self._bodies.items() if key[0] not in gone}
         self._calls.forget(gone)
+        self._function = None
         self._packages.forget(gone)
         if self._leftovers.outlast(gone):
             self.spoiled = "tasks of a session that ended left threads or children running"
@@ -153,10 +165,11 @@ class Tasks:
 
     def other_packages(self, task: SubworkerTask, failed: bool) -> PackagesDiffer | None:
         """What its client has in other versions than this process, as far as that is news; mostly None."""
-        body = self._bodies[task.id[0], task.body]
-        if isinstance(body, bytes):
+        key = task.id[0], task.body
+        if not failed and key in self._packages.looked:
             return None
-        return self._packages.look(task.id[0], task.body, body.versions, failed)
+        body = self._bodies[key]
+        return None if isinstance(body, bytes) else self._packages.look(key, body.versions)
 
     def ignore_output(self) -> None:
         """What is written between tasks belongs to none. To be called before a task that was waited for."""
@@ -178,8 +191,12 @@ class Tasks:
         inputs = [_instance(item) for item in task.inputs]
         call = self._calls.prepare(session_id, body, task.config, inputs, task.directory)
         context.function = call.function
-        children.use(call.function, task.directory)
-        children.use_arguments(call.made, task.directory)
+        if call.function is not self._function:
+            children.use(call.function, task.directory)
+            self._function = call.function
+        if call.made:
+            children.use_arguments(call.made, task.directory)
+            self._function = None  # there may be so many of them that its globals were dropped
         self._surroundings.begin()
         self._begun = self._used = True
         value = call.function(context, *call.args, **call.kwargs)
@@ -202,21 +219,22 @@ class Tasks:
 
     def _set_environment(self, task: SubworkerTask) -> None:
         environment = self._surroundings.environment
-        environment.set_own(b"RAINZMQ_TASK_ID", b"%d/%d" % task.id)
-        # A task may have changed them. Looking costs less than setting.
-        for name, value in (
-            (b"RAINZMQ_ATTEMPT", b"%d" % task.attempt),
-            (b"RAINZMQ_SESSION_ID", b"%d" % task.id[0]),
-            (b"RAINZMQ_CPUS", b",".join([b"%d" % cpu for cpu in task.cpus])),
-        ):
-            if environment.get(name) != value:
-                environment.set_own(name, value)
-        if len(task.cpus) != self._threads.count and task.cpus:
-            self._threads.follow(len(task.cpus))
+        session_id, attempt, cpus = task.id[0], task.attempt, task.cpus
+        common = session_id, attempt, cpus
+        if common != self._told or not environment.own_are_set:
+            environment.set_own(attempt, session_id, cpus)
+            self._told = common
+        environment.set_task_id(b"%d/%d" % task.id)
+        if len(cpus) != self._threads.count and cpus:
+            self._threads.follow(len(cpus))
             environment.keep_all()
-        if self._pin and task.cpus:
-            set_affinity(task.cpus, with_threads=task.cpus != self._cpus)
-            self._cpus = task.cpus
+        if self._pin and cpus and not (self._is_bound and cpus == self._cpus):
+            set_affinity(cpus, with_threads=cpus != self._cpus)
+            self._cpus = cpus
+            self._is_bound = True
+
+    def _on_other_cpus(self, _arguments: Any) -> None:
+        self._is_bound = False
 
     def _find_programs_of(self, interpreter: str) -> None:
         """Functions of a client with another interpreter come: `python3` shall be that one."""
@@ -248,6 +266,8 @@ class Tasks:
     def _clean_up(self, task: SubworkerTask, keep: set[str], duration_ns: int) -> None:
         """Undo what a task may have left that would disturb the next one."""
         self._restore(thorough=duration_ns > _LONG_NS)
+        if duration_ns > _SHORT_NS:
+            self._is_bound = False
         self._random.refresh()
         self._streams.restore()
         self._sandbox.leave(keep)

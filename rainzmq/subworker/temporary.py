@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from contextlib import suppress
 from typing import Any
 
@@ -35,9 +36,8 @@ class TemporaryFiles:
             same = False
         if not same:
             self._renew()
-        module: Any = sys.modules.get("tempfile")
-        if module is not None and module.tempdir != self._path and module.tempdir is not None:
-            module.tempdir = None  # what it was set to may be gone; it asks again
+        if tempfile.tempdir != self._path and tempfile.tempdir is not None:
+            tempfile.tempdir = None  # what it was set to may be gone; it asks again
 
     def _renew(self) -> None:
         """Make the directory again, empty. What cannot be removed the worker removes, after this process."""

@@ -31,6 +31,15 @@ def is_importing() -> bool:
     return False
 
 
+def places_of(module: Any, name: str) -> list[Any]:
+    """A module, and others that have the same function under the same name, as `posix` those of `os`."""
+    real = getattr(module, name, None)
+    if real is None:
+        return []
+    home = sys.modules.get(getattr(real, "__module__", None) or "")
+    return [module] if home is None or getattr(home, name, None) is not real else [module, home]
+
+
 def watch_functions(places: Iterable[Any], name: str, note: Callable[[tuple[Any, ...]], None]) -> None:
     """Replace the function of this name in modules (or objects) by one that calls `note` with its arguments
     after each call that does not fail. Nothing happens where there is none.

@@ -85,6 +85,26 @@ def test_cpus_are_told_to_python_tasks_and_set_as_their_affinity(
     assert affinity == str(indices if pinned else sorted(os.sched_getaffinity(0)))
 
 
+def test_a_task_that_binds_itself_to_other_cpus_does_not_take_the_next_one_along(
+    session: Session, pinned: bool
+) -> None:
+    @remote()
+    def look(ctx: Any) -> str:
+        found = f"{os.environ['RAINZMQ_CPUS']} {sorted(os.sched_getaffinity(0))}"
+        allowed = range(os.cpu_count() or 1)
+        os.sched_setaffinity(0, allowed)
+        os.sched_setaffinity(0, [cpu for cpu in allowed if str(cpu) != os.environ["RAINZMQ_CPUS"]])
+        return found
+
+    calls = [look() for _ in range(20)]
+    session.keep_all()
+    session.submit()
+    everything = str(sorted(os.sched_getaffinity(0)))
+    for call in calls:
+        told, affinity = call.output.fetch().get_str().split(" ", 1)
+        assert affinity == (f"[{told}]" if pinned else everything)
+
+
 @pytest.mark.parametrize("cpus", [1, 2])
 def test_cpus_are_told_to_programs_and_set_as_their_affinity(
     session: Session, cpus: int, pinned: bool

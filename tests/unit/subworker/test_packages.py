@@ -66,11 +66,11 @@ def test_what_is_not_imported_here_is_no_difference(monkeypatch: pytest.MonkeyPa
 def test_a_function_is_looked_at_once_and_a_difference_told_once_a_session() -> None:
     check = PackageCheck()
     theirs = {"shapes_lib": "1.0"}
-    first = check.look(1, 1, theirs, failed=False)
+    first = check.look((1, 1), theirs)
     assert first is not None
     assert (first.session_id, first.rows) == (1, [("shapes_lib", "1.0", "2.0")])
-    assert check.look(1, 1, theirs, failed=True) is None
-    assert check.look(1, 2, theirs, failed=False) is None
-    assert check.look(2, 1, theirs, failed=False) is not None
+    assert check.look((1, 1), theirs) is None
+    assert check.look((1, 2), theirs) is None
+    assert check.look((2, 1), theirs) is not None
     check.forget([1])
-    assert check.look(1, 1, theirs, failed=False) is not None
+    assert check.look((1, 1), theirs) is not None

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -33,6 +34,25 @@ def test_task_finds_its_environment(bench: Bench) -> None:
         return " ".join(os.environ["RAINZMQ_" + name] for name in names)
 
     assert bench.data(environment, attempt=2) == b"3/17 2 3 0,2"
+
+
+@pytest.mark.parametrize("change", ["nothing", "put", "clear", "another dictionary"])
+def test_programs_that_a_task_starts_find_the_same_environment(bench: Bench, change: str) -> None:
+    def environment(ctx: Context, change: str) -> bytes:
+        text = 'echo "$RAINZMQ_TASK_ID $RAINZMQ_ATTEMPT $RAINZMQ_SESSION_ID $RAINZMQ_CPUS"'
+        found = subprocess.check_output(["/bin/sh", "-c", text])
+        if change == "put":
+            os.putenv("RAINZMQ_TASK_ID", "mine")
+            os.environ["RAINZMQ_CPUS"] = "mine"
+        elif change == "clear":
+            os.environ.clear()
+        elif change == "another dictionary":
+            os.environ = {"RAINZMQ_TASK_ID": "mine"}  # type: ignore[assignment] # noqa: B003
+        return found
+
+    for number in (17, 1_000_000_000_000, 5):
+        found = bench.data(environment, args=(change,), id=(3, number), attempt=2)
+        assert found == b"3/%d 2 3 0,2\n" % number
 
 
 def test_context_tells_the_spec(bench: Bench) -> None:
