@@ -12,6 +12,9 @@ from functools import lru_cache
 
 _NAME = "python3"
 
+_found: set[str] = set()
+"""Directories that have it. One that loses it does no harm at the front of a path."""
+
 
 def interpreter_directory() -> str:
     """The directory of this process's interpreter, in a virtual environment that of its link; maybe empty."""
@@ -33,4 +36,8 @@ def _with_first(directory: str, path: str) -> str:
 
 
 def _has_python(directory: str) -> bool:
-    return os.access(os.path.join(directory, _NAME), os.X_OK)
+    if directory not in _found:
+        if not os.access(os.path.join(directory, _NAME), os.X_OK):
+            return False
+        _found.add(directory)
+    return True
