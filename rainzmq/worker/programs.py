@@ -98,6 +98,7 @@ class ProgramRunner:
         self._loop = loop
         self._store = store
         self._scratch = scratch
+        self._scratch_path = str(scratch)
         self._done = done
         self._copy_inputs = copy_inputs
         self._pinned = pinned
@@ -118,7 +119,7 @@ class ProgramRunner:
         except TaskFault as error:
             self._done(attempt.failed(str(error)))
             return
-        path = str(self._scratch / str(next(self._numbers)))
+        path = f"{self._scratch_path}/{next(self._numbers)}"
         sandbox = Sandbox(path, job, plan, self._store, self._copy_inputs)
         run = self._runs[job.uid] = _Run(job, plan, sandbox)
         if sandbox.is_quick_to_prepare():
@@ -260,7 +261,7 @@ class ProgramRunner:
         return file
 
     def _nameless(self) -> IO[bytes]:
-        return tempfile.TemporaryFile(dir=self._scratch, buffering=0)
+        return tempfile.TemporaryFile(dir=self._scratch_path, buffering=0)
 
     def _on_exit(self, run: _Run, process: Process) -> None:
         if self._closed:
