@@ -26,7 +26,20 @@ _MARK = "RAINZMQ_TEST_RUN"
 """In the environment of every process that comes from this test run, orphans included."""
 
 _PATIENCE_S = 5.0
-_WITH_PROCESSES = tuple(Path(__file__).parent / name for name in ("integration", "field", "faults"))
+_TESTS = Path(__file__).parent
+_WITH_PROCESSES = tuple(_TESTS / name for name in ("integration", "field", "faults"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Make two groups for `pytest -n 2 --dist loadgroup`, each of which runs in one process, in order.
+
+    In one are the tests in the browser, those of faults, and those marked `waits`: they wait for browsers and
+    time limits for most of their time. Their workers claim no cpus, which tests of the other group look at.
+    """
+    for item in items:
+        beside = item.path.is_relative_to(_TESTS / "browser") or item.path.is_relative_to(_TESTS / "faults")
+        waits = beside or item.get_closest_marker("waits") is not None
+        item.add_marker(pytest.mark.xdist_group("waiting" if waits else "working"))
 
 
 @pytest.fixture(scope="session", autouse=True)

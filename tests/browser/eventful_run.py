@@ -208,7 +208,7 @@ def until(holds: Callable[[], Any]) -> None:
 @contextmanager
 def eventful_run(directory: Path) -> Iterator[EventfulRun]:
     """The run on a cluster of its own; its last session is open until the end."""
-    with LocalCluster(workers=[2, 1, 1], http_port=0) as cluster, cluster.client() as client:
+    with LocalCluster(workers=[2, 1, 1], http_port=0, pin="none") as cluster, cluster.client() as client:
         run = EventfulRun(cluster, client, directory)
         run.happen()
         try:

@@ -65,7 +65,7 @@ def run(tmp_path_factory) -> Iterator[tuple[LocalCluster, RealServer]]:
     patch = pytest.MonkeyPatch()
     patch.setenv("RAINZMQ_HOME", str(home))
     with (
-        LocalCluster(workers=[1, 2], http_port=0) as cluster,
+        LocalCluster(workers=[1, 2], http_port=0, pin="none") as cluster,
         cluster.client() as client,
         client.new_session("real <b>pipeline</b>") as session,
     ):

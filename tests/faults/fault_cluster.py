@@ -74,6 +74,7 @@ class FaultCluster:
         """Start a worker without waiting for it; `kind` may be one that runs another program."""
         name = f"worker-{next(self._numbers)}"
         arguments = ["worker", str(access or self.access_file), "--cpus", str(cpus)]
+        arguments += () if "--pin" in options else ("--pin", "none")
         arguments += [*(() if "--listen" in options else ("--listen", f"{self.host}:0")), *options]
         worker = kind(name, arguments, self.directory / name)
         self.workers.append(worker)

@@ -105,7 +105,7 @@ def test_500_programs_that_ignore_sigterm_are_gone_3_s_after_their_session(tmp_p
     marks.mkdir()
     line = f"trap '' TERM INT HUP; : > {marks}/$$; while :; do sleep 600; done"
     with FaultCluster(tmp_path, dead_after_s=10.0) as cluster, cluster.client() as client:
-        worker = cluster.add_worker(count, ("--pin", "none"))
+        worker = cluster.add_worker(count)
         session = client.new_session()
         with session:
             for _ in range(count):

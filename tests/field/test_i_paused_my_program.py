@@ -29,10 +29,23 @@ with rainzmq.Client() as client, client.new_session() as session:
 
 
 @pytest.mark.slow
+@pytest.mark.waits
 def test_ctrl_z_and_fg_on_rainzmq_local_with_a_program(tmp_path: Path, home: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    command = [sys.executable, "-m", "rainzmq", "local", "--cpus", "1", "--", sys.executable, str(program)]
+    command = [
+        sys.executable,
+        "-m",
+        "rainzmq",
+        "local",
+        "--cpus",
+        "1",
+        "--pin",
+        "none",
+        "--",
+        sys.executable,
+        str(program),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as run:
         assert run.stdout is not None
         assert run.stdout.readline() == "begun\n"
