@@ -86,7 +86,7 @@ class TestArguments:
             os.path.join,
             Path("/a"),
         ],
-        ids=repr,
+        ids=lambda value: getattr(value, "__name__", repr(value)),
     )
     def test_any_picklable_value(self, session: Session, value: Any) -> None:
         assert result_of(session, show(value, key=value)).load() == [(value,), {"key": value}]
