@@ -18,6 +18,7 @@ import pytest
 import rainzmq
 from rainzmq.common import pickles
 from rainzmq.store import default_workdir, release_workdir
+from rainzmq.worker.descendants import newest_pid
 
 if TYPE_CHECKING:
     from rainzmq import Client, LocalCluster
@@ -115,6 +116,7 @@ def _nothing_left_behind(
     if "client" in request.fixturenames or "shared_cluster" in request.fixturenames:
         request.getfixturevalue("shared_cluster")  # of the module, so it is not this test's
     _warm_up_zmq()
+    newest_pid()  # it keeps a descriptor for good
     files, descriptors, before = _abandoned_workdirs(), _descriptors(), _processes()
     logs = tmp_path_factory.getbasetemp()
     yield
