@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -27,20 +27,31 @@ _MARK = "RAINZMQ_TEST_RUN"
 """In the environment of every process that comes from this test run, orphans included."""
 
 _PATIENCE_S = 5.0
+_WAITING = (
+    "tests/browser/",
+    "tests/faults/",
+    "tests/field/test_i_paused_my_program.py",
+    "tests/field/test_somebody_holds_the_dashboards_connections.py",
+)
+"""Tests that wait for a browser or a time limit for most of their time."""
+
 _TESTS = Path(__file__).parent
 _WITH_PROCESSES = tuple(_TESTS / name for name in ("integration", "field", "faults"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make two groups for `pytest -n 2 --dist loadgroup`, each of which runs in one process, in order.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Two lanes for `pytest -n 2`, each in one process and in order: tests that wait, and the rest.
 
-    In one are the tests in the browser, those of faults, and those marked `waits`: they wait for browsers and
-    time limits for most of their time. Their workers claim no cpus, which tests of the other group look at.
+    Workers of those that wait claim no cpus, since tests of the other lane look at which are free.
     """
-    for item in items:
-        beside = item.path.is_relative_to(_TESTS / "browser") or item.path.is_relative_to(_TESTS / "faults")
-        waits = beside or item.get_closest_marker("waits") is not None
-        item.add_marker(pytest.mark.xdist_group("waiting" if waits else "working"))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Lanes(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "waiting" if nodeid.startswith(_WAITING) else "working"
+
+    return Lanes(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -29,7 +29,6 @@ with rainzmq.Client() as client, client.new_session() as session:
 
 
 @pytest.mark.slow
-@pytest.mark.waits
 def test_ctrl_z_and_fg_on_rainzmq_local_with_a_program(tmp_path: Path, home: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

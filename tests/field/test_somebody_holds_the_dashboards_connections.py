@@ -56,8 +56,7 @@ def _wait_until_closed(held: list[socket.socket], patience_s: float) -> int:
     return closed
 
 
-@pytest.mark.slow
-@pytest.mark.waits  # it waits for as long as a connection may be silent
+@pytest.mark.slow  # it waits for as long as a connection may be silent
 def test_connections_that_ask_nothing_are_closed_and_do_not_keep_others_out(home: Path) -> None:
     with rainzmq.LocalCluster(workers=[1], http_port=0, pin="none") as cluster:
         http = read_access(cluster.access_file).http
