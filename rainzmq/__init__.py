@@ -9,7 +9,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from rainzmq._version import __version__
+
+if TYPE_CHECKING:  # the names below, as type checkers and editors find them
+    from rainzmq.client import *
+    from rainzmq.deploy.local import LocalCluster
 
 __all__ = [
     "Client",
@@ -38,49 +42,6 @@ __all__ = [
 
 _MODULES = ("dataobj", "inputs", "outputs", "program", "session", "task")
 """Modules of the client that can be had from here, but not by `*`: users call their own variables so."""
-
-if TYPE_CHECKING:
-    from rainzmq.client import (
-        Client,
-        DataObject,
-        Input,
-        InputDir,
-        Output,
-        OutputDir,
-        Program,
-        RainException,
-        RainWarning,
-        Remote,
-        Session,
-        SessionException,
-        Task,
-        TaskException,
-        blob,
-        directory,
-        get_active_session,
-        pickled,
-        tasks,
-    )
-    from rainzmq.client import (
-        dataobj as dataobj,
-    )
-    from rainzmq.client import (
-        inputs as inputs,
-    )
-    from rainzmq.client import (
-        outputs as outputs,
-    )
-    from rainzmq.client import (
-        program as program,
-    )
-    from rainzmq.client import (
-        session as session,
-    )
-    from rainzmq.client import (
-        task as task,
-    )
-    from rainzmq.client.remote import remote
-    from rainzmq.deploy.local import LocalCluster
 
 
 def __dir__() -> list[str]:

@@ -12,7 +12,7 @@ import time
 from dataclasses import fields
 from typing import Any
 
-from rainzmq import __version__
+from rainzmq._version import __version__
 from rainzmq.common.limits import MESSAGE_TARGET_BYTES
 from rainzmq.common.versions import python_version
 from rainzmq.protocol.codec import Header, decode, encode

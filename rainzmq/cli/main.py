@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import click
 
-from rainzmq import __version__
+from rainzmq._version import __version__
 from rainzmq.cli.cancel import cancel
 from rainzmq.cli.dashboard import dashboard
 from rainzmq.cli.local import local

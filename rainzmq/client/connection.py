@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import rainzmq
+from rainzmq._version import __version__
 from rainzmq.client.doorbell import Doorbell
 from rainzmq.client.greeting import take_greeting
 from rainzmq.client.heartbeat import start_heartbeat
@@ -116,7 +116,7 @@ class Connection:
         Raises:
             RainException: the server refused this client, is of another version, or did not answer in time.
         """
-        hello = ClientHello(rainzmq.__version__, socket.gethostname(), os.getpid())
+        hello = ClientHello(__version__, socket.gethostname(), os.getpid())
         self._control.send([encode(hello, self.header)])
         deadline = time.monotonic() + timeout_s
         while self.welcome is None:

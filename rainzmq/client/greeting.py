@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import rainzmq
+from rainzmq._version import __version__
 from rainzmq.common.errors import RainException
 from rainzmq.protocol.codec import Header, decode, peek_header
 from rainzmq.protocol.messages.client import CONVERSATION, ClientRefused, ClientWelcome
@@ -32,6 +32,6 @@ def take_greeting(frame: bytes, where: str) -> tuple[ClientWelcome, Header] | No
     if isinstance(message, ClientRefused):
         raise RainException(
             f"The server at {where} (rainzmq {message.software}) refused this client "
-            f"(rainzmq {rainzmq.__version__}): {message.reason}"
+            f"(rainzmq {__version__}): {message.reason}"
         )
     return message, Header(PROTOCOL_VERSION, header.cluster_id, header.server_epoch, message.epoch)

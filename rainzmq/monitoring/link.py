@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from rainzmq import __version__
+from rainzmq._version import __version__
 from rainzmq.common.limits import SERVER_LOST_AFTER_S
 from rainzmq.common.tally import Tally
 from rainzmq.monitoring.sequence import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from rainzmq import __version__
+from rainzmq._version import __version__
 from rainzmq.rest.parameters import Parameter
 from rainzmq.rest.problems import PROBLEM
 from rainzmq.rest.resources import EVENT_STREAM, JSON, PROMETHEUS, RESOURCES, SCHEMA_JSON, Resource

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from rainzmq import __version__
+from rainzmq._version import __version__
 from rainzmq.common.errors import RainException
 from rainzmq.monitoring.hub import EventFilter, Hub
 from rainzmq.monitoring.objects import no_task

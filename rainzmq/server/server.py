@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from rainzmq import __version__
+from rainzmq._version import __version__
 from rainzmq.common.collector import Collector
 from rainzmq.common.limits import (
     CLIENT_GRACE_S,

@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from rainzmq import __version__
+from rainzmq._version import __version__
 from rainzmq.common.archive import ArchiveError
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import id_of
