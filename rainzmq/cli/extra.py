@@ -8,7 +8,7 @@ from rainzmq.common.errors import RainException
 
 EXTRA = "pip install 'rainzmq[dashboard]'"
 
-PAGES = ("numpy", "bokeh", "tornado", "pydantic", "networkx")
+PAGES = ("numpy", "bokeh", "tornado", "pydantic", "networkx", "jinja2")
 """Packages that pages and reports need."""
 
 EVENTS = ("numpy",)

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 EVENT_MODES = ("none", "memory", "sqlite")
 """Where events are kept: nowhere, the last ones in memory, all in `LOGDIR/events.db`."""
 
-NEEDED = ("bokeh", "tornado", "pydantic", "networkx")
+NEEDED = ("numpy", "bokeh", "tornado", "pydantic", "networkx", "jinja2")
 """What the extra `dashboard` installs."""
 
 _BACKLOG = 128
