@@ -80,10 +80,24 @@ def test_every_type_of_event_is_in_the_page_about_rest():
 
 
 def test_links_between_pages_lead_somewhere():
-    for page in [*DOCS.glob("*.md"), ROOT / "README.md"]:
+    for page in [*DOCS.glob("*.md"), *ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md"]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_changelog_keeps_its_form():
+    """As keepachangelog.com has it: what is to come first, kinds of changes in their order, one line each."""
+    kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    _, unreleased, *releases = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    assert unreleased.startswith("Unreleased\n")
+    for release in releases:
+        assert re.match(r"\d+\.\d+\.\d+ - \d{4}-\d\d-\d\d\n", release), release[:40]
+    for section in [unreleased, *releases]:
+        found = re.findall(r"^### (.*)$", section, re.M)
+        assert found == [kind for kind in kinds if kind in found]
+        for line in section.splitlines()[1:]:
+            assert line == "" or line.startswith(("### ", "- ", "  ")), line
 
 
 def test_the_words_of_the_field_are_in_the_glossary():
