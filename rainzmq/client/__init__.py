@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from rainzmq.client import codebase as _codebase
-from rainzmq.client import dataobj, inputs, outputs, program, session, task, tasks
-from rainzmq.client.active import get_active_session
+from rainzmq.client import dataobj, inputs, outputs, program, session, tasks
+from rainzmq.client import graph_task as task
 from rainzmq.client.client import Client
 from rainzmq.client.dataobj import DataObject, blob, directory, pickled
+from rainzmq.client.graph_task import Task
 from rainzmq.client.inputs import Input, InputDir
 from rainzmq.client.outputs import Output, OutputDir
+from rainzmq.client.owner import get_active_session
 from rainzmq.client.program import Program
 from rainzmq.client.remote import Remote, remote
 from rainzmq.client.session import Session
-from rainzmq.client.task import Task
 from rainzmq.common.errors import RainException, RainWarning, SessionException, TaskException
 
 __all__ = [

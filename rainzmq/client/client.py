@@ -14,14 +14,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rainzmq.client.active import set_default
+from rainzmq.client.asking import flatten, target_errors
 from rainzmq.client.checks import check_name
 from rainzmq.client.connection import Connection
 from rainzmq.client.datalink import Channel, DataLink, Sink
 from rainzmq.client.dataobj import DataObject, Snapshot
-from rainzmq.client.news import flatten, target_errors
+from rainzmq.client.graph_task import Task
+from rainzmq.client.owner import set_default
 from rainzmq.client.session import Session
-from rainzmq.client.task import Task
 from rainzmq.common.archive import unpack_tree
 from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException

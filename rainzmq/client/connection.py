@@ -29,12 +29,12 @@ from collections.abc import Callable
 from typing import Any
 
 from rainzmq._version import __version__
+from rainzmq.client.call_site import warn_softly
 from rainzmq.client.doorbell import Doorbell
 from rainzmq.client.greeting import take_greeting
 from rainzmq.client.heartbeat import start_heartbeat
 from rainzmq.client.outage import RETRY_S, Ledger, Outage
 from rainzmq.client.pending import Pending
-from rainzmq.client.site import warn_softly
 from rainzmq.common.errors import RainException, SessionException
 from rainzmq.common.limits import CONNECT_TIMEOUT_S, CONTROL_FRAME_LIMIT_BYTES
 from rainzmq.common.machine import process_space, start_ticks

@@ -7,8 +7,8 @@ import tempfile
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from rainzmq.client.active import get_active_session
 from rainzmq.client.checks import check_label
+from rainzmq.client.owner import get_active_session
 from rainzmq.common.content_types import DIRECTORY_TYPE, check_content_type, encode_value
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import ID

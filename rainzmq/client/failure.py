@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rainzmq.client.site import Site
-from rainzmq.client.task import describe_task
+from rainzmq.client.call_site import Site
+from rainzmq.client.graph_task import describe_task
 from rainzmq.common.errors import SessionException, TaskException
 from rainzmq.common.ids import id_of
 from rainzmq.protocol.messages.shared import Failure

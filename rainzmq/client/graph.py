@@ -12,7 +12,7 @@ from rainzmq.common.states import DataType
 
 if TYPE_CHECKING:
     from rainzmq.client.dataobj import DataObject
-    from rainzmq.client.task import Task
+    from rainzmq.client.graph_task import Task
 
 _RENDER_TIMEOUT_S = 20
 

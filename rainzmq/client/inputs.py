@@ -11,7 +11,7 @@ from rainzmq.common.states import DataType
 
 if TYPE_CHECKING:
     from rainzmq.client.dataobj import DataObject
-    from rainzmq.client.task import Task
+    from rainzmq.client.graph_task import Task
 
 
 class Input:

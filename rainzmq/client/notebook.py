@@ -18,8 +18,8 @@ from rainzmq.transport.net import format_address
 if TYPE_CHECKING:
     from rainzmq.client.client import Client
     from rainzmq.client.dataobj import DataObject
+    from rainzmq.client.graph_task import Task
     from rainzmq.client.session import Session
-    from rainzmq.client.task import Task
 
 Rows = list[tuple[str, str]]
 """(what, HTML) of the lines of a table."""

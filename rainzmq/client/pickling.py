@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from rainzmq.client.call_site import warn
 from rainzmq.client.codebase import codebase, own_sys_path
 from rainzmq.client.dataobj import DataObject
+from rainzmq.client.graph_task import Body, Task, as_object
 from rainzmq.client.inputs import Input
 from rainzmq.client.outputs import Template
 from rainzmq.client.rebinding import Referents
-from rainzmq.client.site import warn
-from rainzmq.client.task import Body, Task, as_object
 from rainzmq.common.code_units import UnitRef
 from rainzmq.common.content_types import DIRECTORY_TYPE
 from rainzmq.common.errors import RainException

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rainzmq.client.active import get_active_session
 from rainzmq.client.checks import check_cpus, check_name, check_relative_path
 from rainzmq.client.dataobj import DataObject
+from rainzmq.client.graph_task import Body, Task, as_object, input_object
 from rainzmq.client.inputs import Input
 from rainzmq.client.outputs import Output, OutputDir, check_labels, refine_outputs
-from rainzmq.client.task import Body, Task, as_object, input_object
+from rainzmq.client.owner import get_active_session
 from rainzmq.common.errors import RainException
 from rainzmq.common.labeled_list import LabeledList
 from rainzmq.common.limits import CONFIG_LIMIT_BYTES

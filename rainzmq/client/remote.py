@@ -8,14 +8,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
-from rainzmq.client.active import get_active_session
+from rainzmq.client.call_site import warn
 from rainzmq.client.checks import check_cpus, check_name
 from rainzmq.client.dataobj import DataObject
+from rainzmq.client.graph_task import Task, as_object
 from rainzmq.client.inputs import Input
 from rainzmq.client.outputs import ONE_OUTPUT, Output, make_outputs, refine_outputs
+from rainzmq.client.owner import get_active_session
 from rainzmq.client.pickling import TASK_TYPE, PickledFunction, References, pickled_now
-from rainzmq.client.site import warn
-from rainzmq.client.task import Task, as_object
 from rainzmq.common.content_types import check_encoding
 from rainzmq.common.errors import RainException
 from rainzmq.common.labeled_list import LabeledList

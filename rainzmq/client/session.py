@@ -9,14 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rainzmq.client import active
-from rainzmq.client.active import get_active_session
-from rainzmq.client.checks import check_name
-from rainzmq.client.dataobj import DataObject, Snapshot
-from rainzmq.client.failure import failure_error
-from rainzmq.client.graph import Graph
-from rainzmq.client.history import History
-from rainzmq.client.news import (
+from rainzmq.client import owner
+from rainzmq.client.asking import (
     IDS_PER_MESSAGE,
     fetch_object,
     flatten,
@@ -24,10 +18,16 @@ from rainzmq.client.news import (
     wait_for_items,
     wait_for_session,
 )
+from rainzmq.client.call_site import Site, warn, warn_softly
+from rainzmq.client.checks import check_name
+from rainzmq.client.dataobj import DataObject, Snapshot
+from rainzmq.client.explain import History
+from rainzmq.client.failure import failure_error
+from rainzmq.client.graph import Graph
+from rainzmq.client.graph_task import Task
+from rainzmq.client.owner import get_active_session
 from rainzmq.client.pickling import renew_at_submit
-from rainzmq.client.site import Site, warn, warn_softly
 from rainzmq.client.submit import BodyKey, Submission
-from rainzmq.client.task import Task
 from rainzmq.common.code_units import UnitRef
 from rainzmq.common.errors import RainException, SessionException
 from rainzmq.common.ids import MAX_ID, local_of
@@ -106,12 +106,12 @@ class Session:
             RainException: it is closed.
         """
         self._check_open()
-        active.push(self)
+        owner.push(self)
         self._entered += 1
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        active.pop(self)
+        owner.pop(self)
         self._entered -= 1
         if self._entered:
             return
@@ -128,16 +128,16 @@ class Session:
     def bind_only(self) -> Iterator[Session]:
         """Make it the active session for a block, without closing it. RainException when it is closed."""
         self._check_open()
-        active.push(self)
+        owner.push(self)
         try:
             yield self
         finally:
-            active.pop(self)
+            owner.pop(self)
 
     def set_as_default(self) -> None:
         """Use it when no session is entered, until it is closed. RainException when it is closed."""
         self._check_open()
-        active.set_default(self)
+        owner.set_default(self)
 
     def close(self) -> None:
         """Stop its running tasks and free its objects. A closed session can only be closed again."""
@@ -145,7 +145,7 @@ class Session:
             return
         connection = None if self.client is None or not self.client.connected else self._connection()
         self._closed = True
-        active.clear_default(self)
+        owner.clear_default(self)
         for kept in (self._tasks, self._constants, self._hidden, self._functions):
             kept.clear()
         if connection is not None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from rainzmq.client.checks import check_label
 from rainzmq.client.dataobj import DataObject, Snapshot
-from rainzmq.client.task import Body, Task, as_object, make_inputs
+from rainzmq.client.graph_task import Body, Task, as_object, make_inputs
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import make_uid
 from rainzmq.common.labeled_list import LabeledList

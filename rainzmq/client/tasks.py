@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rainzmq.client.active import get_active_session
 from rainzmq.client.checks import check_cpus, check_name, check_relative_path
 from rainzmq.client.dataobj import DataObject
+from rainzmq.client.graph_task import Body, Task, as_object, make_inputs
 from rainzmq.client.outputs import ONE_OUTPUT, Output, OutputDir
+from rainzmq.client.owner import get_active_session
 from rainzmq.client.program import Execute
-from rainzmq.client.task import Body, Task, as_object, make_inputs
 from rainzmq.common.errors import RainException
 from rainzmq.common.labeled_list import LabeledList
 from rainzmq.common.limits import CONFIG_LIMIT_BYTES

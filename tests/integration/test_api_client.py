@@ -254,7 +254,7 @@ def test_server_without_workers_has_none_to_tell_of(home: Path) -> None:
 
 
 def test_wait_without_workers_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rainzmq.client.news.QUIET_S", 0.1)
+    monkeypatch.setattr("rainzmq.client.asking.QUIET_S", 0.1)
     with LocalCluster(cpus=1) as cluster, cluster.client() as client, client.new_session() as session:
         os.kill(client.get_server_info()["workers"][0]["pid"], signal.SIGTERM)
         until(lambda: client.get_server_info()["workers"] == [])

@@ -292,7 +292,7 @@ def test_progress_is_shown(session: Session, capsys: pytest.CaptureFixture[str],
 def test_wait_that_can_not_end_says_why(
     client: Client, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rainzmq.client.news.QUIET_S", 0.1)
+    monkeypatch.setattr("rainzmq.client.asking.QUIET_S", 0.1)
     task = tasks.Sleep(blob(b""), 0, cpus=64)
     session.submit()
 
@@ -307,7 +307,7 @@ def test_wait_that_can_not_end_says_why(
 def test_warning_about_a_wait_points_to_the_users_line(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rainzmq.client.news.QUIET_S", 0.1)
+    monkeypatch.setattr("rainzmq.client.asking.QUIET_S", 0.1)
     tasks.Sleep(blob(b""), 0, cpus=64)
     session.submit()
     # Nothing ends this wait but the end of its session, which another thread brings.

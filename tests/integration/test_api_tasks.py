@@ -435,7 +435,7 @@ class TestTask:
 
 def _reason_why_waiting(session: Session, item: Task | DataObject, monkeypatch: pytest.MonkeyPatch) -> str:
     """What the warning says that a wait without end gives; as an error it ends the wait."""
-    monkeypatch.setattr("rainzmq.client.news.QUIET_S", 0.3)
+    monkeypatch.setattr("rainzmq.client.asking.QUIET_S", 0.3)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RainWarning)
         with pytest.raises(RainWarning) as caught:

@@ -218,7 +218,7 @@ FOREIGN = {
 KNOWN_PRIVATE = {
     "client/client.py": 7,
     "client/dataobj.py": 3,
-    "client/news.py": 16,
+    "client/asking.py": 16,
     "client/notebook.py": 9,
     "client/pending.py": 2,
     "client/pickling.py": 25,
@@ -226,7 +226,7 @@ KNOWN_PRIVATE = {
     "client/remote.py": 5,
     "client/session.py": 29,
     "client/submit.py": 53,
-    "client/task.py": 7,
+    "client/graph_task.py": 7,
     "common/data_instance.py": 1,
     "common/labeled_list.py": 1,
     "common/pickles.py": 2,

@@ -53,7 +53,7 @@ def test_common_has_its_names() -> None:
     ("module", "names"),
     [
         ("client.session", ["Session", "get_active_session"]),
-        ("client.task", ["Task"]),
+        ("client.graph_task", ["Task"]),
         ("client.dataobj", ["DataObject", "blob", "pickled", "directory"]),
         ("client.inputs", ["Input", "InputDir"]),
         ("client.outputs", ["Output", "OutputDir"]),

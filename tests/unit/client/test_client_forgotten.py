@@ -12,7 +12,7 @@ import pytest
 import tqdm.auto
 from client_wire import Wire, failure
 
-import rainzmq.client.news
+import rainzmq.client.asking
 from rainzmq import RainException, RainWarning, SessionException, Task, TaskException, blob
 from rainzmq.common.ids import make_uid
 from rainzmq.protocol.messages.client import AskProgress, CloseSession, News, Progress, Unkeep, Wait
@@ -146,7 +146,7 @@ def test_later_calls_say_that_the_session_and_its_objects_are_gone(wire: Wire) -
 
 
 def test_lost_connection_is_told_once(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rainzmq.client.news, "QUIET_S", 0.01)
+    monkeypatch.setattr(rainzmq.client.asking, "QUIET_S", 0.01)
     task()
     wire.session.submit()
 

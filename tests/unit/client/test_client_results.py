@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from client_wire import Wire, failure
 
-import rainzmq.client.news
+import rainzmq.client.asking
 from rainzmq import (
     RainException,
     RainWarning,
@@ -205,7 +205,7 @@ def test_waiting_for_nothing_returns_at_once(wire: Wire) -> None:
 
 
 def test_wait_for_very_many_is_split(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rainzmq.client.news, "IDS_PER_MESSAGE", 2)
+    monkeypatch.setattr(rainzmq.client.asking, "IDS_PER_MESSAGE", 2)
     made = [task(outputs=0) for _ in range(5)]
     wire.session.submit()
     wire.answer(news())
@@ -223,8 +223,8 @@ def test_wait_some_returns_what_is_finished_in_the_order_given(wire: Wire) -> No
 
 
 def test_wait_some_of_very_many_ends_with_any_of_them(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rainzmq.client.news, "IDS_PER_MESSAGE", 2)
-    monkeypatch.setattr(rainzmq.client.news, "_TURN_S", 0.001)
+    monkeypatch.setattr(rainzmq.client.asking, "IDS_PER_MESSAGE", 2)
+    monkeypatch.setattr(rainzmq.client.asking, "_TURN_S", 0.001)
     made = [task(outputs=0) for _ in range(5)]
     wire.session.submit()
     wire.answer(lambda m: News(m.request, False, [row(5)], []) if getattr(m, "ids", 0) == [5] else None)
@@ -522,7 +522,7 @@ def slow(wire: Wire, after: int, *progress: Progress) -> None:
 
 
 def test_long_wait_tells_why_once(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rainzmq.client.news, "QUIET_S", 0.01)
+    monkeypatch.setattr(rainzmq.client.asking, "QUIET_S", 0.01)
     made = task()
     wire.session.submit()
     slow(wire, 4, Progress(0, 0, 0, 1, ["no worker has 8 cpus"], []))
@@ -535,7 +535,7 @@ def test_long_wait_tells_why_once(wire: Wire, monkeypatch: pytest.MonkeyPatch) -
 def test_a_reason_that_stays_is_told_though_other_tasks_go_on(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rainzmq.client.news, "QUIET_S", 0.01)
+    monkeypatch.setattr(rainzmq.client.asking, "QUIET_S", 0.01)
     made = task()
     wire.session.submit()
     slow(wire, 4, *[Progress(0, count, 1, 9, ["it needs 64 cpus"], []) for count in range(1, 9)])
@@ -545,7 +545,7 @@ def test_a_reason_that_stays_is_told_though_other_tasks_go_on(
 
 
 def test_long_wait_with_progress_is_silent(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rainzmq.client.news, "QUIET_S", 0.01)
+    monkeypatch.setattr(rainzmq.client.asking, "QUIET_S", 0.01)
     made = task()
     wire.session.submit()
     reasons = [["for a moment"], []]

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rainzmq.client.active import get_active_session
+from rainzmq.client.call_site import Site, user_site
 from rainzmq.client.checks import check_cpus, check_label, check_name
 from rainzmq.client.dataobj import DataObject
 from rainzmq.client.inputs import Input
 from rainzmq.client.outputs import Output, Template, make_outputs
-from rainzmq.client.site import Site, user_site
+from rainzmq.client.owner import get_active_session
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import ID
 from rainzmq.common.labeled_list import LabeledList

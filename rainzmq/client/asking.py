@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rainzmq.client.call_site import warn
 from rainzmq.client.datalink import ContentLost
 from rainzmq.client.dataobj import DataObject
+from rainzmq.client.graph_task import Task
 from rainzmq.client.meters import Meters
-from rainzmq.client.site import warn
-from rainzmq.client.task import Task
 from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
 from rainzmq.common.specs import ObjectInfo, TaskInfo
