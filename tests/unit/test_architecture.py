@@ -190,7 +190,8 @@ DEFERRED_CIRCLES: dict[str, str] = {}
 """Circles of files that may be, by the first of them, and why."""
 
 KNOWN_CIRCLES = {
-    "rainzmq",
+    "rainzmq.client.asking",
+    "rainzmq.client.connection",
     "rainzmq.cli.hub_source",
     "rainzmq.rest.openapi",
     "rainzmq.server.core.feed",
