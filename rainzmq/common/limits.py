@@ -1,4 +1,4 @@
-"""Sizes and times that several packages must agree on."""
+"""Sizes, times and names that several packages must agree on."""
 
 from __future__ import annotations
 
@@ -46,3 +46,6 @@ CRASH_LIMIT = 3
 
 DEFAULT_PORT = 7210
 DEFAULT_HTTP_PORT = 7222
+
+CHECK_VARIABLE = "RAINZMQ_CHECK"
+"""With "1" for this in its environment a server or worker checks its invariants after every turn."""

@@ -22,6 +22,7 @@ import psutil
 from rainzmq._version import __version__
 from rainzmq.common.collector import Collector
 from rainzmq.common.limits import (
+    CHECK_VARIABLE,
     CLIENT_GRACE_S,
     CONTROL_FRAME_LIMIT_BYTES,
     CRASH_LIMIT,
@@ -78,9 +79,6 @@ from rainzmq.transport.sockets import new_context, raise_file_limit
 from rainzmq.transport.zap import Authenticator
 
 _log = logging.getLogger(__name__)
-
-CHECK_VARIABLE = "RAINZMQ_CHECK"
-"""With this set to 1 in the environment, invariants are checked after every turn: slow, for tests."""
 
 FLUSH_INTERVAL_S = 0.25
 """How long events are gathered before those who watch get them."""

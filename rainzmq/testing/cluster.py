@@ -37,6 +37,7 @@ from rainzmq.server.core.state import CoreOptions
 from rainzmq.testing.client import CLIENT, SimulatedClient
 from rainzmq.testing.server_core import RELAY
 from rainzmq.worker.core import events as we
+from rainzmq.worker.core import invariants as worker_invariants
 from rainzmq.worker.core import jobs
 from rainzmq.worker.core.engine import WorkerEngine
 
@@ -83,6 +84,7 @@ class SimulatedWorker:
     def handle(self, event: we.Event) -> bool:
         """Let the core handle an event and perform its effects."""
         effects = self.engine.handle(event)
+        worker_invariants.check(self.engine)
         for effect in effects:
             self._perform(effect)
         return bool(effects)

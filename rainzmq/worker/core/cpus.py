@@ -9,13 +9,17 @@ class CpuPool:
     """The cpus of a worker. A *slot* is the set of indices that running jobs share.
 
     Jobs started behind a running one (pipelining) share its slot; it is freed with the last of them.
+
+    Attributes:
+        total: number of cpus.
+        users: uids of the tasks that have each slot, in order.
     """
 
     def __init__(self, indices: list[int]) -> None:
         self.total = len(indices)
         self._free = list(indices)
         heapify(self._free)
-        self._users: dict[tuple[int, ...], dict[int, None]] = {}
+        self.users: dict[tuple[int, ...], dict[int, None]] = {}
 
     @property
     def free(self) -> int:
@@ -27,31 +31,31 @@ class CpuPool:
         if count > len(self._free):
             return None
         cpus = tuple([heappop(self._free) for _ in range(count)])
-        self._users[cpus] = {uid: None}
+        self.users[cpus] = {uid: None}
         return cpus
 
     def share(self, cpus: tuple[int, ...], uid: int) -> None:
         """Let a task stand behind those that have these cpus."""
-        self._users[cpus][uid] = None
+        self.users[cpus][uid] = None
 
     def release(self, cpus: tuple[int, ...], uid: int) -> int | None:
         """A task is done with its cpus; the last one of a slot frees them. Returns who runs on them next,
         None if nobody does, or who did before still does.
         """
-        users = self._users[cpus]
+        users = self.users[cpus]
         was_first = next(iter(users)) == uid
         del users[uid]
         if users:
             return next(iter(users)) if was_first else None
-        del self._users[cpus]
+        del self.users[cpus]
         for index in cpus:
             heappush(self._free, index)
         return None
 
     def is_used(self, cpus: tuple[int, ...]) -> bool:
         """Whether these cpus are a slot that some job has."""
-        return cpus in self._users
+        return cpus in self.users
 
     def slots(self, size: int) -> list[tuple[int, ...]]:
         """Slots in use that have `size` cpus."""
-        return [cpus for cpus in self._users if len(cpus) == size]
+        return [cpus for cpus in self.users if len(cpus) == size]

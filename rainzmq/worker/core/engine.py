@@ -52,6 +52,11 @@ class WorkerEngine:
     Args:
         cpus: indices of the cpus it may give to tasks.
         pipeline: asked how many more jobs a runner takes behind a running one.
+
+    Attributes:
+        tasks, replicas: what the worker was given and has not dropped, by uid.
+        running: jobs that runners have, by the uid of their task, also when that was dropped.
+        promised: objects that tasks here are to make, by uid.
     """
 
     def __init__(self, cpus: list[int], pipeline: Pipeline) -> None:
@@ -59,8 +64,8 @@ class WorkerEngine:
         self.tasks: dict[int, AssignedTask] = {}
         self.replicas: dict[int, Replica] = {}
         self.running: dict[int, Job] = {}
-        self._promised: dict[int, Promise] = {}
-        self._starts = Starts(self.cpus, pipeline, self.replicas, self._promised)
+        self.promised: dict[int, Promise] = {}
+        self.starts = Starts(self.cpus, pipeline, self.replicas, self.promised)
         self._bodies: dict[tuple[int, int], TaskBody] = {}
         self._users: dict[int, bytes] = {}
         self._names: dict[int, str] = {}
@@ -152,14 +157,14 @@ class WorkerEngine:
     def _add_task(self, task: AssignedTask) -> None:
         self.tasks[task.uid] = task
         for uid, output in zip(self._outputs_of(task), task.body.outputs, strict=True):
-            self._promised[uid] = Promise(task, not output.is_directory)
+            self.promised[uid] = Promise(task, not output.is_directory)
         for uid in task.inputs:
             replica = self.replicas.get(uid)
-            if replica is None and uid in self._promised:
+            if replica is None and uid in self.promised:
                 task.missing += 1
-                promise = self._promised[uid]
+                promise = self.promised[uid]
                 promise.readers.append(task)
-                self._starts.add_follower(task, promise)
+                self.starts.add_follower(task, promise)
             elif replica is None:
                 task.missing += 1
                 self._reports.current.missing.append(
@@ -208,7 +213,7 @@ class WorkerEngine:
         for uid in uids:
             del self.replicas[uid]
         self._bodies = {key: body for key, body in self._bodies.items() if key[0] not in ended}
-        self._starts.forget_sessions(ended)
+        self.starts.forget_sessions(ended)
         self._users = {uid: user for uid, user in self._users.items() if session_of(uid) not in ended}
         self._names = {uid: name for uid, name in self._names.items() if session_of(uid) not in ended}
         self._inline = {uid for uid in self._inline if session_of(uid) not in ended}
@@ -250,6 +255,7 @@ class WorkerEngine:
             if made:
                 self._effects.append(RemoveObjects(made))
             return
+        task.job = None  # nothing is queued behind it any more
         if outcome.printed is not None:
             self._reports.printed(job, outcome.printed)
         if outcome.kind == jobs.FINISHED:
@@ -282,7 +288,7 @@ class WorkerEngine:
         task = self.tasks.get(event.uid)
         if task is not None and task.job is job:
             if event.unmet:
-                self._starts.was_unmet(job)
+                self.starts.was_unmet(job)
             # What it stands behind takes longer than expected, or did not make its input: the server knows
             # best where it goes now.
             self._drop(task)
@@ -290,10 +296,10 @@ class WorkerEngine:
 
     def _release(self, job: Job) -> None:
         """A job needs its cpus no more; one that was queued behind it on them runs from now on."""
-        following = self._starts.release(job)
+        following = self.starts.release(job)
         task = self.tasks.get(following) if following is not None else None
         if task is not None:
-            self._starts.began.append(task)
+            self.starts.began.append(task)
 
     def _on_damaged(self, uid: int) -> None:
         replica = self.replicas.pop(uid, None)
@@ -331,7 +337,7 @@ class WorkerEngine:
         sessions = {key[0] for key in self._bodies} | {session_of(uid) for uid in uids}
         self.replicas.clear()
         self._bodies.clear()
-        self._starts.forget_sessions(sessions)
+        self.starts.forget_sessions(sessions)
         self._users.clear()
         self._names.clear()
         self._inline.clear()
@@ -340,11 +346,11 @@ class WorkerEngine:
         self._reports = Reports()
 
     def _on_turn_ended(self) -> None:
-        for task in self._starts.began:
+        for task in self.starts.began:
             if task.state == states.RUNNING and not task.reported:
                 task.reported = True
                 self._reports.current.started.append((task.uid, task.attempt))
-        self._starts.began.clear()
+        self.starts.began.clear()
         reports = self._reports.take()
         if reports:
             self._effects.append(TellServer(reports))
@@ -352,7 +358,7 @@ class WorkerEngine:
     # Helpers.
 
     def _start_ready(self) -> None:
-        for task, cpus in self._starts.take():
+        for task, cpus in self.starts.take():
             self._start(task, cpus)
 
     def _start(self, task: AssignedTask, cpus: tuple[int, ...]) -> None:
@@ -376,11 +382,11 @@ class WorkerEngine:
         self.running[uid] = job
         self._effects.append(StartJob(job))
         for item in outputs:
-            promise = self._promised.get(item)
+            promise = self.promised.get(item)
             if promise is not None:
                 for reader in promise.readers:
                     if reader.state == states.FETCHING:
-                        self._starts.add_follower(reader, promise)
+                        self.starts.add_follower(reader, promise)
 
     def _meta(self, uid: int) -> ObjectMeta:
         replica = self.replicas.get(uid)
@@ -388,11 +394,11 @@ class WorkerEngine:
 
     def _make_ready(self, task: AssignedTask) -> None:
         task.to(states.READY)
-        self._starts.add_ready(task)
+        self.starts.add_ready(task)
 
     def _store(self, meta: ObjectMeta) -> None:
         replica = self.replicas.get(meta.uid)
-        promise = self._promised.pop(meta.uid, None)
+        promise = self.promised.pop(meta.uid, None)
         readers = [] if promise is None else promise.readers
         if replica is None:
             self.replicas[meta.uid] = Replica(meta, states.STORED)
@@ -414,10 +420,10 @@ class WorkerEngine:
     def _look_for_maker(self, task: AssignedTask) -> None:
         """A task waits for its last input: it may be queued behind what makes that."""
         for uid in task.inputs:
-            promise = self._promised.get(uid)
+            promise = self.promised.get(uid)
             if promise is not None:
                 if task in promise.readers:  # else it waits for an earlier promise, and to be asked back
-                    self._starts.add_follower(task, promise)
+                    self.starts.add_follower(task, promise)
                 return
 
     def _drop(self, task: AssignedTask) -> None:
@@ -428,7 +434,7 @@ class WorkerEngine:
         if self.tasks.get(task.uid) is task:
             del self.tasks[task.uid]
             for uid in self._outputs_of(task):
-                self._promised.pop(uid, None)
+                self.promised.pop(uid, None)
 
     @staticmethod
     def _outputs_of(task: AssignedTask) -> range:

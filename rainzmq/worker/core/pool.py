@@ -79,19 +79,25 @@ _SAMPLE_LIMIT_S = 0.05
 
 
 class PoolCore:
-    """The state of the pool. `now` arguments are seconds of any monotonic clock."""
+    """The state of the pool. `now` arguments are seconds of any monotonic clock.
+
+    Attributes:
+        waiting: jobs without a subworker, by kind; those that share cpus stand in one list.
+        homes, moves: which subworker has a job, and how often it left a dying one, by uid.
+        starting: how many subworkers of a kind have not said hello.
+    """
 
     def __init__(self) -> None:
         self.subworkers: dict[int, Subworker] = {}
         self._next_number = 1
-        self._waiting: dict[str, deque[list[Job]]] = {}
-        self._idle: dict[str, dict[int, Subworker]] = {}
-        self._busy_on: dict[tuple[int, ...], Subworker] = {}
+        self.waiting: dict[str, deque[list[Job]]] = {}
+        self.idle: dict[str, dict[int, Subworker]] = {}
+        self.busy_on: dict[tuple[int, ...], Subworker] = {}
         self._last_on: dict[tuple[int, ...], int] = {}
-        self._home: dict[int, Subworker] = {}
+        self.homes: dict[int, Subworker] = {}
         self._means: dict[BodyKey, tuple[float, int]] = {}
-        self._moves: dict[int, int] = {}
-        self._starting: dict[str, int] = {}
+        self.moves: dict[int, int] = {}
+        self.starting: dict[str, int] = {}
         self._failed_starts: dict[str, int] = {}
         self._keep_spare = False
 
@@ -104,7 +110,7 @@ class PoolCore:
         `not_short`: one also when it takes up to `PREFETCH_S`.
         """
         mean = self.mean_duration(session_id, body_key)
-        subworker = self._busy_on.get(cpus)
+        subworker = self.busy_on.get(cpus)
         if mean is None or mean >= PREFETCH_S or subworker is None or subworker.kind != PYTHON:
             return 0
         queue = subworker.queue
@@ -130,12 +136,12 @@ class PoolCore:
 
     def start(self, job: Job, now: float) -> list[Effect]:
         """Run a job. Its cpus are its own, or those of a running job (as `accepts_more` allowed)."""
-        busy = self._busy_on.get(job.cpus)
+        busy = self.busy_on.get(job.cpus)
         if busy is not None and busy.kind == job.kind and job.cpus:
             busy.queue.append(job)
             if busy.expected_s is not None:
                 busy.expected_s += self._expect(job)
-            self._home[job.uid] = busy
+            self.homes[job.uid] = busy
             return [Run(busy.number, [job])]
         return self._place([job], now)
 
@@ -146,7 +152,7 @@ class PoolCore:
     def retry(self, kind: str) -> list[Effect]:
         """Try whether a kind that is down can be started again: its hello, or another `KindDown`, tells."""
         self._failed_starts[kind] = START_LIMIT - 1
-        return [] if self._starting.get(kind) else [self._spawn(kind)]
+        return [] if self.starting.get(kind) else [self._spawn(kind)]
 
     def needs_spare(self) -> bool:
         """No idle Python subworker is left for a next job. The caller starts one (`prestart`) a little
@@ -156,18 +162,18 @@ class PoolCore:
 
     def where(self, uid: int) -> int | None:
         """Number of the subworker that has the job; None when it waits for one or is unknown."""
-        subworker = self._home.get(uid)
+        subworker = self.homes.get(uid)
         return None if subworker is None else subworker.number
 
     def mark_killed(self, uid: int) -> None:
         """A job is about to be stopped: whatever its subworker still says of it does not count."""
-        subworker = self._home.get(uid)
+        subworker = self.homes.get(uid)
         if subworker is not None:
             subworker.killed.add(uid)
 
     def kill(self, uid: int, withdrawn: Iterable[int], now: float) -> list[Effect]:
         """Stop a job. `withdrawn`: uids just withdrawn from its subworker (`where`), which have not begun."""
-        subworker = self._home.get(uid)
+        subworker = self.homes.get(uid)
         if subworker is None:
             job = self._remove_waiting(uid)
             return [] if job is None else [Cancelled(job)]
@@ -202,7 +208,7 @@ class PoolCore:
         """A subworker is ready for its first job."""
         subworker = self.subworkers[number]
         subworker.ready = True
-        self._starting[subworker.kind] -= 1
+        self.starting[subworker.kind] -= 1
         self._failed_starts.pop(subworker.kind, None)
         return self._release(subworker, now)
 
@@ -243,7 +249,7 @@ class PoolCore:
         """Subworkers whose running job takes so long that those behind it should be withdrawn."""
         return [
             subworker.number
-            for subworker in self._busy_on.values()
+            for subworker in self.busy_on.values()
             if len(subworker.queue) > 1 and now - subworker.began >= LATE_S
         ]
 
@@ -251,7 +257,7 @@ class PoolCore:
         """In how many seconds a subworker may be late that is not now; None while no job stands behind
         another one.
         """
-        began = [subworker.began for subworker in self._busy_on.values() if len(subworker.queue) > 1]
+        began = [subworker.began for subworker in self.busy_on.values() if len(subworker.queue) > 1]
         return max(_LOOK_AGAIN_S, min(began) + LATE_S - now) if began else None
 
     def on_withdrawn(self, number: int, withdrawn: Iterable[int], now: float) -> list[Effect]:
@@ -296,10 +302,10 @@ class PoolCore:
         begun.
         """
         subworker = self.subworkers.pop(number)
-        self._idle.get(subworker.kind, {}).pop(number, None)
+        self.idle.get(subworker.kind, {}).pop(number, None)
         self._leave_cpus(subworker)
         if not subworker.ready:
-            self._starting[subworker.kind] -= 1
+            self.starting[subworker.kind] -= 1
             return self._on_start_failed(subworker.kind)
         moved = subworker.parked + self._take_out(subworker, withdrawn)
         effects: list[Effect] = []
@@ -313,9 +319,9 @@ class PoolCore:
                 self._forget_job(job.uid)
                 effects.append(GiveBack(job))
                 continue
-            self._home.pop(job.uid, None)
-            self._moves[job.uid] = self._moves.get(job.uid, 0) + 1
-            if self._moves[job.uid] > MOVE_LIMIT:
+            self.homes.pop(job.uid, None)
+            self.moves[job.uid] = self.moves.get(job.uid, 0) + 1
+            if self.moves[job.uid] > MOVE_LIMIT:
                 self._forget_job(job.uid)
                 effects.append(Crashed(job))
             else:
@@ -350,14 +356,14 @@ class PoolCore:
         subworker = self._pick(jobs[0])
         if subworker is not None:
             return self._occupy(subworker, jobs, now)
-        waiting = self._waiting.setdefault(kind, deque())
+        waiting = self.waiting.setdefault(kind, deque())
         waiting.append(jobs)
-        if self._starting.get(kind, 0) < len(waiting):
+        if self.starting.get(kind, 0) < len(waiting):
             return [self._spawn(kind)]
         return []
 
     def _pick(self, job: Job) -> Subworker | None:
-        idle = self._idle.get(job.kind)
+        idle = self.idle.get(job.kind)
         if not idle:
             return None
         last = idle.get(self._last_on.get(job.cpus, 0))
@@ -370,16 +376,16 @@ class PoolCore:
         return next(reversed(idle.values()))
 
     def _occupy(self, subworker: Subworker, jobs: list[Job], now: float) -> list[Effect]:
-        self._idle.get(subworker.kind, {}).pop(subworker.number, None)
+        self.idle.get(subworker.kind, {}).pop(subworker.number, None)
         subworker.cpus = jobs[0].cpus
         subworker.began = now
         if subworker.cpus:
-            self._busy_on[subworker.cpus] = subworker
+            self.busy_on[subworker.cpus] = subworker
             self._last_on[subworker.cpus] = subworker.number
         subworker.queue.extend(jobs)
         subworker.expected_s = None
         for job in jobs:
-            self._home[job.uid] = subworker
+            self.homes[job.uid] = subworker
         return [Run(subworker.number, jobs)]
 
     def _put_back(self, subworker: Subworker, jobs: list[Job], now: float) -> list[Effect]:
@@ -396,10 +402,10 @@ class PoolCore:
     def _release(self, subworker: Subworker, now: float) -> list[Effect]:
         """A subworker has nothing to do: the jobs that wait longest are its next, or it rests."""
         self._leave_cpus(subworker)
-        waiting = self._waiting.get(subworker.kind)
+        waiting = self.waiting.get(subworker.kind)
         if waiting:
             return self._occupy(subworker, waiting.popleft(), now)
-        self._idle.setdefault(subworker.kind, {})[subworker.number] = subworker
+        self.idle.setdefault(subworker.kind, {})[subworker.number] = subworker
         return []
 
     def _take_out(self, subworker: Subworker, uids: Iterable[int]) -> list[Job]:
@@ -416,7 +422,7 @@ class PoolCore:
         if subworker.dying:
             return []
         subworker.dying = True
-        self._idle.get(subworker.kind, {}).pop(subworker.number, None)
+        self.idle.get(subworker.kind, {}).pop(subworker.number, None)
         self._leave_cpus(subworker)
         return [Kill(subworker.number)]
 
@@ -424,20 +430,20 @@ class PoolCore:
         """Jobs that wait get another try, up to the limit. Then none of them has a subworker in sight but
         for those that are starting. No spare until the next job: it would be tried forever.
         """
-        waiting = self._waiting.get(kind, deque())
+        waiting = self.waiting.get(kind, deque())
         failed = self._failed_starts[kind] = self._failed_starts.get(kind, 0) + 1
         self._keep_spare = self._keep_spare and kind != PYTHON
         if failed < START_LIMIT:
-            return [self._spawn(kind)] if len(waiting) > self._starting[kind] else []
+            return [self._spawn(kind)] if len(waiting) > self.starting[kind] else []
         effects: list[Effect] = [KindDown(kind)]
-        while len(waiting) > self._starting[kind]:
+        while len(waiting) > self.starting[kind]:
             for job in waiting.popleft():
                 self._forget_job(job.uid)
                 effects.append(StartFailed(job))
         return effects
 
     def _remove_waiting(self, uid: int) -> Job | None:
-        for waiting in self._waiting.values():
+        for waiting in self.waiting.values():
             for batch in waiting:
                 for job in batch:
                     if job.uid == uid:
@@ -449,24 +455,24 @@ class PoolCore:
         return None
 
     def _leave_cpus(self, subworker: Subworker) -> None:
-        if self._busy_on.get(subworker.cpus) is subworker:
-            del self._busy_on[subworker.cpus]
+        if self.busy_on.get(subworker.cpus) is subworker:
+            del self.busy_on[subworker.cpus]
 
     def _forget_job(self, uid: int) -> None:
-        self._home.pop(uid, None)
-        self._moves.pop(uid, None)
+        self.homes.pop(uid, None)
+        self.moves.pop(uid, None)
 
     def _spawn(self, kind: str) -> Spawn:
         number = self._next_number
         self._next_number += 1
         self.subworkers[number] = Subworker(number, kind)
-        self._starting[kind] = self._starting.get(kind, 0) + 1
+        self.starting[kind] = self.starting.get(kind, 0) + 1
         return Spawn(number, kind)
 
     def _unclaimed(self, kind: str) -> int:
         """Idle and starting subworkers that no waiting job will take."""
-        idle = len(self._idle.get(kind, ()))
-        return idle + self._starting.get(kind, 0) - len(self._waiting.get(kind, ()))
+        idle = len(self.idle.get(kind, ()))
+        return idle + self.starting.get(kind, 0) - len(self.waiting.get(kind, ()))
 
     def _queued_s(self, subworker: Subworker) -> float:
         """How long the jobs of its queue take together, seconds; infinite when one is not known."""

@@ -46,9 +46,11 @@ class Starts:
         self._pipeline = pipeline
         self._replicas = replicas
         self._promised = promised
-        self._ready: list[tuple[int, int, AssignedTask]] = []
+        self.ready: list[tuple[int, int, AssignedTask]] = []
+        """A heap of those that can start, with some that cannot any more."""
         self._arrivals = 0
-        self._followers: dict[Cpus, deque[AssignedTask]] = {}
+        self.followers: dict[Cpus, deque[AssignedTask]] = {}
+        """Tasks to be queued behind makers of their inputs, by the makers' cpus."""
         self._unmet: Counter[tuple[int, int]] = Counter()
         self._rooms: dict[tuple[Cpus, int, int, bool], int] = {}
         self.began: list[AssignedTask] = []
@@ -57,7 +59,7 @@ class Starts:
     def add_ready(self, task: AssignedTask) -> None:
         """A task in state `ready` may start."""
         self._arrivals += 1
-        heappush(self._ready, (-task.priority, self._arrivals, task))
+        heappush(self.ready, (-task.priority, self._arrivals, task))
 
     def add_follower(self, task: AssignedTask, promise: Promise) -> None:
         """A fetching task may be queued behind the maker of one of its inputs, if that runs.
@@ -70,7 +72,7 @@ class Starts:
         if self._cpus.free and promise.readers[0] is not task:
             return
         if self._unmet[task.session_id, task.body.key] < UNMET_LIMIT:
-            self._followers.setdefault(job.cpus, deque()).append(task)
+            self.followers.setdefault(job.cpus, deque()).append(task)
 
     def was_unmet(self, job: Job) -> None:
         """A job came back, for its runner had not got what a job before it should have made."""
@@ -80,7 +82,7 @@ class Starts:
         """A job needs its cpus no more. The uid of the one that was queued behind it and runs now, if any."""
         following = self._cpus.release(job.cpus, job.uid)
         if following is None and not self._cpus.is_used(job.cpus):
-            self._followers.pop(job.cpus, None)
+            self.followers.pop(job.cpus, None)
         return following
 
     def forget_sessions(self, ended: set[int]) -> None:
@@ -92,7 +94,7 @@ class Starts:
         made) before it asks for the next one.
         """
         self._rooms.clear()
-        ready = self._ready
+        ready = self.ready
         while ready:
             task = ready[0][2]
             if task.state != states.READY:
@@ -111,7 +113,7 @@ class Starts:
                 self._share(cpus, task, are_many)
             heappop(ready)
             yield task, cpus
-        for cpus, followers in self._followers.items():
+        for cpus, followers in self.followers.items():
             while followers:
                 task = followers[0]
                 if task.state == states.FETCHING and self._is_made_on(cpus, task):

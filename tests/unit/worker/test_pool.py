@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import wraps
+from typing import Any
+
 import pytest
 
 from rainzmq.protocol.messages.shared import TaskBody
-from rainzmq.worker.core import pool
+from rainzmq.worker.core import invariants, pool
 from rainzmq.worker.core.jobs import Job, unmade
 from rainzmq.worker.core.pool import AHEAD_JOBS, MOVE_LIMIT, PoolCore
 from rainzmq.worker.core.pool_effects import (
@@ -22,6 +25,24 @@ from rainzmq.worker.core.pool_effects import (
 )
 
 SESSION = 1
+
+
+CHANGES = ("start", "prestart", "retry", "kill", "drop_sessions")
+
+
+@pytest.fixture(autouse=True)
+def _checked_after_every_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Invariants hold after every method that changes a pool."""
+    for name, method in vars(PoolCore).items():
+        if name.startswith("on_") or name in CHANGES:
+
+            @wraps(method)
+            def checked(self: PoolCore, *args: Any, method: Any = method, **options: Any) -> Any:
+                effects = method(self, *args, **options)
+                invariants.check_pool(self)
+                return effects
+
+            monkeypatch.setattr(PoolCore, name, checked)
 
 
 def make_job(

@@ -13,7 +13,7 @@ from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import Endpoint, ObjectMeta, TaskBody
 from rainzmq.testing.server_core import body
 from rainzmq.worker.core import events as e
-from rainzmq.worker.core import jobs, states
+from rainzmq.worker.core import invariants, jobs, states
 from rainzmq.worker.core.engine import WorkerEngine
 from rainzmq.worker.core.jobs import Job, Outcome, Printed, Produced
 from rainzmq.worker.core.starts import UNMET_LIMIT
@@ -59,11 +59,20 @@ T = [make_uid(1, number) for number in range(0, 100, 10)]
 """Uids of tasks; their outputs follow each."""
 
 
+class CheckedEngine(WorkerEngine):
+    """One whose invariants are checked after every event."""
+
+    def handle(self, event: e.Event) -> list[e.Effect]:
+        effects = super().handle(event)
+        invariants.check(self)
+        return effects
+
+
 class Worker:
     """A core under test."""
 
     def __init__(self, cpus: int = 1, pipeline: Any = None) -> None:
-        self.engine = WorkerEngine(list(range(cpus)), pipeline or (lambda *key: 0))
+        self.engine = CheckedEngine(list(range(cpus)), pipeline or (lambda *key: 0))
 
     def told(self, message: Any) -> list[e.Effect]:
         return self.engine.handle(e.Told(message))
@@ -334,7 +343,16 @@ class TestQueuedBehindTheirMakers:
         worker.turn()
         worker.told(m.EndSessions([1]))
         worker.engine.handle(e.JobGivenBack(T[2], unmet=True))
-        assert not worker.engine._starts._unmet
+        assert not worker.engine.starts._unmet
+
+    def test_nothing_follows_a_maker_that_has_ended(self):
+        worker = Worker()
+        reads_both = {T[2]: [T[1] + 1, T[1] + 2]}
+        worker.told(assign({T[1]: []} | reads_both, bodies=[body(1, 2), body(2)], body_of={T[2]: 2}))
+        (job,), _ = worker.turn()
+        worker.ends(job)
+        assert worker.engine.starts.followers == {}
+        assert [job.uid for job in worker.turn()[0]] == [T[2]]
 
     def test_a_crash_of_the_maker_gives_its_followers_back(self):
         worker = Worker(pipeline=lambda *key: 8)
