@@ -10,6 +10,7 @@ import click
 
 from rainzmq.cli.source import Item, Source, open_server, session_number
 from rainzmq.common.errors import RainException
+from rainzmq.common.states import UNENDED, SessionState
 
 _END_S = 5.0
 """So long the end of the session is waited for."""
@@ -34,14 +35,14 @@ def cancel(session: str, reason: str, yes: bool, server: str | None, access_file
     source = open_server(server, access_file)
     number = session_number(source, session, prefer_open=True)
     item = _session(source.sessions(), number)
-    if item["state"] != "open":
+    if item["state"] != SessionState.OPEN:
         raise RainException(f"{_named(item)} is over: it is {item['state']} already")
     if not yes and sys.stdin.isatty() and not click.confirm(_question(item, source.place), err=True):
         note("nothing was cancelled")
         return 1
     source.cancel(number, reason)
     state = _wait_for_end(source, number)
-    click.echo(f"{_named(item)} is {'being cancelled' if state == 'open' else state}")
+    click.echo(f"{_named(item)} is {'being cancelled' if state == SessionState.OPEN else state}")
     return 0
 
 
@@ -53,10 +54,10 @@ def _wait_for_end(source: Source, number: int) -> str:
             state = str(_session(source.sessions(), number)["state"])
         except RainException:
             break  # its program ended because of it, and the server of `rainzmq local` with that
-        if state != "open":
+        if state != SessionState.OPEN:
             return state
         time.sleep(_PAUSE_S)
-    return "open"
+    return SessionState.OPEN
 
 
 def _session(sessions: list[Item], number: int) -> Item:
@@ -76,7 +77,7 @@ def _question(item: Item, place: str) -> str:
     from rainzmq.cli.terminal import clean, count
 
     counts = item["counts"]
-    left = sum(counts[state] for state in ("waiting", "ready", "assigned", "running"))
+    left = sum(counts[state] for state in UNENDED)
     return clean(
         f"Cancel {_named(item)} of {item['client']} {place}? {count(left, 'task')} "
         f"of {item['total']} {'is' if left == 1 else 'are'} not done"

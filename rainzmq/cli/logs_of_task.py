@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from rainzmq.cli.source import Item, full_task_id, open_source, source_options
+from rainzmq.common.states import UNENDED
 
 STREAMS = ("stdout", "stderr")
 """What a task writes to, in the order in which it is shown."""
 
-_NOT_OVER = ("waiting", "ready", "assigned", "running")
 _SHOWN = ("id", "name", "state", "attempt", "error", *STREAMS, "stdout_bytes", "stderr_bytes")
 
 
@@ -45,7 +45,7 @@ def logs(
         show_stream(item, name, with_heading=stream is None)
     if not shown:
         wrote = "wrote nothing" if stream is None else f"wrote nothing to {stream}"
-        if item["state"] in _NOT_OVER:
+        if item["state"] in UNENDED:
             wrote = f"is {item['state']} and {wrote} so far"
         note(f"task {item['id']} {item['name']!r} {wrote}")
     return 0

@@ -19,6 +19,7 @@ import click
 from rainzmq.cli.extra import EVENTS, need_extra
 from rainzmq.cli.runs import HELP, find_events
 from rainzmq.common.errors import RainException
+from rainzmq.common.states import SessionState
 
 if TYPE_CHECKING:
     from rainzmq.cli.rest_client import RestSource
@@ -142,7 +143,7 @@ def session_number(source: Source, text: str, *, prefer_open: bool = False) -> i
         found = [item["session_id"] for item in sessions if item["session_id"] == int(text)]
     else:
         named = [item for item in sessions if item["name"] == text]
-        still_open = [item for item in named if item["state"] == "open"] if prefer_open else []
+        still_open = [item for item in named if item["state"] == SessionState.OPEN] if prefer_open else []
         found = [item["session_id"] for item in still_open or named]
     if len(found) == 1:
         return int(found[0])

@@ -9,15 +9,16 @@ from pathlib import Path
 import click
 
 from rainzmq.cli.source import Item, Page, Source, open_source, same_source, session_number, source_options
+from rainzmq.common.states import TaskState
 
-_STATES = ("waiting", "ready", "assigned", "running", "finished", "failed", "cancelled")
+_STATES = tuple(state.value for state in TaskState)
 _ALL = sys.maxsize
 
 _WIDE = 140
 _MEDIUM = 100
 """Columns of a terminal that has room for everything, and for most of it."""
 
-_WAIT = ("waiting", "ready", "assigned")
+_WAIT = (TaskState.WAITING, TaskState.READY, TaskState.ASSIGNED)
 _MOST_WHYS = 50
 _WHYS_S = 1.0
 """Why tasks do not run yet is asked for one by one: of so many at most, and for so long."""
@@ -50,14 +51,14 @@ def tasks(
     """Lists tasks of all sessions, in order of their submission; why they failed, or do not run yet."""
     from rainzmq.cli.terminal import note, print_json
 
-    if failed and state not in (None, "failed"):
+    if failed and state not in (None, TaskState.FAILED):
         raise click.UsageError("--failed and --state contradict each other")
     source = open_source(server, access_file, replay)
     wanted: dict[str, str] = {}
     if session is not None:
         wanted["session"] = str(session_number(source, session))
     if failed or state is not None:
-        wanted["state"] = "failed" if failed else str(state)
+        wanted["state"] = TaskState.FAILED if failed else str(state)
     if name is not None:
         wanted["name"] = name
     page = _find(source, wanted, limit or _ALL)
@@ -87,7 +88,7 @@ def _none(source: Source, wanted: dict[str, str]) -> str:
         return f"no task {where}"
     is_like = []
     if "state" in wanted:
-        is_like.append("has failed" if wanted["state"] == "failed" else f"is {wanted['state']}")
+        is_like.append("has failed" if wanted["state"] == TaskState.FAILED else f"is {wanted['state']}")
     if "name" in wanted:
         is_like.append(f"has the name {wanted['name']!r}, or one that begins with it and a /")
     return f"no task {where} {' and '.join(is_like)} (of {total})"
@@ -120,7 +121,7 @@ def _show(source: Source, page: Page, wanted: dict[str, str], options: str) -> N
             *(state_cell(item["state"]) if name == "state" else cell(cells[name]) for name in columns)
         )
     out.print(rows)
-    failed = [item["id"] for item in page.items if item["state"] == "failed"]
+    failed = [item["id"] for item in page.items if item["state"] == TaskState.FAILED]
     if failed:
         note(f"all about one, its whole error too: rainzmq task {failed[0]}{options}")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from rainzmq.common.states import SessionState, TaskState, WorkerState
 from rainzmq.common.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -22,18 +23,18 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-STATE_STYLES = {
-    "waiting": "dim",
-    "ready": "cyan",
-    "assigned": "cyan",
-    "running": "blue",
-    "finished": "green",
-    "failed": "bold red",
-    "cancelled": "yellow",
-    "open": "blue",
-    "closed": "green",
-    "live": "green",
-    "gone": "yellow",
+STATE_STYLES: dict[str, str] = {
+    TaskState.WAITING: "dim",
+    TaskState.READY: "cyan",
+    TaskState.ASSIGNED: "cyan",
+    TaskState.RUNNING: "blue",
+    TaskState.FINISHED: "green",
+    TaskState.FAILED: "bold red",
+    TaskState.CANCELLED: "yellow",
+    SessionState.OPEN: "blue",
+    SessionState.CLOSED: "green",
+    WorkerState.LIVE: "green",
+    WorkerState.GONE: "yellow",
 }
 """Colours of the states of tasks, sessions and workers."""
 

@@ -20,6 +20,7 @@ from rainzmq.cli.sessions import session_table
 from rainzmq.cli.source import Item, Source, open_source, source_options
 from rainzmq.cli.workers import worker_table
 from rainzmq.common.errors import RainException
+from rainzmq.common.states import SessionState, WorkerState
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -76,13 +77,15 @@ def _look(source: Source) -> dict[str, Any]:
         "sessions": sessions,
         "groups": [] if shown is None else source.groups(shown),
         "groups_of": shown,
-        "workers": [item for item in source.workers() if item["state"] == "live" or not source.is_live],
+        "workers": [
+            item for item in source.workers() if item["state"] == WorkerState.LIVE or not source.is_live
+        ],
     }
 
 
 def _session_of_groups(sessions: list[Item]) -> int | None:
     """The session whose groups are shown: the newest one that is open, else the newest one."""
-    for item in reversed([item for item in sessions if item["state"] == "open"] or sessions):
+    for item in reversed([item for item in sessions if item["state"] == SessionState.OPEN] or sessions):
         return int(item["session_id"])
     return None
 
@@ -192,7 +195,9 @@ def _view(look: dict[str, Any], status: str, width: int, height: int | None) -> 
     from rainzmq.cli.terminal import cell
 
     # Open ones first, of those the newest.
-    sessions = sorted(look["sessions"], key=lambda item: (item["state"] != "open", -item["session_id"]))
+    sessions = sorted(
+        look["sessions"], key=lambda item: (item["state"] != SessionState.OPEN, -item["session_id"])
+    )
     groups = [item for item in look["groups"] if item["depth"] == 0]
     workers = look["workers"]
     parts: list[RenderableType] = [_head(look["server"], workers)]
@@ -208,7 +213,7 @@ def _view(look: dict[str, Any], status: str, width: int, height: int | None) -> 
     if groups:
         title = f"tasks of session {look['groups_of']}"
         parts += [cell(""), _group_table(_limited(groups), title, width)]
-    with_gone = any(item["state"] != "live" for item in workers)
+    with_gone = any(item["state"] != WorkerState.LIVE for item in workers)
     parts += [cell(""), worker_table(workers, width, with_gone=with_gone)]
     if hidden > 0:
         parts.append(cell(f"and {hidden} more", "dim"))
@@ -220,7 +225,7 @@ def _head(server: Item, workers: list[Item]) -> RenderableType:
 
     from rainzmq.cli.terminal import cell, count, duration, size
 
-    cpus = sum(item["cpus"] for item in workers if item["state"] == "live")
+    cpus = sum(item["cpus"] for item in workers if item["state"] == WorkerState.LIVE)
     parts = [f"rainzmq {server['version']}", server["source"]]
     if server["started"] is not None and server["now"] is not None:
         parts.append(f"up {duration(server['now'] - server['started'])}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rainzmq.cli.source import Item, open_source, source_options
+from rainzmq.common.states import WorkerState
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +31,7 @@ def workers(
     source = open_source(server, access_file, replay)
     items = source.workers()
     if source.is_live and not with_gone:
-        items = [item for item in items if item["state"] == "live"]
+        items = [item for item in items if item["state"] == WorkerState.LIVE]
     if as_json:
         print_json(items)
     elif items:

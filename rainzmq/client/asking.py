@@ -159,13 +159,13 @@ def apply_news(news: News, items: Items) -> None:
     for num, state, start_time, duration, worker, user, debug in news.tasks:
         task = items.get(num)
         if isinstance(task, Task):
-            task._state = TaskState(state)
+            task._state = state
             task._info = TaskInfo(None, start_time, duration, worker, _user(user), debug)
     executables = frozenset(news.executables)
-    for num, state, size, content_type, worker, user in news.objects:
+    for num, object_state, size, content_type, worker, user in news.objects:
         obj = items.get(num)
         if isinstance(obj, DataObject):
-            obj._state = DataObjectState(state)
+            obj._state = object_state
             if obj.data_type is DataType.DIRECTORY:
                 content_type = obj._declared_type
             obj._info = ObjectInfo(size, content_type, worker, _user(user), num in executables)

@@ -8,6 +8,7 @@ import numpy as np
 from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, NumeralTickFormatter, Range1d
 from numpy.typing import NDArray
 
+from rainzmq.common.states import TaskState
 from rainzmq.dashboard.palette import Theme
 from rainzmq.dashboard.plots import base_figure, paint, pan_range, plain, put, time_axis, wall
 from rainzmq.dashboard.site import clock_text
@@ -52,8 +53,8 @@ class Throughput:
     def recolor(self, theme: Theme) -> None:
         """Another theme."""
         paint(self.plot, theme)
-        self._done.glyph.fill_color = theme.states["finished"]
-        self._failed.glyph.fill_color = theme.states["failed"]
+        self._done.glyph.fill_color = theme.states[TaskState.FINISHED]
+        self._failed.glyph.fill_color = theme.states[TaskState.FAILED]
 
 
 class Load:
@@ -102,8 +103,8 @@ class Load:
     def recolor(self, theme: Theme) -> None:
         """Another theme."""
         paint(self.plot, theme)
-        self._band.glyph.fill_color = self._cpu.glyph.line_color = theme.states["running"]
-        self._memory.glyph.line_color = theme.states["ready"]
+        self._band.glyph.fill_color = self._cpu.glyph.line_color = theme.states[TaskState.RUNNING]
+        self._memory.glyph.line_color = theme.states[TaskState.READY]
 
 
 class Heat:
@@ -160,7 +161,7 @@ class Heat:
     def recolor(self, theme: Theme) -> None:
         """Another theme."""
         paint(self.plot, theme)
-        self._cells.glyph.fill_color = theme.states["running"]
+        self._cells.glyph.fill_color = theme.states[TaskState.RUNNING]
 
 
 def _mean(values: NDArray[np.float64]) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rainzmq.common.states import SessionState
 from rainzmq.dashboard.graph_figure import GraphFigure, states_text
 from rainzmq.dashboard.page import Ask, Page
 from rainzmq.dashboard.palette import Theme
@@ -94,7 +95,7 @@ class GraphPage(Page):
 def chosen_session(ask: Ask) -> SessionLog | None:
     """The chosen session; of several that with most tasks of those that are open, or of all."""
     some = [session for session in ask.sessions if len(session.tasks)] or ask.sessions
-    is_open = [session for session in some if session.state == "open"]
+    is_open = [session for session in some if session.state is SessionState.OPEN]
     return max(is_open or some, key=lambda session: len(session.tasks), default=None)
 
 

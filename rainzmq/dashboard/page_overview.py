@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rainzmq.common.headline import headline
+from rainzmq.common.states import SessionState, TaskState, WorkerState
 from rainzmq.dashboard.charts import Load, Throughput
 from rainzmq.dashboard.groups import groups_of
 from rainzmq.dashboard.page import Ask, Page
@@ -62,7 +63,7 @@ class OverviewPage(Page):
 
     def fragments(self, ask: Ask) -> dict[str, str]:
         """Numbers, progress by group, what waits, workers, failures."""
-        workers = [worker for worker in ask.worker_views() if worker.state == "live"]
+        workers = [worker for worker in ask.worker_views() if worker.state is WorkerState.LIVE]
         views, counts = ask.session_views(), ask.counts()
         shown, found = _top_groups(groups_of(ask)), ask.once("failures", lambda: failures(ask))
         return {
@@ -80,7 +81,7 @@ class OverviewPage(Page):
     def draw(self, ask: Ask) -> None:
         """Bring both charts up to date."""
         span = span_of(ask.model, ask.model.now if ask.hub.is_replay else ask.until, _recent(ask))
-        ended = sum(ask.counts()[state] for state in ("finished", "failed"))
+        ended = sum(ask.counts()[state] for state in (TaskState.FINISHED, TaskState.FAILED))
         times = edges(span, least_s=0.1 if ended > _MANY else 1.0)
         rates = ask.once("throughput", lambda: throughput(ask.sessions, times, ask.until))
         self._throughput.draw(times, *rates)
@@ -115,7 +116,7 @@ def failures(ask: Ask) -> list[Failures]:
     found: dict[tuple[str, str], Failures] = {}
     for view, session in zip(ask.session_views(), ask.sessions, strict=True):
         failure = view.failure
-        if failure is None or view.state == "cancelled":
+        if failure is None or view.state is SessionState.CANCELLED:
             continue
         row = -1 if failure.task is None else session.tasks.row(int(failure.task.partition("/")[2]))
         task = task_view(session, row, ask.model, ask.time) if row >= 0 else None

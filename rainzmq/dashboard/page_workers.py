@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from rainzmq.common.states import WorkerState
 from rainzmq.dashboard.charts import Heat
 from rainzmq.dashboard.page import Ask, Page
 from rainzmq.dashboard.page_overview import RECENT_S
@@ -31,8 +32,8 @@ class WorkersPage(Page):
     def fragments(self, ask: Ask) -> dict[str, str]:
         """Tables of those that are there and those that are gone."""
         views = ask.worker_views()
-        live = [view for view in views if view.state == "live"]
-        gone = [view for view in views if view.state == "gone"][::-1]
+        live = [view for view in views if view.state is WorkerState.LIVE]
+        gone = [view for view in views if view.state is WorkerState.GONE][::-1]
         return {
             "live": ask.render(self.parts, "live", workers=live, rates=self._rates(ask)),
             "gone": ask.render(self.parts, "gone", workers=gone[:_MOST_GONE], more=len(gone) - _MOST_GONE),

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rainzmq.common.states import TaskState
 from rainzmq.monitoring.attempts import LOST
 from rainzmq.monitoring.session import STATES
 
@@ -74,13 +75,13 @@ LIGHT = Theme(
         "#7d5ba6",
     ),
     {
-        "waiting": "#868f9e",
-        "ready": "#b57b00",
-        "assigned": "#7b6bd0",
-        "running": "#2f6fb8",
-        "finished": "#178a66",
-        "failed": "#c23119",
-        "cancelled": "#6a5a5a",
+        TaskState.WAITING: "#868f9e",
+        TaskState.READY: "#b57b00",
+        TaskState.ASSIGNED: "#7b6bd0",
+        TaskState.RUNNING: "#2f6fb8",
+        TaskState.FINISHED: "#178a66",
+        TaskState.FAILED: "#c23119",
+        TaskState.CANCELLED: "#6a5a5a",
     },
 )
 
@@ -119,13 +120,13 @@ DARK = Theme(
         "#c3a2e6",
     ),
     {
-        "waiting": "#7a8494",
-        "ready": "#e0ab3a",
-        "assigned": "#a79af0",
-        "running": "#5b9bea",
-        "finished": "#34b58c",
-        "failed": "#ff6f55",
-        "cancelled": "#a08f8f",
+        TaskState.WAITING: "#7a8494",
+        TaskState.READY: "#e0ab3a",
+        TaskState.ASSIGNED: "#a79af0",
+        TaskState.RUNNING: "#5b9bea",
+        TaskState.FINISHED: "#34b58c",
+        TaskState.FAILED: "#ff6f55",
+        TaskState.CANCELLED: "#a08f8f",
     },
 )
 
@@ -171,4 +172,4 @@ def name_colors(names: Iterable[str], theme: Theme) -> list[str]:
 
 def outcome_color(code: int, theme: Theme) -> str:
     """Colour of an attempt's outcome, a code as in `attempts.OUTCOMES`."""
-    return theme.states["cancelled"] if code == LOST else theme.states[STATES[code]]
+    return theme.states[TaskState.CANCELLED] if code == LOST else theme.states[STATES[code]]

@@ -11,13 +11,14 @@ import numpy as np
 from bokeh.models import BoxZoomTool, ColumnDataSource, FixedTicker, HoverTool, Range1d, TapTool
 from bokeh.plotting import figure
 
+from rainzmq.common.states import TaskState
 from rainzmq.common.units import format_duration
 from rainzmq.dashboard.palette import Theme, name_colors
 from rainzmq.dashboard.plots import base_figure, paint, pan_range, plain, put, time_axis, wall
 from rainzmq.monitoring.attempts import LOST, OUTCOMES
 from rainzmq.monitoring.columns import FloatArray, IntArray
 from rainzmq.monitoring.model import Model
-from rainzmq.monitoring.session import CANCELLED, FAILED, FINISHED, RUNNING, SessionLog
+from rainzmq.monitoring.session import CANCELLED, FAILED, SessionLog
 from rainzmq.monitoring.stream import MOST_BARS, Bars, Lanes, NameUse, Strip, bars, queued, transfers
 
 _STRIP, _GAP = 0.6, 0.5
@@ -124,7 +125,7 @@ class StreamFigure:
                 "y": centre[made.lane] if len(made) else np.empty(0),
                 "height": np.full(len(made), 0.86),
                 "color": _pick(name_colors(made.names, theme), made.name),
-                "line": [theme.states["failed"] if bad else theme.panel for bad in failed.tolist()],
+                "line": [theme.states[TaskState.FAILED] if bad else theme.panel for bad in failed.tolist()],
                 "width": np.where(failed, 2.0, np.where(made.count == 1, 0.5, 0.0)),
                 "alpha": np.where(np.isin(made.outcome, (LOST, CANCELLED)), 0.45, 1.0),
                 "href": self._hrefs(made),
@@ -166,7 +167,7 @@ class StreamFigure:
         theme, parts = self._theme, []
         kinds = (
             (data.transfers, theme.faint, 0, "objects on their way"),
-            (data.queued, theme.states["assigned"], 1, "tasks queued here"),
+            (data.queued, theme.states[TaskState.ASSIGNED], 1, "tasks queued here"),
         )
         place = {worker.number: at for at, worker in enumerate(data.lanes.workers)}
         for strip, color, offset, label in kinds:
@@ -259,7 +260,6 @@ def _pick(colors: list[str], index: IntArray) -> list[str]:
 
 def _words(made: Bars, where: list[str]) -> dict[str, list[str]]:
     """What is said when one points at a bar."""
-    notes = {RUNNING: "runs", FINISHED: "finished", FAILED: "failed", CANCELLED: "cancelled"}
     label, note, begin, took = [], [], [], []
     columns = zip(
         made.name.tolist(),
@@ -278,7 +278,7 @@ def _words(made: Bars, where: list[str]) -> dict[str, list[str]]:
             if task
             else f"{count} tasks, most of the time {made.names[name]}"
         )
-        note.append(notes.get(outcome, OUTCOMES.get(outcome, "")) if task else "zoom in to see each")
+        note.append(OUTCOMES.get(outcome, "") if task else "zoom in to see each")
         begin.append(clock.strftime("%H:%M:%S", clock.localtime(left)) + f"{left % 1:.3f}"[1:5])
         took.append(format_duration(busy))
     return {"label": label, "note": note, "begin": begin, "took": took, "where": where}

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import AttemptState
 from rainzmq.monitoring.columns import FloatArray, IntArray, ranges
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.session import CANCELLED, SessionLog
@@ -130,7 +131,7 @@ def _there_before(session: SessionLog, producer: IntArray, start: FloatArray, fi
     """
     made: dict[int, list[float]] = {}
     for past in session.past:
-        if past.outcome == "finished":
+        if past.outcome is AttemptState.FINISHED:
             made.setdefault(past.row, []).append(past.ended)
     if not made:
         return

@@ -9,13 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rainzmq.common.states import AttemptState
 from rainzmq.monitoring.columns import FloatArray, IntArray
 from rainzmq.monitoring.session import CANCELLED, FAILED, FINISHED, RUNNING, SessionLog
 
 LOST = 7
 """Code of an attempt that was not its task's last one; those below are the codes of `session.STATES`."""
 
-OUTCOMES = {RUNNING: "running", FINISHED: "finished", FAILED: "failed", CANCELLED: "cancelled", LOST: "lost"}
+OUTCOMES = {
+    RUNNING: AttemptState.RUNNING,
+    FINISHED: AttemptState.FINISHED,
+    FAILED: AttemptState.FAILED,
+    CANCELLED: AttemptState.CANCELLED,
+    LOST: AttemptState.LOST,
+}
 """What an attempt came to, for people."""
 
 
@@ -120,13 +127,15 @@ def _past(session: SessionLog, numbers: IntArray, until: float, low: float, high
     wanted = [
         past
         for past in session.past
-        if past.started <= min(until, high) and not past.ended < low and past.outcome != "retracted"
+        if past.started <= min(until, high)
+        and not past.ended < low
+        and past.outcome is not AttemptState.RETRACTED
     ]
     if not wanted:
         return None
     rows = np.array([past.row for past in wanted], dtype=np.int64)
     ended = np.array([past.ended for past in wanted])
-    done = np.array([past.outcome == "finished" for past in wanted])
+    done = np.array([past.outcome is AttemptState.FINISHED for past in wanted])
     return {
         "session": np.full(len(rows), session.session_id),
         "row": rows,

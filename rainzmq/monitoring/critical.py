@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rainzmq.common.states import AttemptState
 from rainzmq.monitoring.analysis import (
     CLIENT,
     INPUTS,
@@ -170,7 +171,7 @@ def _finished_before(session: SessionLog) -> dict[int, list[PastAttempt]]:
     """Attempts that finished and whose outputs were lost later, by row."""
     found: dict[int, list[PastAttempt]] = {}
     for past in session.past:
-        if past.outcome == "finished" and past.started == past.started:
+        if past.outcome is AttemptState.FINISHED and past.started == past.started:
             found.setdefault(past.row, []).append(past)
     return found
 

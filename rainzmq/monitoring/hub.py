@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rainzmq.common.errors import RainException
+from rainzmq.common.states import SessionState
 
 if TYPE_CHECKING:
     from rainzmq.monitoring.model import Model
@@ -108,7 +109,7 @@ class Hub:
         session = self.model.sessions.get(session_id)
         if session is None:
             raise RainException(f"there is no session {session_id}")
-        if session.state != "open":
+        if session.state is not SessionState.OPEN:
             raise RainException(f"session {session_id} is {session.state} already")
         if self.canceller is None or not self.is_connected:
             raise RainException("nothing can be cancelled here: the server is not connected")

@@ -17,18 +17,10 @@ from typing import Any
 import numpy as np
 
 from rainzmq.common.ids import local_of, session_of
+from rainzmq.common.states import SessionState, TaskState
 from rainzmq.monitoring.bulk import Bulk
 from rainzmq.monitoring.columns import Columns, IntArray
-from rainzmq.monitoring.session import (
-    ASSIGNED,
-    CANCELLED,
-    FAILED,
-    FINISHED,
-    RUNNING,
-    WAITING,
-    Printed,
-    SessionLog,
-)
+from rainzmq.monitoring.session import STATES, WAITING, Printed, SessionLog
 from rainzmq.protocol.messages import events as e
 
 SAMPLES = 14_400
@@ -57,15 +49,7 @@ _MOST_BYTES = 1 << 50
 _UNRELATED = (e.WorkerSampled, e.ServerSampled, e.SessionWaits, e.TasksPrinted, e.ObjectsMoved, e.WorkerCame)
 """Events that do not depend on how tasks are."""
 
-_CODES = {
-    "waiting": WAITING,
-    "ready": WAITING,
-    "assigned": ASSIGNED,
-    "running": RUNNING,
-    "finished": FINISHED,
-    "failed": FAILED,
-    "cancelled": CANCELLED,
-}
+_CODES = {state: WAITING if state is TaskState.READY else code for code, state in enumerate(STATES)}
 
 
 class Samples:
@@ -280,9 +264,9 @@ class Model:
             if worker.is_there() and ("worker", worker.number) not in named:
                 worker.went, worker.why = event.time, "it left while nobody watched"
         for session in list(self.sessions.values()):
-            if session.state == "open" and ("session", session.session_id) not in named:
+            if session.state is SessionState.OPEN and ("session", session.session_id) not in named:
                 self._on_session_ended(
-                    e.SessionEnded(event.number, event.time, session.session_id, "closed", None)
+                    e.SessionEnded(event.number, event.time, session.session_id, SessionState.CLOSED, None)
                 )
 
     def _on_worker_came(self, event: e.WorkerCame) -> None:
@@ -344,7 +328,7 @@ class Model:
 
     def _on_session_ended(self, event: e.SessionEnded) -> None:
         session = self.sessions.get(event.session_id)
-        if session is not None and session.state == "open":
+        if session is not None and session.state is SessionState.OPEN:
             session.ended_with(event)
             self._past_sessions.append(session)
             self._past_tasks += len(session.tasks)
@@ -461,7 +445,7 @@ class Model:
         )
 
     def _on_task_states(self, event: e.TaskStates) -> None:
-        codes = np.array([_CODES.get(state, WAITING) for state in event.states], dtype=np.int64)
+        codes = np.array([_CODES[state] for state in event.states], dtype=np.int64)
         if event.uids:
             session = self.sessions.get(session_of(event.uids[0]))
             if session is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import DataObjectState
 from rainzmq.monitoring.columns import IntArray
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.session import FINISHED, SessionLog
@@ -47,7 +48,7 @@ def object_views(
                 id=object_id(session, row),
                 session_id=session.session_id,
                 label=object_label(session, row),
-                state=OBJECT_STATES[code] if code < len(OBJECT_STATES) else "unfinished",
+                state=OBJECT_STATES[code] if code < len(OBJECT_STATES) else DataObjectState.UNFINISHED,
                 size_bytes=int(objects["size"][row]) if is_made and objects["size"][row] >= 0 else None,
                 content_type=_content_type(session, row, is_made),
                 is_directory=_is_directory(session, row),
@@ -121,7 +122,7 @@ def part_views(
             PartView(
                 f"{session.session_id}/{local_id}",
                 label,
-                OBJECT_STATES[code] if code < len(OBJECT_STATES) else "unfinished",
+                OBJECT_STATES[code] if code < len(OBJECT_STATES) else DataObjectState.UNFINISHED,
                 size if code in (MADE, MADE + 1) and size >= 0 else None,
                 task_id(session, producer) if producer >= 0 else None,
             )

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rainzmq.common.states import AttemptState, SessionState, TaskState
 from rainzmq.monitoring.bulk import Finished
 from rainzmq.monitoring.columns import FloatArray, IdColumns, IdList, IntArray, ranges
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import Failure, TaskBody
 
 WAITING, READY, ASSIGNED, RUNNING, FINISHED, FAILED, CANCELLED = range(7)
-STATES = ("waiting", "ready", "assigned", "running", "finished", "failed", "cancelled")
-"""Names of the states, by their code."""
+STATES = tuple(TaskState)
+"""The states, by their code."""
 
 ABSENT = 255
 """Code of a task that is not submitted yet at the time that is asked for."""
@@ -38,8 +39,7 @@ class PastAttempt:
         worker: number of the worker.
         cpu: lowest index of its cpus, -1 unless it finished.
         assigned, started, ended: its times.
-        outcome: "retracted", "lost", "crashed", "unable" (a fault of the worker), or "finished" (its outputs
-            were lost afterwards).
+        outcome: what came of it; one that finished is here when its outputs were lost afterwards.
         until: when the task went on to something else.
         note: what happened, for people.
     """
@@ -51,7 +51,7 @@ class PastAttempt:
     assigned: float
     started: float
     ended: float
-    outcome: str
+    outcome: AttemptState
     until: float
     note: str = ""
 
@@ -75,7 +75,6 @@ class SessionLog:
         session_id, name, client: as when it was opened.
         came: when it was opened, s since the epoch.
         ended: when it ended, NaN while it is open.
-        state: "open", "closed", "failed" or "cancelled".
         failure: why it failed or was cancelled.
         reasons: pairs (time, reasons) of why nothing runs, in order of time.
         bodies: task bodies by key.
@@ -94,7 +93,7 @@ class SessionLog:
     client: str
     came: float
     ended: float = float("nan")
-    state: str = "open"
+    state: SessionState = SessionState.OPEN
     failure: Failure | None = None
     reasons: list[tuple[float, list[str]]] = field(default_factory=list)
     bodies: dict[int, TaskBody] = field(default_factory=dict)
@@ -240,13 +239,13 @@ class SessionLog:
             if row < 0 or tasks["state"][row] not in (ASSIGNED, RUNNING):
                 continue
             self._to_past(row, event.outcome, event.time, note)
-            tasks["attempt"][row] += event.outcome != "retracted"
+            tasks["attempt"][row] += event.outcome is not AttemptState.RETRACTED
 
     def rerun(self, ids: Iterable[int], attempts: Iterable[int], time: float) -> None:
         """Finished tasks must run again."""
         for row, attempt in zip(self.tasks.rows(list(ids)).tolist(), attempts, strict=True):
             if row >= 0 and self.tasks["state"][row] == FINISHED:
-                self._to_past(row, "finished", time, "what it made was lost")
+                self._to_past(row, AttemptState.FINISHED, time, "what it made was lost")
                 self.tasks["attempt"][row] = attempt
 
     def failed(self, event: e.TaskFailed, local_id: int) -> None:
@@ -316,7 +315,7 @@ class SessionLog:
 
     def ended_with(self, event: e.SessionEnded) -> None:
         """The session ended: what had not finished is cancelled."""
-        if self.state != "open":
+        if self.state is not SessionState.OPEN:
             return
         self.state, self.failure, self.ended = event.state, event.failure, event.time
         tasks, objects = self.tasks, self.objects
@@ -330,7 +329,7 @@ class SessionLog:
 
     def is_open(self, time: float | None = None) -> bool:
         """Whether it had not ended, now or at a time (s since the epoch)."""
-        return self.state == "open" or (time is not None and self.ended > time)
+        return self.state is SessionState.OPEN or (time is not None and self.ended > time)
 
     def states(self, time: float | None = None) -> StateArray:
         """State of each task, now or at a time (s since the epoch); ABSENT for those submitted later.
@@ -363,7 +362,7 @@ class SessionLog:
             if past.assigned <= time < past.until:
                 row = past.row
                 if time >= past.ended:
-                    codes[row] = FINISHED if past.outcome == "finished" else WAITING
+                    codes[row] = FINISHED if past.outcome is AttemptState.FINISHED else WAITING
                 else:
                     codes[row] = RUNNING if begun <= time else ASSIGNED
         codes[tasks["submitted"] > time] = ABSENT
@@ -404,13 +403,13 @@ class SessionLog:
             if time is not None and when > time:
                 break
             said = reasons
-        return [] if time is None and self.state != "open" else said
+        return [] if time is None and self.state is not SessionState.OPEN else said
 
     # Helpers.
 
-    def _to_past(self, row: int, outcome: str, time: float, note: str) -> None:
+    def _to_past(self, row: int, outcome: AttemptState, time: float, note: str) -> None:
         tasks = self.tasks
-        ended = float(tasks["ended"][row]) if outcome == "finished" else time
+        ended = float(tasks["ended"][row]) if outcome is AttemptState.FINISHED else time
         self.past.append(
             PastAttempt(
                 row,

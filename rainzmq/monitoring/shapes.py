@@ -9,14 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
-from rainzmq.monitoring.session import STATES
-
-TaskStateName = Literal["waiting", "ready", "assigned", "running", "finished", "failed", "cancelled"]
-ObjectStateName = Literal["unfinished", "finished", "removed"]
-SessionStateName = Literal["open", "closed", "failed", "cancelled"]
-
-TASK_STATES = cast("tuple[TaskStateName, ...]", STATES)
-"""Names of the states of tasks, by their code."""
+from rainzmq.common.states import AttemptState, DataObjectState, SessionState, TaskState, WorkerState
 
 Time = float | None
 
@@ -53,7 +46,7 @@ class WorkerView:
     troubles: Annotated[
         dict[str, str], "kinds of task it takes none of for now, with why; empty when all is well"
     ]
-    state: Annotated[Literal["live", "gone"], "whether it is registered"]
+    state: Annotated[Literal[WorkerState.LIVE, WorkerState.GONE], "whether it is registered"]
     came: Annotated[float, "when it registered, s since the epoch"]
     went: Annotated[Time, "when it left, s since the epoch"]
     why: Annotated[str, "why it left; empty while it is there"]
@@ -83,8 +76,8 @@ class StateCounts:
     assigned: Annotated[int, "a worker has it and it does not run yet"] = 0
     running: Annotated[int, "runs"] = 0
     finished: Annotated[int, "done"] = 0
-    failed: Annotated[int, "ended its session"] = 0
-    cancelled: Annotated[int, "its session ended before it did"] = 0
+    failed: Annotated[int, "its own run failed"] = 0
+    cancelled: Annotated[int, "stopped, or never ran: another one failed, or on request"] = 0
 
     def __getitem__(self, state: str) -> int:
         return cast(int, getattr(self, state))
@@ -92,7 +85,7 @@ class StateCounts:
     @property
     def total(self) -> int:
         """All of them."""
-        return sum(self[state] for state in STATES)
+        return sum(self[state] for state in TaskState)
 
 
 @dataclass(slots=True)
@@ -115,7 +108,7 @@ class SessionView:
     session_id: Annotated[int, "its number"]
     name: Annotated[str, "as its client named it"]
     client: Annotated[str, "host and process of its client"]
-    state: Annotated[SessionStateName, "how it is"]
+    state: Annotated[SessionState, "how it is"]
     came: Annotated[float, "when it was opened, s since the epoch"]
     ended: Annotated[Time, "when it ended, s since the epoch"]
     total: Annotated[int, "submitted tasks"]
@@ -150,7 +143,7 @@ class TaskView:
     session_id: Annotated[int, "its session"]
     name: Annotated[str, "its name, that of its type when it has none"]
     task_type: Annotated[str, "`kind/method`"]
-    state: Annotated[TaskStateName, "how it stands"]
+    state: Annotated[TaskState, "how it stands"]
     attempt: Annotated[int, "its current attempt, or the next one; from 0"]
     worker: Annotated[str | None, "worker_id of the worker that has or had it"]
     cpu: Annotated[int | None, "lowest index of its cpus there; known once it is finished"]
@@ -171,7 +164,7 @@ class PartView:
 
     id: Annotated[str, "id of the object"]
     label: Annotated[str | None, "label by which the task knows it"]
-    state: Annotated[ObjectStateName, "how it is"]
+    state: Annotated[DataObjectState, "how it is"]
     size_bytes: Annotated[int | None, "its size; null before it is finished"]
     from_task: Annotated[str | None, "id of the task that makes it; null for a constant"]
 
@@ -186,20 +179,7 @@ class AttemptView:
     assigned: Annotated[Time, "when it was assigned, s since the epoch"]
     started: Annotated[Time, "when it began to run, s since the epoch; null: it was not heard of"]
     ended: Annotated[Time, "when it ended, s since the epoch"]
-    outcome: Annotated[
-        Literal[
-            "assigned",
-            "running",
-            "finished",
-            "failed",
-            "cancelled",
-            "retracted",
-            "lost",
-            "crashed",
-            "unable",
-        ],
-        "what became of it",
-    ]
+    outcome: Annotated[AttemptState, "what became of it"]
     note: Annotated[str, "what happened, for people; may be empty"]
 
 
@@ -236,7 +216,7 @@ class ObjectView:
     id: Annotated[str, "session and number, such as 3/18"]
     session_id: Annotated[int, "its session"]
     label: Annotated[str | None, "its label as an output or constant"]
-    state: Annotated[ObjectStateName, "how it is"]
+    state: Annotated[DataObjectState, "how it is"]
     size_bytes: Annotated[int | None, "its size; null before it is finished"]
     content_type: Annotated[str | None, "its content type; null when unknown"]
     is_directory: Annotated[bool, "a directory rather than a blob"]

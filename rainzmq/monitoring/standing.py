@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rainzmq.common.ids import ID
+from rainzmq.common.states import AttemptState, DataObjectState
 from rainzmq.monitoring.columns import FloatArray, IntArray
 from rainzmq.monitoring.session import (
     ABSENT,
@@ -26,10 +27,9 @@ from rainzmq.monitoring.session import (
     SessionLog,
     StateArray,
 )
-from rainzmq.monitoring.shapes import ObjectStateName
 
-OBJECT_STATES: tuple[ObjectStateName, ...] = ("unfinished", "finished", "removed")
-"""Names of the states of objects, by their code."""
+OBJECT_STATES = tuple(DataObjectState)
+"""The states of objects, by their code."""
 
 UNFINISHED, MADE, REMOVED = range(3)
 
@@ -116,7 +116,7 @@ def _show_past(session: SessionLog, stands: Standing, time: float) -> None:
             continue
         place = places.pop(past.row)
         stands.attempt[place] = past.attempt
-        is_there = past.assigned <= time and (time < past.ended or past.outcome == "finished")
+        is_there = past.assigned <= time and (time < past.ended or past.outcome is AttemptState.FINISHED)
         is_over, has_started = is_there and time >= past.ended, is_there and past.started <= time
         stands.worker[place] = past.worker if is_there else 0
         stands.cpu[place] = past.cpu if is_over else -1

@@ -32,6 +32,7 @@ from rainzmq.common.errors import RainException
 from rainzmq.common.ids import make_uid, session_of
 from rainzmq.common.locks import HeldError, HeldFile, hold
 from rainzmq.common.private import private_opener
+from rainzmq.common.states import SessionState
 from rainzmq.monitoring.hub import EventFilter, Hub, Row
 from rainzmq.monitoring.rows import EVENTS_OF, WorkerNames
 from rainzmq.monitoring.search import search
@@ -284,7 +285,9 @@ def open_replay(path: Path | str) -> Hub:
     hub.notes += hub.model.gap_notes()
     if complete is not None:
         hub.notes.append(complete)
-    running = [session.session_id for session in hub.model.sessions.values() if session.state == "open"]
+    running = [
+        session.session_id for session in hub.model.sessions.values() if session.state is SessionState.OPEN
+    ]
     if running:
         numbers = ", ".join(map(str, running[:10]))
         hub.notes.append(

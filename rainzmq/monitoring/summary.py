@@ -8,13 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import AttemptState
 from rainzmq.monitoring.attempts import Attempts, attempts
 from rainzmq.monitoring.columns import FloatArray, IntArray
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.session import SessionLog
 from rainzmq.monitoring.standing import cpus_of
 
-OUTCOMES_IN_VAIN = ("crashed", "unable", "lost", "finished")
+OUTCOMES_IN_VAIN = (
+    AttemptState.CRASHED,
+    AttemptState.UNABLE,
+    AttemptState.LOST,
+    AttemptState.FINISHED,
+)
 """Outcomes of attempts that came to nothing; a retracted one was never begun, so it is none of them."""
 
 
@@ -102,7 +108,7 @@ def in_vain(session: SessionLog) -> dict[str, int]:
     """How many attempts at tasks of a session came to nothing, by outcome as in `OUTCOMES_IN_VAIN`; those
     that finished are such whose outputs were lost.
     """
-    counts = dict.fromkeys(OUTCOMES_IN_VAIN, 0)
+    counts = {str(outcome): 0 for outcome in OUTCOMES_IN_VAIN}
     for past in session.past:
         if past.outcome in counts:
             counts[past.outcome] += 1

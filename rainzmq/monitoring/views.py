@@ -8,12 +8,13 @@ groups by name in `groups.py`. Nothing here is escaped: who renders escapes.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 
 from rainzmq.common.headline import headline
 from rainzmq.common.ids import ID, id_of, local_of, make_uid, session_of
+from rainzmq.common.states import AttemptState, SessionState, TaskState, WorkerState
 from rainzmq.monitoring.arguments import argument_texts
 from rainzmq.monitoring.columns import IntArray
 from rainzmq.monitoring.groups import GroupTable, group_table, groups, name_matches
@@ -24,6 +25,7 @@ from rainzmq.monitoring.plain import decoded_config, decoded_user, plain
 from rainzmq.monitoring.session import (
     ABSENT,
     ASSIGNED,
+    CANCELLED,
     FAILED,
     FINISHED,
     RUNNING,
@@ -33,7 +35,6 @@ from rainzmq.monitoring.session import (
     StateArray,
 )
 from rainzmq.monitoring.shapes import (
-    TASK_STATES,
     AttemptView,
     FailureView,
     GroupView,
@@ -41,7 +42,6 @@ from rainzmq.monitoring.shapes import (
     ObjectView,
     PartView,
     ServerView,
-    SessionStateName,
     SessionView,
     StateCounts,
     TaskDetail,
@@ -167,7 +167,7 @@ def _worker_view(
         cpus=worker.cpus,
         kinds=list(worker.kinds),
         troubles=worker.trouble(time),
-        state="live" if is_live else "gone",
+        state=WorkerState.LIVE if is_live else WorkerState.GONE,
         came=worker.came,
         went=None if is_live else moment(worker.went),
         why="" if is_live else worker.why,
@@ -206,7 +206,7 @@ def session_view(session: SessionLog, time: float | None = None) -> SessionView:
         session_id=session.session_id,
         name=session.name,
         client=session.client,
-        state=_session_state(session) if is_over else "open",
+        state=session.state if is_over else SessionState.OPEN,
         came=session.came,
         ended=moment(session.ended) if is_over else None,
         total=counts.total,
@@ -214,11 +214,6 @@ def session_view(session: SessionLog, time: float | None = None) -> SessionView:
         reasons=[] if is_over else list(session.waits_at(time)),
         failure=failure_view(session) if is_over else None,
     )
-
-
-def _session_state(session: SessionLog) -> SessionStateName:
-    state = session.state
-    return cast(SessionStateName, state if state in ("open", "closed", "cancelled") else "failed")
 
 
 def failure_view(session: SessionLog) -> FailureView | None:
@@ -275,7 +270,7 @@ def _task_fields(
                 "session_id": session.session_id,
                 "name": session.task_name(row),
                 "task_type": task_type(session, row),
-                "state": TASK_STATES[code] if code < len(STATES) else "waiting",
+                "state": STATES[code] if code < len(STATES) else TaskState.WAITING,
                 "attempt": int(stands.attempt[place]),
                 "worker": model.worker_id(int(stands.worker[place])),
                 "cpu": cpu if cpu >= 0 else None,
@@ -349,7 +344,7 @@ def _attempts(
     found = [_past_view(model, past) for past in past_of(session, row, time)]
     code = int(stands.state[0])
     has_begun = not np.isnan(stands.assigned[0]) or not np.isnan(stands.started[0])
-    if code in (ASSIGNED, RUNNING, FINISHED, FAILED) or has_begun:
+    if code in (ASSIGNED, RUNNING, FINISHED, FAILED) or (code == CANCELLED and has_begun):
         cpu = int(stands.cpu[0])
         found.append(
             AttemptView(
@@ -359,7 +354,7 @@ def _attempts(
                 moment(stands.assigned[0]),
                 moment(stands.started[0]),
                 moment(stands.ended[0]),
-                cast(Any, STATES[code]),
+                AttemptState(STATES[code]),
                 "",
             )
         )
@@ -374,7 +369,7 @@ def _past_view(model: Model, past: PastAttempt) -> AttemptView:
         moment(past.assigned),
         moment(past.started),
         moment(past.ended),
-        cast(Any, past.outcome),
+        past.outcome,
         past.note,
     )
 

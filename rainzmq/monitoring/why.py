@@ -6,6 +6,7 @@ import numpy as np
 
 from rainzmq.common.headline import headline
 from rainzmq.common.ids import id_of, make_uid
+from rainzmq.common.states import AttemptState, SessionState
 from rainzmq.common.units import format_duration, format_size
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.objects import lacks_on, object_label
@@ -135,12 +136,12 @@ def _failed(model: Model, session: SessionLog, stands: Standing, time: float | N
 
 def _cancelled(model: Model, session: SessionLog, stands: Standing, time: float | None) -> str:
     failure = session.failure
-    if session.state == "closed":
+    if session.state is SessionState.CLOSED:
         return "cancelled: its session was closed before it was done"
     if failure is not None and failure.task:
         name = f" ({failure.name or failure.task_type})" if failure.name or failure.task_type else ""
         return f"cancelled: its session failed because of {id_of(failure.task)}{name}"
-    ended = "was cancelled" if session.state == "cancelled" else "failed"
+    ended = "was cancelled" if session.state is SessionState.CANCELLED else "failed"
     return f"cancelled: its session {ended}: {headline(failure.message if failure is not None else '')}"
 
 
@@ -219,17 +220,20 @@ def _brief(model: Model, session: SessionLog, row: int, time: float | None) -> s
     return f"is {STATES[code]}" if code < len(STATES) else "is not submitted yet"
 
 
+_ENDED = {AttemptState.LOST: "was lost with", AttemptState.UNABLE: "could not be run on"}
+
+
 def _earlier_attempts(model: Model, session: SessionLog, row: int, time: float | None) -> str:
     """What became of the attempt before, when that explains why the task is not done yet."""
-    past = [item for item in past_of(session, row, time) if item.outcome != "retracted"]
+    past = [item for item in past_of(session, row, time) if item.outcome is not AttemptState.RETRACTED]
     if not past:
         return ""
     last = past[-1]
     note = f": {headline(last.note)}" if last.note else ""
     where = _worker_name(model, last.worker)
-    if last.outcome == "finished":
+    if last.outcome is AttemptState.FINISHED:
         return f"; it had finished on {where} before{note}"
-    what = {"lost": "was lost with", "unable": "could not be run on"}.get(last.outcome, f"{last.outcome} on")
+    what = _ENDED.get(last.outcome, f"{last.outcome} on")
     return f"; before that it {what} {where}{note}"
 
 
@@ -246,7 +250,7 @@ def _busy_cpus(model: Model, time: float | None) -> dict[int, int]:
     """Cpus that running and assigned tasks take, by number of the worker."""
     busy: dict[int, int] = {}
     for session in model.sessions.values():
-        if session.state != "open" and (time is None or session.ended <= time):
+        if session.state is not SessionState.OPEN and (time is None or session.ended <= time):
             continue
         stands = _on_workers(session, time)
         bodies, workers = session.tasks["body"][stands.rows].astype(np.int64), stands.worker.astype(np.int64)

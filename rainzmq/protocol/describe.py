@@ -8,6 +8,7 @@ import inspect
 import sys
 from collections.abc import Iterable
 
+from rainzmq.common import states
 from rainzmq.protocol.messages import client, data, events, shared, subworker, worker
 from rainzmq.protocol.schema import MESSAGES, STRUCTS, Declaration
 
@@ -36,6 +37,10 @@ def describe() -> str:
     for declaration in _in_order(STRUCTS.values()):
         parts.append(f"### {declaration.cls.__name__}\n")
         parts.append(_body(declaration))
+    parts.append("## States in messages\n")
+    for kind in (states.TaskState, states.DataObjectState, states.SessionState, states.AttemptState):
+        values = ", ".join(f"`{member}`" for member in kind)
+        parts.append(f"- {kind.__name__}: {values}")
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -5,9 +5,9 @@ A message is a frozen-layout dataclass whose fields are `Annotated[type, "meanin
 arrays in the order of their fields. From the annotations a *row codec* is generated: `to_row` (object to a
 tuple of plain values) and `from_row` (plain values, from a peer that may be hostile, to an object), which
 raises `ProtocolError` and nothing else. Types understood: bool, int, float, str, bytes, `T | None`,
-`list[T]`, `tuple[T, ...fixed]`, `dict[str, T]`, structs, and `Any` for what msgpack decodes; `Int64s`,
-`Int32s`, `UInt32s` and `Float64s` for long columns of numbers that travel as bytes, which costs next to
-nothing to decode.
+`list[T]`, `tuple[T, ...fixed]`, `dict[str, T]`, structs, a `StrEnum` (its value travels), and `Any` for what
+msgpack decodes; `Int64s`, `Int32s`, `UInt32s` and `Float64s` for long columns of numbers that travel as
+bytes, which costs next to nothing to decode.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import typing
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from typing import Annotated, Any, NewType, TypeVar, Union, dataclass_transform, get_args, get_origin
 
 T = TypeVar("T")
@@ -145,7 +146,8 @@ def _declared_fields(cls: type) -> tuple[Field, ...]:
 def _type_text(hint: Any) -> str:
     if (isinstance(hint, type) and not get_args(hint)) or isinstance(hint, NewType):
         return hint.__name__
-    return str(hint).replace("typing.", "").replace(f"{__name__.rsplit('.', 1)[0]}.messages.", "")
+    text = str(hint).replace("typing.", "").replace("rainzmq.common.states.", "")
+    return text.replace(f"{__name__.rsplit('.', 1)[0]}.messages.", "")
 
 
 def _install_codec(cls: type) -> None:
@@ -240,6 +242,8 @@ def _codec(hint: Any, where: str) -> tuple[Encode | None, Decode]:
         return None, lambda value: value
     if hint in _PACKED:
         return _packed_codec(_PACKED[hint], where)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return None, _member(hint, where)
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return _optional_codec(args, where)
@@ -259,6 +263,18 @@ def _exactly(cls: type, where: str) -> Decode:
         if type(value) is not cls:
             raise ProtocolError(f"{where}: expected {cls.__name__}, got {type(value).__name__}")
         return value
+
+    return decode
+
+
+def _member(cls: type[StrEnum], where: str) -> Decode:
+    members = {member.value: member for member in cls}
+
+    def decode(value: Any) -> Any:
+        member = members.get(value) if type(value) is str else None
+        if member is None:
+            raise ProtocolError(f"{where}: {value!r:.40} is no {cls.__name__}")
+        return member
 
     return decode
 

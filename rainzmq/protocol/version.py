@@ -1,4 +1,4 @@
 """The protocol's version. Peers of another version are refused at the handshake."""
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 SUBWORKER_PROTOCOL_VERSION = 1

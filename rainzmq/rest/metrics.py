@@ -7,8 +7,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from rainzmq.common.states import SessionState, TaskState, WorkerState
 from rainzmq.monitoring.hub import Hub
-from rainzmq.monitoring.session import STATES
 from rainzmq.monitoring.shapes import WorkerView
 from rainzmq.monitoring.views import moves, server_view, session_view, worker_views
 
@@ -16,8 +16,6 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 MAX_WORKERS = 1000
 """Workers that have figures of their own."""
-
-_SESSION_STATES = ("open", "closed", "failed", "cancelled")
 
 _OF_WORKER = {
     "running": ("tasks_running", "tasks that run on the worker", 1.0),
@@ -42,15 +40,15 @@ def metrics(hub: Hub) -> str:
         lines.extend(_family(f"rainzmq_{name}", kind, text, samples))
 
     server, sessions = server_view(hub), [session_view(item) for item in hub.model.sessions.values()]
-    states = {state: sum(session.counts[state] for session in sessions) for state in STATES}
-    by_state = [({"state": state}, count) for state, count in states.items()]
+    states = {state: sum(session.counts[state] for session in sessions) for state in TaskState}
+    by_state = [({"state": str(state)}, count) for state, count in states.items()]
     family("tasks", "gauge", "tasks of the sessions that are known, by state", by_state)
-    finished = server.counters.get("tasks_finished", states["finished"])
+    finished = server.counters.get("tasks_finished", states[TaskState.FINISHED])
     family("tasks_finished_total", "counter", "tasks that finished since the server's start", _one(finished))
-    ended = {state: sum(session.state == state for session in sessions) for state in _SESSION_STATES}
-    by_state = [({"state": state}, count) for state, count in ended.items()]
+    ended = {state: sum(session.state is state for session in sessions) for state in SessionState}
+    by_state = [({"state": str(state)}, count) for state, count in ended.items()]
     family("sessions", "gauge", "sessions that are known, by state", by_state)
-    live = [worker for worker in worker_views(hub.model) if worker.state == "live"]
+    live = [worker for worker in worker_views(hub.model) if worker.state is WorkerState.LIVE]
     family("workers", "gauge", "workers that are connected", _one(len(live)))
     for field, (name, text, factor) in _OF_WORKER.items():
         family(f"worker_{name}", "gauge", text, _of_workers(live, field, factor))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from rainzmq.common.ids import MAX_ID, MAX_SESSION_ID
+from rainzmq.common.states import DataObjectState, TaskState
 from rainzmq.monitoring.rows import KINDS
-from rainzmq.monitoring.shapes import TASK_STATES
-from rainzmq.monitoring.standing import OBJECT_STATES
 from rainzmq.monitoring.views import parse_id
 from rainzmq.rest.problems import Problem, bad_parameter, shown
 from rainzmq.rest.schemas import NAMES
@@ -136,7 +135,8 @@ def _moment(name: str, description: str) -> Parameter:
     return Parameter(name, description, schema, "a time in s since the epoch", _time)
 
 
-def _choice(name: str, description: str, names: tuple[str, ...]) -> Parameter:
+def _choice(name: str, description: str, choices: Iterable[str]) -> Parameter:
+    names = tuple(map(str, choices))
     schema = {"type": "array", "items": {"type": "string", "enum": list(names)}, "minItems": 1}
     return Parameter(name, description, schema, f"one or several of {', '.join(names)}", _some_of(names))
 
@@ -150,8 +150,8 @@ AFTER_NUMBER = _integer("after", "`next` of the answer before", 0, MAX_CURSOR)
 AFTER_ID = Parameter("after", "`next` of the answer before", _ID, "`next` of another answer", parse_id)
 SESSION = _integer("session", "only of this session", 0, MAX_SESSION_ID)
 WORKER = Parameter("worker", "only of the worker of this worker_id", _TEXT, "a worker_id", str)
-TASK_STATE = _choice("state", "only tasks in one of these states", TASK_STATES)
-OBJECT_STATE = _choice("state", "only objects in one of these states", OBJECT_STATES)
+TASK_STATE = _choice("state", "only tasks in one of these states", TaskState)
+OBJECT_STATE = _choice("state", "only objects in one of these states", DataObjectState)
 NAME = Parameter(
     "name", "only tasks of this name; with a `/` at its end: those whose name begins so", _TEXT, "a name", str
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -114,7 +115,11 @@ def schema(name: str) -> Schema:
 def _of_record(kind: type[Any]) -> Schema:
     made = TypeAdapter(kind).json_schema(mode="serialization", ref_template="#/$defs/{model}")
     for name, definition in made.get("$defs", {}).items():
-        _describe(definition, _class_of(name, kind))
+        part = _class_of(name, kind)
+        if issubclass(part, Enum):
+            definition["description"] = (part.__doc__ or "").partition("\n")[0]
+        else:
+            _describe(definition, part)
     _describe(made, kind)
     if kind is ProblemDetails:
         made["additionalProperties"] = True

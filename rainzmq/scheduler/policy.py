@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heapreplace
 
+from rainzmq.common.states import DataObjectState, TaskState
 from rainzmq.scheduler.ready import ReadyQueues
 from rainzmq.scheduler.view import Assignments, Request, TaskView, WorkerView
 
@@ -46,7 +47,10 @@ AHEAD_CONSUMERS = 2
 MAX_CANDIDATES = 4
 """Inputs whose holders are looked at for placing their reader, largest first, and holders of each."""
 
-_ON_WORKER = ("assigned", "running")
+_WAITING = TaskState.WAITING
+_ASSIGNED = TaskState.ASSIGNED
+_ON_WORKER = (TaskState.ASSIGNED, TaskState.RUNNING)
+_UNFINISHED = DataObjectState.UNFINISHED
 
 STEAL_MIN_S = 0.02
 """A worker whose backlog per cpu is under this is left alone, seconds."""
@@ -159,7 +163,7 @@ def retractions(workers: Sequence[WorkerView], ready: ReadyQueues, now: float) -
         for task in reversed(list(victim.tasks.values())):
             if surplus <= 0 or (spare <= 0 and budget_s <= 0):
                 break
-            movable = task.state == "assigned" and not task.retracting and not task.waiting
+            movable = task.state is _ASSIGNED and not task.retracting and not task.waiting
             if thief.cut_off and not gets_inputs(task, thief):
                 continue
             if movable and fits(task.body.request, thief):
@@ -179,7 +183,7 @@ def _consumers(task: TaskView, limit: int) -> list[TaskView]:
     found = []
     for item in task.outputs:
         for consumer in item.consumers:
-            if consumer.state == "waiting" and len(consumer.inputs) <= AHEAD_INPUTS:
+            if consumer.state is _WAITING and len(consumer.inputs) <= AHEAD_INPUTS:
                 found.append(consumer)
                 if len(found) >= limit:
                     return found
@@ -188,12 +192,12 @@ def _consumers(task: TaskView, limit: int) -> list[TaskView]:
 
 def _made_here(task: TaskView, worker: WorkerView) -> bool:
     """Whether the worker is about to make all unfinished inputs of a fitting task, and has the large ones."""
-    if task.state != "waiting" or not fits(task.body.request, worker):
+    if task.state is not _WAITING or not fits(task.body.request, worker):
         return False
     if worker.cut_off and not gets_inputs(task, worker):
         return False
     for item in task.inputs:
-        if item.state == "unfinished":
+        if item.state is _UNFINISHED:
             producer = item.producer
             if producer is None or producer.worker is not worker or producer.state not in _ON_WORKER:
                 return False

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 
 from rainzmq.common.ids import session_of
+from rainzmq.common.states import TaskState
 from rainzmq.scheduler.view import Request, TaskView
 
-READY = "ready"
-
+_READY = TaskState.READY
 
 Place = tuple[int, int]
 """(negated b-level, session id): what comes first is the least."""
@@ -63,7 +63,7 @@ class ReadyQueues:
         while of_request.order:
             queue = of_request.queues.get(of_request.order[0])
             while queue:
-                if queue[0].state == READY:
+                if queue[0].state is _READY:
                     return queue[0]
                 queue.popleft()
             of_request.queues.pop(heappop(of_request.order), None)
@@ -80,7 +80,7 @@ class ReadyQueues:
         of_request = self._requests.get(request)
         for place, queue in of_request.queues.items() if of_request is not None else ():
             if place[1] == session_id:
-                yield from (task for task in queue if task.state == READY)
+                yield from (task for task in queue if task.state is _READY)
 
     def drop_session(self, session_id: int) -> None:
         """Forget all tasks of a session."""

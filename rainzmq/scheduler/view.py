@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from rainzmq.common.states import DataObjectState, TaskState
+
 Request = tuple[int, str]
 """(cpus, kind of runner): what a task needs of a worker."""
 
@@ -21,9 +23,9 @@ class BodyView(Protocol):
 
 
 class ObjectView(Protocol):
-    """An input or output of a task. `state` is "unfinished" until its producer is committed."""
+    """An input or output of a task. It is unfinished until its producer is committed."""
 
-    state: str
+    state: DataObjectState
 
     @property
     def size(self) -> int: ...
@@ -42,7 +44,7 @@ class TaskView(Protocol):
 
     uid: int
     blevel: int
-    state: str
+    state: TaskState
     retracting: bool
     expected_s: float
     waiting: int

@@ -347,5 +347,5 @@ class SimulatedCluster:
     def finished(self, session_id: int) -> bool:
         """Every task of a session is finished."""
         session = self.server.state.sessions[session_id]
-        assert session.state == server_states.OPEN, session.failure
+        assert session.state is server_states.OPEN, session.failure
         return not session.unfinished

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import AttemptState, SessionState
 from rainzmq.monitoring.hub import Hub
 from rainzmq.protocol.codec import Header, encode
 from rainzmq.protocol.messages import events as e
@@ -53,7 +54,7 @@ def demo_history(rows: int = 20, end: bool = True) -> list[Any]:
             add(e.WorkerSampled, float(second), worker, load, *sizes)
         add(e.ServerSampled, float(second), 0.1 * second, 50 << 20, 1, {"tasks_finished": second})
     if end:
-        add(e.SessionEnded, time + 1, 1, "closed", None)
+        add(e.SessionEnded, time + 1, 1, SessionState.CLOSED, None)
     history.events.sort(key=lambda event: event.time)
     # The first two are the snapshot of a server that nothing has happened to.
     for number, event in enumerate(history.events, -1):
@@ -110,12 +111,12 @@ def _broken(history: History, time: float) -> None:
     add(e.TasksSubmitted, time / 2 + 0.1, 2, [body], [1, 2], [1, 1], [0, 0], [], [], [], [], [], [])
     uid = make_uid(2, 1)
     add(e.TasksAssigned, time / 2 + 0.2, 1, [uid], [0])
-    add(e.TasksReturned, time / 2 + 0.3, 1, [uid], [0], "crashed", ["killed by signal 9"])
+    add(e.TasksReturned, time / 2 + 0.3, 1, [uid], [0], AttemptState.CRASHED, ["killed by signal 9"])
     add(e.TasksAssigned, time / 2 + 0.4, 2, [uid], [1])
     add(e.TasksStarted, time / 2 + 0.45, 2, [uid], [1])
     failure = Failure(uid, "bad", "python/run", 1, "127.0.0.1:5002", "ValueError: <img src=x>", "tried")
     add(e.TaskFailed, time / 2 + 0.5, 2, failure, START + time / 2 + 0.42, 50_000)
-    add(e.SessionEnded, time / 2 + 0.5, 2, "failed", failure)
+    add(e.SessionEnded, time / 2 + 0.5, 2, SessionState.FAILED, failure)
 
 
 def demo_hub(rows: int = 20, end: bool = True) -> Hub:

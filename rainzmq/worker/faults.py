@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from rainzmq.common.errors import RainException
 from rainzmq.common.room import is_full, no_room
+from rainzmq.common.states import AttemptState
 from rainzmq.worker.core.jobs import CANCELLED, FAILED, FINISHED, UNABLE, Job, Outcome, Produced
 
 
@@ -80,7 +81,7 @@ class Attempt:
         """The outcome of a job that made its outputs."""
         return self._outcome(FINISHED, "", outputs)
 
-    def failed(self, error: str, kind: str = FAILED, damaged: list[int] | None = None) -> Outcome:
+    def failed(self, error: str, kind: AttemptState = FAILED, damaged: list[int] | None = None) -> Outcome:
         """The outcome of a job that did not."""
         outcome = self._outcome(kind, error, [])
         outcome.damaged = damaged or []
@@ -94,7 +95,7 @@ class Attempt:
         """The outcome of a job that was killed on request."""
         return self._outcome(CANCELLED, "", [])
 
-    def _outcome(self, kind: str, error: str, outputs: list[Produced]) -> Outcome:
+    def _outcome(self, kind: AttemptState, error: str, outputs: list[Produced]) -> Outcome:
         return Outcome(
             self.job.uid,
             self.job.attempt,

@@ -154,7 +154,7 @@ class Health:
         if gone:
             names = ", ".join(str(id_of(uid)) for uid in gone)
             return replace(outcome, kind=UNABLE, error=f"the content of its input {names} was gone")
-        if outcome.kind == UNABLE and not outcome.damaged:
+        if outcome.kind is UNABLE and not outcome.damaged:
             self.troubles.ill(job.kind, outcome.error)
         if self._is_noexec and any(sign in outcome.error for sign in _NOEXEC_SIGNS):
             return replace(outcome, error=f"{outcome.error}\n{NOEXEC.format(self.workplace.path)}")

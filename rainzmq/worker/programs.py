@@ -273,7 +273,7 @@ class ProgramRunner:
             outcome.damaged = damaged
         else:
             outcome = self._judge(run, process.returncode or 0, changed, damaged)
-            outcome.printed = _printed(run, with_output=outcome.kind != FINISHED)
+            outcome.printed = _printed(run, with_output=outcome.kind is not FINISHED)
         self._finish(run, outcome)
 
     def _judge(self, run: _Run, returncode: int, changed: list[str], damaged: list[int]) -> Outcome:

@@ -21,6 +21,7 @@ from typing import Any
 
 from rainzmq.common.ids import id_of
 from rainzmq.common.limits import MESSAGE_TARGET_BYTES
+from rainzmq.common.states import AttemptState
 from rainzmq.common.trees import remove_tree
 from rainzmq.common.workforce import Workforce
 from rainzmq.protocol.messages.shared import TaskBody
@@ -292,12 +293,19 @@ class SubworkerPool:
                 new.append(job.body)
         return new
 
-    def _refuse(self, link: SubworkerLink, job: Job, kind: str, error: str, lost: Sequence[int] = ()) -> None:
+    def _refuse(
+        self, link: SubworkerLink, job: Job, kind: AttemptState, error: str, lost: Sequence[int] = ()
+    ) -> None:
         self._perform(self._core.on_refused(link.number, job.uid, self._loop.now()))
         self._end(job, kind, error, damaged=lost)
 
     def _end(
-        self, job: Job, kind: str, error: str, printed: Printed | None = None, damaged: Sequence[int] = ()
+        self,
+        job: Job,
+        kind: AttemptState,
+        error: str,
+        printed: Printed | None = None,
+        damaged: Sequence[int] = (),
     ) -> None:
         outcome = Outcome(job.uid, job.attempt, kind, error, damaged=list(damaged), printed=printed)
         self._ended.append(outcome)

@@ -282,7 +282,7 @@ class Worker:
                 self._handle(ObjectDamaged(uid))
         job = self.engine.running[outcome.uid]
         event = JobEnded(self._health.judged(job, outcome))
-        if outcome.kind == jobs.FINISHED:
+        if outcome.kind is jobs.FINISHED:
             try:
                 self._take_outputs(job, event)
             except (StoreFull, OSError, ArchiveError, ValueError) as error:

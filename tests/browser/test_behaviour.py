@@ -8,6 +8,7 @@ import pytest
 from dashboard_served import Served, wait_until
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import SessionState
 from rainzmq.monitoring.session import RUNNING
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import Failure, OutputTemplate, TaskBody
@@ -213,7 +214,7 @@ def test_names_and_messages_are_never_taken_for_markup(tab):
         e.TasksPrinted(0, START + 10, 9, [(uid, 0, EVIL, EVIL, 5, 5)]),
         e.ObjectsMoved(0, START + 10, 9, [(make_uid(3, 2), EVIL, START + 9, 100_000, 100)]),
         e.TaskFailed(0, START + 10, 9, failure, START + 9, 1_000_000),
-        e.SessionEnded(0, START + 10, 3, "failed", failure),
+        e.SessionEnded(0, START + 10, 3, SessionState.FAILED, failure),
         e.WorkerWent(0, START + 10, 9, EVIL, False),
     ):
         hub.model.apply(event)
@@ -338,7 +339,7 @@ def test_a_session_is_cancelled_after_a_question(tab, live):
     shown.page.get_by_role("button", name="Cancel the session").click()
     wait_until(lambda: bool(asked), shown)
     assert asked == [(1, "no longer needed")]
-    live.feed(e.SessionEnded(0, live.hub.model.now + 1, 1, "cancelled", None))
+    live.feed(e.SessionEnded(0, live.hub.model.now + 1, 1, SessionState.CANCELLED, None))
     shown.until("document.querySelector('[data-fragment=sessions]').innerText.includes('cancelled')")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+
+from rainzmq.common.states import AttemptState, DataObjectState, SessionState, TaskState, WorkerState
 
 PACKAGE = Path(__file__).resolve().parents[2] / "rainzmq"
 
@@ -28,6 +31,8 @@ TIERS = {
     "deploy": 8,
     "cli": 9,
 }
+
+STATE_KINDS = (AttemptState, DataObjectState, SessionState, TaskState, WorkerState)
 
 IMPURE = {
     "zmq",
@@ -261,3 +266,26 @@ def test_nobody_uses_private_names_of_others():
     found = {str(path.relative_to(PACKAGE)): private_uses(path) for path in FILES}
     wrong = {name: uses for name, uses in found.items() if len(uses) != KNOWN_PRIVATE.get(name, 0)}
     assert wrong == {}
+
+
+def test_states_are_compared_with_members_and_not_with_strings():
+    """A word that nobody checks is a word that somebody spells wrong."""
+    words = {str(state) for kind in STATE_KINDS for state in kind}
+    found = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Compare):
+                continue
+            sides = [node.left, *node.comparators]
+            is_state = any(
+                re.search(r"""(\bstate|\boutcome|\bkind|\["state"\])$""", ast.unparse(side)) for side in sides
+            )
+            spelled = {
+                part.value
+                for side in sides
+                for part in (side.elts if isinstance(side, ast.Tuple | ast.List | ast.Set) else [side])
+                if isinstance(part, ast.Constant)
+            }
+            if is_state and spelled & words:
+                found.append(f"{path}:{node.lineno} {ast.unparse(node)}")
+    assert found == []

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rainzmq.common.states import AttemptState
 from rainzmq.common.units import format_duration
 from rainzmq.monitoring import views
 from rainzmq.monitoring.analysis import CLIENT, PART_TITLES, PARTS, TaskTimes, task_times, totals
@@ -316,7 +317,7 @@ def _attempts(model: Model, session: SessionLog) -> list[InVain]:
             session.task_name(past.row),
             past.attempt,
             model.worker_id(past.worker),
-            "outputs lost" if past.outcome == "finished" else past.outcome,
+            "outputs lost" if past.outcome is AttemptState.FINISHED else past.outcome,
             past.until,
             past.note,
         )

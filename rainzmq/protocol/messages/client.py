@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, Any
 
+from rainzmq.common.states import DataObjectState, TaskState
 from rainzmq.protocol.messages.shared import Failure, ObjectMeta, TaskBody
 from rainzmq.protocol.schema import message
 
@@ -198,12 +199,12 @@ class News:
     request: Annotated[int, "number of the request"]
     more: Annotated[bool, "another part follows"]
     tasks: Annotated[
-        list[tuple[int, str, float | None, float | None, str | None, bytes, str]],
-        "(id, TaskState value, start in s, duration in s, worker_id, `info.user` as JSON, debug)",
+        list[tuple[int, TaskState, float | None, float | None, str | None, bytes, str]],
+        "(id, state, start in s, duration in s, worker_id, `info.user` as JSON, debug)",
     ]
     objects: Annotated[
-        list[tuple[int, str, int | None, str | None, str | None, bytes]],
-        "(id, DataObjectState value, size in bytes, content type, worker_id of a holder, user info as JSON)",
+        list[tuple[int, DataObjectState, int | None, str | None, str | None, bytes]],
+        "(id, state, size in bytes, content type, worker_id of a holder, user info as JSON)",
     ]
     executables: Annotated[list[int], "ids of those of `objects` that were executable files"] = field(
         default_factory=list

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, Any
 
+from rainzmq.common.states import AttemptState, SessionState, TaskState
 from rainzmq.protocol.messages.client import CONVERSATION
 from rainzmq.protocol.messages.shared import Failure, TaskBody
 from rainzmq.protocol.schema import Float64s, Int32s, Int64s, UInt32s, message
@@ -148,7 +149,7 @@ class SessionEnded:
     number: Number
     time: Time
     session_id: Annotated[int, "the session"]
-    state: Annotated[str, "`closed`, `failed`, or `cancelled`"]
+    state: Annotated[SessionState, "how it ended: never `open`"]
     failure: Annotated[Failure | None, "why, when it failed or was cancelled"]
 
 
@@ -245,7 +246,7 @@ class TasksReturned:
     uids: Annotated[Int64s, "the tasks"]
     attempts: Annotated[Int32s, "the attempt of each that ended"]
     outcome: Annotated[
-        str, "`retracted`, `lost` (with its worker), `crashed`, or `unable` (a fault of the worker)"
+        AttemptState, "`retracted`, `lost` (with its worker), `crashed`, or `unable` (a fault of the worker)"
     ]
     notes: Annotated[list[str], "what happened, for people; empty when there is nothing to say"]
 
@@ -316,7 +317,7 @@ class TaskStates:
     number: Number
     time: Time
     uids: Annotated[Int64s, "the tasks"]
-    states: Annotated[list[str], "state of each on the server: see docs/state_machines.md"]
+    states: Annotated[list[TaskState], "state of each"]
     attempts: Annotated[Int32s, "attempt of each"]
     workers: Annotated[Int64s, "number of the worker of each, 0 for none"]
     start_times: Annotated[Float64s, "when each began, s since the epoch; 0 unless it runs or is finished"]

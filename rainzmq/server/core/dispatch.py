@@ -52,7 +52,7 @@ def gather(state: ServerState, worker: WorkerRecord) -> list[Any]:
         messages.extend(m.CancelFetch(part) for part in _chunks(worker.to_cancel))
         worker.to_cancel = []
     if worker.to_assign:
-        tasks = [task for task in worker.to_assign if task.worker is worker and task.state == states.ASSIGNED]
+        tasks = [task for task in worker.to_assign if task.worker is worker and task.state is states.ASSIGNED]
         worker.to_assign = []
         assigns = _assigns(state, worker, tasks)
         if state.feed.on:
@@ -101,7 +101,11 @@ class _Builder:
         session = self.state.sessions[session_id]
         body = task.body.declared
         for item in task.inputs:
-            if item.state != states.UNFINISHED and worker not in item.holders and worker not in item.expected:
+            if (
+                item.state is not states.UNFINISHED
+                and worker not in item.holders
+                and worker not in item.expected
+            ):
                 self._tell_of(session.meta(item), item)
         size_bytes = TASK_OVERHEAD_BYTES + len(task.config) + 9 * (len(task.inputs) + len(task.outputs))
         self._make_room(size_bytes)

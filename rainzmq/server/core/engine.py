@@ -106,8 +106,8 @@ class Engine:
         """The server stops: put into the event log that all sessions end."""
         state = self.state
         for session in state.sessions.values():
-            if session.state == states.OPEN:
-                state.feed.add(state.now, SessionEnded, session.session_id, "closed", None)
+            if session.state is states.OPEN:
+                state.feed.add(state.now, SessionEnded, session.session_id, states.CLOSED, None)
         feed.turn_ended(state)
 
     def _worker_said(self, event: WorkerSaid) -> None:
@@ -120,7 +120,7 @@ class Engine:
             )
             return
         worker.last_heard = state.now
-        if worker.state == states.SUSPECT:
+        if worker.state is states.SUSPECT:
             worker.to(states.LIVE)
         worker_said(state, worker, event.message)
 
@@ -168,7 +168,7 @@ class Engine:
     def _relay_missed(self, event: RelayMissed) -> None:
         state = self.state
         item, session = state.object(event.uid), state.session_of(event.uid)
-        if item is None or session is None or item.state != states.FINISHED or item.at_relay:
+        if item is None or session is None or item.state is not states.OBJECT_FINISHED or item.at_relay:
             return
         state.log("warning", f"the relay can not get object {id_of(event.uid)}: {event.reason}")
         asked = set(event.holders)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rainzmq.common.ids import local_of
+from rainzmq.common.states import AttemptState
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.client import Submit
 from rainzmq.protocol.messages.shared import Failure
@@ -127,15 +128,15 @@ def failed(state: ServerState, task: TaskRecord, worker: WorkerRecord | None, fa
     )
 
 
-def session_ended(state: ServerState, session: SessionRecord, outcome: str, failure: Failure | None) -> None:
-    """Note that a session ended, for those who watch and those who come later."""
+def session_ended(state: ServerState, session: SessionRecord) -> None:
+    """Note that a session ended, for those who watch and those who come later. Its state says how."""
     row = (session.session_id, session.name, client_name(state, session))
-    state.ended.append(PastSession(*row, session.opened, state.now, outcome, failure))
-    state.feed.add(state.now, e.SessionEnded, session.session_id, outcome, failure)
+    state.ended.append(PastSession(*row, session.opened, state.now, session.state, session.failure))
+    state.feed.add(state.now, e.SessionEnded, session.session_id, session.state, session.failure)
 
 
 def returned(
-    state: ServerState, worker: WorkerRecord, tasks: list[TaskRecord], outcome: str, notes: list[str]
+    state: ServerState, worker: WorkerRecord, tasks: list[TaskRecord], outcome: AttemptState, notes: list[str]
 ) -> None:
     """Note attempts that ended without a result; called before the tasks change."""
     if tasks and state.feed.on:

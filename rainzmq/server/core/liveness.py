@@ -35,7 +35,7 @@ def on_tick(state: ServerState, unanswered: dict[bytes, float]) -> None:
         if silence >= options.dead_after_s:
             worker_lost(state, worker, f"silent for {silence:.1f} s", Loss.SILENT)
             continue
-        if silence >= options.suspect_after_s and worker.state == states.LIVE:
+        if silence >= options.suspect_after_s and worker.state is states.LIVE:
             worker.to(states.SUSPECT)
         state.tell(worker.peer, WorkerHeartbeat())
     judge_clients(state, unanswered)

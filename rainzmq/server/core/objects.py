@@ -20,12 +20,12 @@ def object_finished(state: ServerState, session: SessionRecord, item: ObjectReco
     """An object has content and size now. Returns the waiting tasks that have one unfinished input less;
     those that were sent ahead are counted down here.
     """
-    item.to(states.FINISHED)
+    item.to(states.OBJECT_FINISHED)
     waits.finished(state, session, item.uid)
     waits.fetchable(state, session, item)
     waiting = []
     for task in item.consumers:
-        if task.state == states.WAITING:
+        if task.state is states.WAITING:
             waiting.append(task)
         elif task.waiting:
             task.waiting -= 1
@@ -36,7 +36,7 @@ def object_finished(state: ServerState, session: SessionRecord, item: ObjectReco
 
 def unread_object(state: ServerState, session: SessionRecord, item: ObjectRecord) -> None:
     """No unfinished task reads the object. Remove it, unless it is kept or the submit is not complete."""
-    if item.keep or item.pending or item.state != states.FINISHED:
+    if item.keep or item.pending or item.state is not states.OBJECT_FINISHED:
         return
     if session.submit_open:
         session.unread.append(item)
@@ -73,7 +73,7 @@ def release_inputs(state: ServerState, session: SessionRecord, task: TaskRecord)
             if item.lineage:
                 continue
             item.consumers = ()
-            if item.state == states.REMOVED:
+            if item.state is states.REMOVED:
                 stack.extend(_drop_record(state, session, item))
 
 
@@ -87,10 +87,10 @@ def recover(state: ServerState, session: SessionRecord, item: ObjectRecord) -> l
     stack = [item]
     while stack:
         lost = stack.pop()
-        if lost.state == states.UNFINISHED or lost.available:
+        if lost.state is states.UNFINISHED or lost.available:
             continue
         producer = lost.producer
-        needed = lost.pending > 0 or lost.keep or lost.state == states.REMOVED or session.submit_open
+        needed = lost.pending > 0 or lost.keep or lost.state is states.REMOVED or session.submit_open
         if producer is None or not needed:
             continue
         lost.to(states.UNFINISHED)
@@ -98,7 +98,7 @@ def recover(state: ServerState, session: SessionRecord, item: ObjectRecord) -> l
             # It asks a holder that is gone: without this it would do so until its transfer has no more tries.
             worker.to_cancel.append(lost.uid)
         _unfinished_again(state, lost)
-        if producer.state == states.FINISHED and producer.uid not in rerun:
+        if producer.state is states.FINISHED and producer.uid not in rerun:
             session.unfinished += 1
             session.group_of(producer)[1] -= 1
             producer.worker = None
@@ -106,8 +106,8 @@ def recover(state: ServerState, session: SessionRecord, item: ObjectRecord) -> l
             state.counters.tasks_rerun += 1
             for source in producer.inputs:
                 source.pending += 1
-                if source.state == states.REMOVED and source.available:
-                    source.to(states.FINISHED)
+                if source.state is states.REMOVED and source.available:
+                    source.to(states.OBJECT_FINISHED)
                 elif not source.available:
                     stack.append(source)
             rerun[producer.uid] = producer
@@ -116,9 +116,9 @@ def recover(state: ServerState, session: SessionRecord, item: ObjectRecord) -> l
 
 def _unfinished_again(state: ServerState, item: ObjectRecord) -> None:
     for consumer in item.consumers:
-        if consumer.state == states.WAITING:
+        if consumer.state is states.WAITING:
             consumer.waiting += 1
-        elif consumer.state == states.READY:
+        elif consumer.state is states.READY:
             consumer.to(states.WAITING)
             consumer.waiting = 1
         else:
@@ -127,7 +127,7 @@ def _unfinished_again(state: ServerState, item: ObjectRecord) -> None:
 
 def ask_back(task: TaskRecord) -> None:
     """Retract a task from its worker if it is assigned and has not been asked back yet."""
-    if task.state == states.ASSIGNED and not task.retracting and task.worker is not None:
+    if task.state is states.ASSIGNED and not task.retracting and task.worker is not None:
         task.retracting = True
         task.worker.to_retract.append(task.uid)
 
@@ -150,8 +150,8 @@ def _drop_record(state: ServerState, session: SessionRecord, item: ObjectRecord)
             item.at_relay = False
             state.effects.append(DropUploads([item.uid]))
         return []
-    if producer.state == states.FINISHED and all(
-        output.state == states.REMOVED and not output.lineage for output in producer.outputs
+    if producer.state is states.FINISHED and all(
+        output.state is states.REMOVED and not output.lineage for output in producer.outputs
     ):
         return [producer]
     return []

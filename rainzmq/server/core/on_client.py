@@ -64,10 +64,11 @@ def client_gone(state: ServerState, peer: bytes, reason: str) -> None:
 
 def close_session(state: ServerState, session: SessionRecord) -> None:
     """End a session for good."""
-    if session.state == states.OPEN:
-        feed.session_ended(state, session, "closed", None)
-        empty_session(state, session)
+    was_open = session.state is states.OPEN
     session.to(states.CLOSED)
+    if was_open:
+        feed.session_ended(state, session)
+        empty_session(state, session)
     del state.sessions[session.session_id]
     client = state.clients.get(session.peer)
     if client is not None:
@@ -92,7 +93,7 @@ def client_said(state: ServerState, client: ClientRecord, message: Any) -> None:
     if isinstance(message, m.CloseSession):
         close_session(state, session)
         state.tell(client.peer, m.Done(message.request))
-    elif session.state != states.OPEN:
+    elif session.state is not states.OPEN:
         if request is not None:
             reason = session.failure.message if session.failure else session.state
             state.tell(client.peer, m.RequestFailed(request, "session", reason))
@@ -166,7 +167,7 @@ def _on_fetch(state: ServerState, client: ClientRecord, session: SessionRecord, 
         _refuse(state, client, message.request, f"object {session.session_id}/{message.id} is unknown")
     elif item is None or not item.keep:
         _refuse(state, client, message.request, f"object {session.session_id}/{message.id} is not kept")
-    elif item.state == states.FINISHED:
+    elif item.state is states.OBJECT_FINISHED:
         waits.send_content(state, session, item, client.peer, message.request)
     else:
         session.fetches.setdefault(item.uid, []).append((client.peer, message.request))
@@ -253,13 +254,13 @@ def _on_watch(state: ServerState, client: ClientRecord, message: e.Watch) -> Non
 
 def _on_cancel_session(state: ServerState, client: ClientRecord, message: e.CancelSession) -> None:
     session = state.sessions.get(message.session_id)
-    if session is None or session.state != states.OPEN:
+    if session is None or session.state is not states.OPEN:
         how = "unknown" if session is None else session.state
         _refuse(state, client, message.request, f"session {message.session_id} is {how}")
         return
     text = f"the session was cancelled: {message.reason or 'no reason was given'}"
     state.log("info", f"session {message.session_id} is cancelled by {client.name}: {message.reason}")
-    session_failed(state, session, Failure(0, None, None, 0, None, text, ""), "cancelled")
+    session_failed(state, session, Failure(0, None, None, 0, None, text, ""), states.SESSION_CANCELLED)
     state.tell(client.peer, m.Done(message.request))
 
 

@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import Any
 
 from rainzmq.common.ids import id_of, session_of
+from rainzmq.common.states import AttemptState
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.schema import to_row
@@ -101,7 +102,7 @@ def worker_lost(state: ServerState, worker: WorkerRecord, reason: str, how: Loss
         how: what is known of its end.
     """
     on_purpose = how in (Loss.AGAIN, Loss.LEFT)
-    worker.to(states.LOST)
+    worker.to(states.GONE)
     del state.workers[worker.peer]
     state.counters.workers_lost += 1
     if on_purpose:
@@ -113,9 +114,9 @@ def worker_lost(state: ServerState, worker: WorkerRecord, reason: str, how: Loss
         for task in worker.tasks.values()
         if task.worker is worker and state.session_of(task.uid) is not None
     ]
-    feed.returned(state, worker, tasks, "lost", [reason] * len(tasks))
+    feed.returned(state, worker, tasks, AttemptState.LOST, [reason] * len(tasks))
     state.feed.add(state.now, e.WorkerWent, worker.number, reason, on_purpose)
-    running = {task.uid: task.attempt for task in tasks if task.state == states.RUNNING}
+    running = {task.uid: task.attempt for task in tasks if task.state is states.RUNNING}
     if not on_purpose:
         blamed = running if how is Loss.DIED else {}
         state.deaths.add(Death(state.now, worker.epoch, worker.name, reason, blamed))
@@ -132,7 +133,7 @@ def worker_lost(state: ServerState, worker: WorkerRecord, reason: str, how: Loss
             task_again(state, session, task, new_attempt=True)
     for item in objects:
         session = state.session_of(item.uid)
-        if session is not None and item.state == states.FINISHED and not item.available:
+        if session is not None and item.state is states.OBJECT_FINISHED and not item.available:
             object_lost(state, session, item)
     worker_gone(worker)
     if how is not Loss.AGAIN:
@@ -179,7 +180,7 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
             worker.ending.pop(session_id, None)
     for uid in report.fetched:
         item = state.object(uid)
-        if item is not None and item.state == states.FINISHED and worker in item.expected:
+        if item is not None and item.state is states.OBJECT_FINISHED and worker in item.expected:
             item.add_holder(worker)
     if report.moves and state.feed.on:
         state.feed.add(state.now, e.ObjectsMoved, worker.number, report.moves)
@@ -202,19 +203,19 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
     for uid, attempt, note in report.crashed:
         task, session = _current(state, worker, uid, attempt)
         if task and session:
-            feed.returned(state, worker, [task], "crashed", [note])
+            feed.returned(state, worker, [task], AttemptState.CRASHED, [note])
             task_crashed(state, session, task, note)
     for uid, attempt, note in report.unable:
         task, session = _current(state, worker, uid, attempt)
         if task and session:
-            feed.returned(state, worker, [task], "unable", [note])
+            feed.returned(state, worker, [task], AttemptState.UNABLE, [note])
             task_unable(state, session, task, note)
     for uid, attempt in report.retracted:
         task, session = _current(state, worker, uid, attempt)
         if task and session:
             # One that was reported as started may come back, too: its runner had it in a queue.
             state.counters.tasks_retracted += 1
-            feed.returned(state, worker, [task], "retracted", [])
+            feed.returned(state, worker, [task], AttemptState.RETRACTED, [])
             task_again(state, session, task, new_attempt=False)
     for missing in report.missing:
         _on_missing(state, worker, *missing)
@@ -223,7 +224,7 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
         if item and session:
             state.log("warning", f"worker {worker.name} lost object {id_of(uid)}")
             item.forget(worker)
-            if item.state == states.FINISHED and not item.available:
+            if item.state is states.OBJECT_FINISHED and not item.available:
                 object_lost(state, session, item)
 
 
@@ -277,7 +278,7 @@ def _on_finished(state: ServerState, worker: WorkerRecord, report: m.Report) -> 
             continue
         for item, size in zip(task.outputs, sizes, strict=True):
             data = inline.get(item.uid) if inline else None
-            if data is not None and len(data) == size and item.state == states.UNFINISHED:
+            if data is not None and len(data) == size and item.state is states.UNFINISHED:
                 item.data = data
             if item.uid in content_types:
                 session.content_types[item.uid] = content_types[item.uid]
@@ -342,7 +343,7 @@ def _on_missing(
     item, session = state.object(uid), state.session_of(uid)
     if item is None or session is None:
         return
-    waiting = [task for task in item.consumers if task.worker is worker and task.state == states.ASSIGNED]
+    waiting = [task for task in item.consumers if task.worker is worker and task.state is states.ASSIGNED]
     if worker not in item.expected and not waiting:
         state.counters.refused_messages += 1
         return
@@ -350,7 +351,7 @@ def _on_missing(
     item.forget(worker)
     for task in waiting:
         ask_back(task)
-    if item.state != states.FINISHED:
+    if item.state is not states.OBJECT_FINISHED:
         return
     unreached = [holder for holder in item.holders if holder in worker.cut_off or holder.name in silent]
     for holder in unreached:
@@ -372,7 +373,7 @@ def _on_missing(
             task_failed(state, session, stuck[0], text, "")
             return
         session.remade.add(uid)
-    readers = {task.worker for task in item.consumers if task.state in (states.ASSIGNED, states.RUNNING)}
+    readers = {task.worker for task in item.consumers if task.state in states.ON_WORKER}
     for holder in item.holders:
         if holder not in readers:
             item.forget(holder)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rainzmq.common.ids import id_of
+from rainzmq.common.states import DataObjectState, SessionState, TaskState, WorkerState
 from rainzmq.common.versions import minor_of
 from rainzmq.protocol.messages.shared import Endpoint, Failure, ObjectMeta, TaskBody
 from rainzmq.protocol.messages.worker import WorkerHello
@@ -91,7 +92,7 @@ class TaskRecord:
         self.config = config
         self.inputs = inputs
         self.outputs: tuple[ObjectRecord, ...] = ()
-        self.state = states.WAITING
+        self.state: TaskState = states.WAITING
         self.waiting = 0
         self.blevel = 0
         self.worker: WorkerRecord | None = None
@@ -103,7 +104,7 @@ class TaskRecord:
         self.start_time = 0.0
         self.duration_us = -1
 
-    def to(self, new: str) -> None:
+    def to(self, new: TaskState) -> None:
         """Change state; IllegalTransition when the table does not have it."""
         if new not in states.TASK[self.state]:
             raise states.IllegalTransition("task", str(id_of(self.uid)), self.state, new)
@@ -149,7 +150,7 @@ class ObjectRecord:
         self.consumers: list[TaskRecord] | tuple[()] = ()
         self.pending = 0
         self.lineage = 0
-        self.state = states.UNFINISHED
+        self.state: DataObjectState = states.UNFINISHED
         self.size = -1
         self.keep = False
         self.data: bytes | None = None
@@ -158,7 +159,7 @@ class ObjectRecord:
         self.expected: tuple[WorkerRecord, ...] = ()
         self.misses = 0
 
-    def to(self, new: str) -> None:
+    def to(self, new: DataObjectState) -> None:
         """Change state; IllegalTransition when the table does not have it."""
         if new not in states.OBJECT[self.state]:
             raise states.IllegalTransition("object", str(id_of(self.uid)), self.state, new)
@@ -273,7 +274,7 @@ class WorkerRecord:
             self.offered |= {f"python {minor_of(self.python)}"}
         self.kinds = self.offered
         self.troubles: dict[str, str] = {}
-        self.state = states.LIVE
+        self.state: WorkerState = states.LIVE
         self.solo: tuple[WorkerRecord, ...] = (self,)
         self.tasks: dict[int, TaskRecord] = {}
         self.load = 0
@@ -293,7 +294,7 @@ class WorkerRecord:
         self.to_end: list[int] = []
         self.last_heard = now
 
-    def to(self, new: str) -> None:
+    def to(self, new: WorkerState) -> None:
         """Change state; IllegalTransition when the table does not have it."""
         if new not in states.WORKER[self.state]:
             raise states.IllegalTransition("worker", self.name, self.state, new)
@@ -338,7 +339,7 @@ class SessionRecord:
     peer: bytes
     name: str
     opened: float = 0.0
-    state: str = states.OPEN
+    state: SessionState = states.OPEN
     failure: Failure | None = None
     tasks: Table[TaskRecord] = field(default_factory=Table)
     objects: Table[ObjectRecord] = field(default_factory=Table)
@@ -367,7 +368,7 @@ class SessionRecord:
     fetches: dict[int, list[tuple[bytes, int]]] = field(default_factory=dict)
     remade: set[int] = field(default_factory=set)
 
-    def to(self, new: str) -> None:
+    def to(self, new: SessionState) -> None:
         """Change state; IllegalTransition when the table does not have it."""
         if new not in states.SESSION[self.state]:
             raise states.IllegalTransition("session", str(self.session_id), self.state, new)
@@ -412,14 +413,14 @@ class SessionRecord:
 
 @dataclass(slots=True)
 class PastSession:
-    """A session that is over. Times on the engine's clock; `outcome`: closed, failed or cancelled."""
+    """A session that is over. Times on the engine's clock."""
 
     session_id: int
     name: str
     client: str
     opened: float
     ended: float
-    outcome: str
+    state: SessionState
     failure: Failure | None
 
 

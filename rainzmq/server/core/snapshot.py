@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rainzmq.common.ids import local_of
+from rainzmq.common.states import TaskState
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import TaskBody
 from rainzmq.server.core import states
@@ -74,8 +75,8 @@ def snapshot_parts(state: ServerState, request: int) -> Iterator[list[Any]]:
     ]
     for past in state.ended:
         begin.append(stamped(e.SessionCame, past.session_id, past.name, past.client, when=past.opened))
-        begin.append(stamped(e.SessionEnded, past.session_id, past.outcome, past.failure, when=past.ended))
-    sessions = [session for session in state.sessions.values() if session.state == states.OPEN]
+        begin.append(stamped(e.SessionEnded, past.session_id, past.state, past.failure, when=past.ended))
+    sessions = [session for session in state.sessions.values() if session.state is states.OPEN]
     for session in sessions:
         row = (session.session_id, session.name, client_name(state, session))
         begin.append(stamped(e.SessionCame, *row, when=session.opened))
@@ -87,7 +88,7 @@ def snapshot_parts(state: ServerState, request: int) -> Iterator[list[Any]]:
         known: set[int] = set()
         part = _Part(session, numbers, known)
         for block in sorted(_blocks(session)):
-            if session.state != states.OPEN:
+            if session.state is not states.OPEN:
                 break
             for uid in range(block << _BLOCK_BITS, (block + 1) << _BLOCK_BITS):
                 part.add(uid)
@@ -97,7 +98,7 @@ def snapshot_parts(state: ServerState, request: int) -> Iterator[list[Any]]:
                         stamped(e.TaskStates, *part.states()),
                     ]
                     part = _Part(session, numbers, known)
-        if session.state == states.OPEN and not part.is_empty():
+        if session.state is states.OPEN and not part.is_empty():
             yield [
                 stamped(e.TasksSubmitted, *part.submitted(), when=session.opened),
                 stamped(e.TaskStates, *part.states()),
@@ -136,7 +137,7 @@ class _Part:
         self._inputs: list[int] = []
         self._constants: list[tuple[int, str | None, bool, str | None, int]] = []
         self._keep: list[int] = []
-        self._states: list[str] = []
+        self._states: list[TaskState] = []
         self._attempts: list[int] = []
         self._workers: list[int] = []
         self._times: list[float] = []
@@ -194,7 +195,7 @@ class _Part:
         return self._uids, self._states, self._attempts, *ran, *made
 
     def _add_task(self, task: TaskRecord) -> None:
-        done = task.state == states.FINISHED
+        done = task.state is states.FINISHED
         self._uids.append(task.uid)
         self._keys.append(task.body.declared.key)
         self._counts.append(len(task.inputs))
@@ -204,12 +205,12 @@ class _Part:
         self._states.append(task.state)
         self._attempts.append(task.attempt)
         self._workers.append(task.worker.number if task.worker else 0)
-        self._times.append(task.start_time if done or task.state == states.RUNNING else 0.0)
+        self._times.append(task.start_time if done or task.state is states.RUNNING else 0.0)
         self._durations.append(task.duration_us if done else -1)
         self._output_counts.append(len(task.outputs))
         for item in task.outputs:
-            self._sizes.append(-1 if item.state == states.UNFINISHED else item.size)
-            if item.state == states.REMOVED:
+            self._sizes.append(-1 if item.state is states.UNFINISHED else item.size)
+            if item.state is states.REMOVED:
                 self._removed.append(item.uid)
             if item.keep:
                 self._keep.append(local_of(item.uid))
@@ -236,7 +237,7 @@ class _Part:
         row = (local_of(uid), meta.label, meta.is_directory, meta.content_type, meta.size)
         self._constants.append(row)
         self._bytes += TASK_BYTES + 4 * len(meta.label or "")
-        if item is None or item.state == states.REMOVED:
+        if item is None or item.state is states.REMOVED:
             self._removed.append(uid)
         elif item.keep:
             self._keep.append(local_of(uid))

@@ -123,7 +123,7 @@ class ServerState:
     def session_of(self, uid: int) -> SessionRecord | None:
         """The open session a uid belongs to; None when there is none."""
         session = self.sessions.get(session_of(uid))
-        return session if session is not None and session.state == states.OPEN else None
+        return session if session is not None and session.state is states.OPEN else None
 
     def task(self, uid: int) -> TaskRecord | None:
         """A task of an open session."""
@@ -137,4 +137,4 @@ class ServerState:
 
     def schedulable(self) -> list[WorkerRecord]:
         """Workers that may get new tasks."""
-        return [worker for worker in self.workers.values() if worker.state == states.LIVE]
+        return [worker for worker in self.workers.values() if worker.state is states.LIVE]

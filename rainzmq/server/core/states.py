@@ -7,16 +7,17 @@
 | task | assigned | sent to a worker, which has not said that it started |
 | task | running | its worker started it |
 | task | finished | its worker committed it: outputs are known |
-| task | failed | it ended its session |
+| task | failed | its own run failed, which ended its session |
 | task | cancelled | its session ended first |
 | object | unfinished | its producer has not committed it, or its last replica was lost |
 | object | finished | some worker, the relay or the server itself holds it |
 | object | removed | nobody needs it; it may still be made again for the sake of a lost descendant |
 | worker | live | heard of within the suspect limit |
 | worker | suspect | silent for longer; gets no new tasks |
-| worker | lost | left or declared dead; what it says is answered with `Fenced` |
+| worker | gone | left or declared dead; what it says is answered with `Fenced` |
 | session | open | takes submits |
 | session | failed | a task failed; requests about it are refused with the reason |
+| session | cancelled | somebody asked for its end; as failed otherwise |
 | session | closed | nothing of it is left |
 
 A transition outside the tables is our own bug and raises `IllegalTransition` with the entity's identity.
@@ -24,27 +25,33 @@ A transition outside the tables is our own bug and raises `IllegalTransition` wi
 
 from __future__ import annotations
 
-WAITING = "waiting"
-READY = "ready"
-ASSIGNED = "assigned"
-RUNNING = "running"
-FINISHED = "finished"
-FAILED = "failed"
-CANCELLED = "cancelled"
+from rainzmq.common.states import DataObjectState, SessionState, TaskState, WorkerState
+
+WAITING = TaskState.WAITING
+READY = TaskState.READY
+ASSIGNED = TaskState.ASSIGNED
+RUNNING = TaskState.RUNNING
+FINISHED = TaskState.FINISHED
+FAILED = TaskState.FAILED
+CANCELLED = TaskState.CANCELLED
 
 ON_WORKER = (ASSIGNED, RUNNING)
+ENDED = (FINISHED, FAILED, CANCELLED)
 
-UNFINISHED = "unfinished"
-REMOVED = "removed"
+UNFINISHED = DataObjectState.UNFINISHED
+OBJECT_FINISHED = DataObjectState.FINISHED
+REMOVED = DataObjectState.REMOVED
 
-LIVE = "live"
-SUSPECT = "suspect"
-LOST = "lost"
+LIVE = WorkerState.LIVE
+SUSPECT = WorkerState.SUSPECT
+GONE = WorkerState.GONE
 
-OPEN = "open"
-CLOSED = "closed"
+OPEN = SessionState.OPEN
+SESSION_FAILED = SessionState.FAILED
+SESSION_CANCELLED = SessionState.CANCELLED
+CLOSED = SessionState.CLOSED
 
-TASK: dict[str, frozenset[str]] = {
+TASK: dict[TaskState, frozenset[TaskState]] = {
     WAITING: frozenset({READY, ASSIGNED, FAILED, CANCELLED}),
     READY: frozenset({ASSIGNED, WAITING, FAILED, CANCELLED}),
     ASSIGNED: frozenset({RUNNING, FINISHED, FAILED, READY, WAITING, CANCELLED}),
@@ -57,22 +64,23 @@ TASK: dict[str, frozenset[str]] = {
 
 `finished` goes back to `waiting` or `ready` only to make a lost output again."""
 
-OBJECT: dict[str, frozenset[str]] = {
-    UNFINISHED: frozenset({FINISHED}),
-    FINISHED: frozenset({REMOVED, UNFINISHED}),
-    REMOVED: frozenset({UNFINISHED, FINISHED}),
+OBJECT: dict[DataObjectState, frozenset[DataObjectState]] = {
+    UNFINISHED: frozenset({OBJECT_FINISHED}),
+    OBJECT_FINISHED: frozenset({REMOVED, UNFINISHED}),
+    REMOVED: frozenset({UNFINISHED, OBJECT_FINISHED}),
 }
 """`removed` goes back to `finished` only for a constant that is needed again to make a lost object."""
 
-WORKER: dict[str, frozenset[str]] = {
-    LIVE: frozenset({SUSPECT, LOST}),
-    SUSPECT: frozenset({LIVE, LOST}),
-    LOST: frozenset(),
+WORKER: dict[WorkerState, frozenset[WorkerState]] = {
+    LIVE: frozenset({SUSPECT, GONE}),
+    SUSPECT: frozenset({LIVE, GONE}),
+    GONE: frozenset(),
 }
 
-SESSION: dict[str, frozenset[str]] = {
-    OPEN: frozenset({FAILED, CLOSED}),
-    FAILED: frozenset({CLOSED}),
+SESSION: dict[SessionState, frozenset[SessionState]] = {
+    OPEN: frozenset({SESSION_FAILED, SESSION_CANCELLED, CLOSED}),
+    SESSION_FAILED: frozenset({CLOSED}),
+    SESSION_CANCELLED: frozenset({CLOSED}),
     CLOSED: frozenset(),
 }
 

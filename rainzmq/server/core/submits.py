@@ -70,7 +70,7 @@ def on_uploaded(state: ServerState, session: SessionRecord, uid: int) -> None:
     item = session.objects.get(uid)
     if item is None:
         session.uploaded.add(uid)
-    elif item.producer is None and item.state == states.UNFINISHED:
+    elif item.producer is None and item.state is states.UNFINISHED:
         item.at_relay = True
         session.awaited.pop(uid, None)
         for task in object_finished(state, session, item):
@@ -155,7 +155,7 @@ def _add_tasks(session: SessionRecord, submit: Submit) -> list[TaskRecord]:
             for item in task.outputs:
                 objects[item.uid] = item
         for item in read:
-            if item.state == states.REMOVED:
+            if item.state is states.REMOVED:
                 raise BadSubmit(_gone(item.uid - base))
             item.add_consumer(task)
         added.append(task)

@@ -6,6 +6,7 @@ Functions are named after what happened; each changes the state completely.
 from __future__ import annotations
 
 from rainzmq.common.ids import id_of, session_of
+from rainzmq.common.states import SessionState
 from rainzmq.protocol.messages.client import SessionFailed
 from rainzmq.protocol.messages.events import TasksRerun
 from rainzmq.protocol.messages.shared import Failure
@@ -25,8 +26,8 @@ def task_ready_or_waiting(state: ServerState, task: TaskRecord, again: bool = Fa
     """A task that is to run: ready when all inputs are finished, else waiting for them. One that is to run
     `again` goes before those that never did: it has had its turn, and others may wait for it.
     """
-    task.waiting = sum([item.state == states.UNFINISHED for item in task.inputs]) if task.inputs else 0
-    if task.state == states.WAITING:
+    task.waiting = sum([item.state is states.UNFINISHED for item in task.inputs]) if task.inputs else 0
+    if task.state is states.WAITING:
         if not task.waiting:
             _make_ready(state, task, again)
     elif task.waiting:
@@ -66,7 +67,7 @@ def task_assigned(state: ServerState, task: TaskRecord, worker: WorkerRecord) ->
 
 def task_started(state: ServerState, session: SessionRecord, task: TaskRecord) -> None:
     """Its worker began to run it."""
-    if task.state == states.ASSIGNED:
+    if task.state is states.ASSIGNED:
         task.to(states.RUNNING)
         task.retracting = False
         task.start_time = state.now + state.feed.offset  # until its worker says exactly
@@ -81,7 +82,7 @@ def task_off_worker(session: SessionRecord, task: TaskRecord) -> None:
         if task.waiting:
             worker.ahead -= task.body.declared.cpus
         worker.backlog_s = max(0.0, worker.backlog_s - task.expected_s) if worker.tasks else 0.0
-    if task.state == states.RUNNING:
+    if task.state is states.RUNNING:
         session.running -= 1
 
 
@@ -108,13 +109,13 @@ def task_finished(
     session.group_of(task)[1] += 1
     state.counters.tasks_finished += 1
     for item, size in zip(task.outputs, sizes, strict=True):
-        if item.state == states.REMOVED:
+        if item.state is states.REMOVED:
             # Made again for the sake of another output of the same task.
             worker.deleting.add(item.uid)
             worker.to_remove.append(item.uid)
             continue
         item.add_holder(worker)
-        if item.state == states.UNFINISHED:
+        if item.state is states.UNFINISHED:
             item.size = size
             for consumer in object_finished(state, session, item):
                 input_finished(state, consumer)
@@ -143,7 +144,7 @@ def task_again(state: ServerState, session: SessionRecord, task: TaskRecord, new
         state.counters.tasks_rerun += 1
     task_ready_or_waiting(state, task, again=True)
     _recover_lost_inputs(state, session, task)
-    if task.state == states.WAITING:
+    if task.state is states.WAITING:
         _look_again(task)
 
 
@@ -153,7 +154,7 @@ def _ask_back_followers(task: TaskRecord) -> None:
     while stack:
         for item in stack.pop().outputs:
             for consumer in item.consumers:
-                if consumer.state == states.ASSIGNED and not consumer.retracting:
+                if consumer.state is states.ASSIGNED and not consumer.retracting:
                     ask_back(consumer)
                     if consumer.waiting:
                         stack.append(consumer)
@@ -221,14 +222,17 @@ def task_failed(
 
 
 def session_failed(
-    state: ServerState, session: SessionRecord, failure: Failure, outcome: str = "failed"
+    state: ServerState,
+    session: SessionRecord,
+    failure: Failure,
+    how: SessionState = states.SESSION_FAILED,
 ) -> None:
-    """End a session because of a failure; its client is told once. `outcome` is for the event log."""
-    session.to(states.FAILED)
+    """End a session because of a failure, or cancel it; its client is told once."""
+    session.to(how)
     failure.submitted = session.task_count
     failure.finished = failure.submitted - session.unfinished
     session.failure = failure
-    feed.session_ended(state, session, outcome, failure)
+    feed.session_ended(state, session)
     state.tell(session.peer, SessionFailed(session.session_id, failure))
     empty_session(state, session)
 
@@ -269,7 +273,7 @@ def _look_again(task: TaskRecord) -> None:
         return
     for item in task.inputs:
         producer = item.producer
-        if item.state == states.UNFINISHED and producer is not None and producer.worker is not None:
+        if item.state is states.UNFINISHED and producer is not None and producer.worker is not None:
             producer.worker.frontier.append(producer)
             return
 
@@ -281,7 +285,7 @@ def _make_ready(state: ServerState, task: TaskRecord, again: bool = False) -> No
 
 def _recover_lost_inputs(state: ServerState, session: SessionRecord, task: TaskRecord) -> None:
     for item in task.inputs:
-        if item.state != states.UNFINISHED and not item.available:
+        if item.state is not states.UNFINISHED and not item.available:
             object_lost(state, session, item)
 
 
@@ -296,8 +300,8 @@ def object_lost(state: ServerState, session: SessionRecord, item: ObjectRecord) 
             TasksRerun,
             [producer.uid for producer in producers],
             [producer.attempt for producer in producers],
-            [uid for uid, output in outputs.items() if output.state == states.UNFINISHED],
-            [uid for uid, source in inputs.items() if source.state == states.FINISHED],
+            [uid for uid, output in outputs.items() if output.state is states.UNFINISHED],
+            [uid for uid, source in inputs.items() if source.state is states.OBJECT_FINISHED],
         )
     for producer in producers:
         task_ready_or_waiting(state, producer, again=True)

@@ -16,17 +16,6 @@ from rainzmq.server.core.state import ServerState
 NEWS_ROW_BYTES = 64
 """Estimated bytes of a row of `News`, beside what users and tasks put in."""
 
-CLIENT_TASK_STATE = {
-    states.WAITING: "not_assigned",
-    states.READY: "ready",
-    states.ASSIGNED: "assigned",
-    states.RUNNING: "running",
-    states.FINISHED: "finished",
-    states.FAILED: "failed",
-    states.CANCELLED: "failed",
-}
-"""What a user calls the states of tasks (`TaskState` values)."""
-
 
 def finished(state: ServerState, session: SessionRecord, uid: int) -> None:
     """A task or object finished: count down the waits for it."""
@@ -69,9 +58,9 @@ def is_finished(session: SessionRecord, uid: int) -> bool:
     """Whether a task or object of the session is finished (or removed after it was)."""
     task = session.tasks.get(uid)
     if task is not None:
-        return task.state == states.FINISHED
+        return task.state is states.FINISHED
     item = session.objects.get(uid)
-    return uid in session.history if item is None else item.state != states.UNFINISHED
+    return uid in session.history if item is None else item.state is not states.UNFINISHED
 
 
 def send_news(state: ServerState, session: SessionRecord, peer: bytes, request: int, uids: list[int]) -> None:
@@ -140,7 +129,7 @@ def _task_row(session: SessionRecord, task: TaskRecord) -> tuple[Any, ...]:
     ran = task.duration_us >= 0
     return (
         local_of(uid),
-        CLIENT_TASK_STATE[task.state],
+        task.state,
         task.start_time if ran else None,
         task.duration_us / 1e6 if ran else None,
         task.worker.name if task.worker else None,
@@ -164,7 +153,7 @@ def _object_row(session: SessionRecord, item: ObjectRecord) -> tuple[Any, ...]:
 def _past_task_row(session: SessionRecord, uid: int, task: PastTask) -> tuple[Any, ...]:
     return (
         local_of(uid),
-        CLIENT_TASK_STATE[states.FINISHED],
+        states.FINISHED,
         task.start_time,
         task.duration_us / 1e6,
         task.worker,

@@ -67,7 +67,7 @@ def _note_reasons(state: ServerState) -> None:
     feed = state.feed
     for session in state.sessions.values():
         said = feed.reasons.get(session.session_id, [])
-        reasons = why_tasks_wait(state, session) if session.state == states.OPEN else []
+        reasons = why_tasks_wait(state, session) if session.state is states.OPEN else []
         if reasons != said:
             feed.reasons[session.session_id] = reasons
             feed.add(state.now, e.SessionWaits, session.session_id, reasons)

@@ -145,7 +145,7 @@ class WorkerEngine:
 
     def _on_object(self, meta: ObjectMeta, data: bytes | None, holders: list[Any]) -> None:
         known = self.replicas.get(meta.uid)
-        if known is not None and known.state == states.STORED:
+        if known is not None and known.state is states.STORED:
             return
         if data is not None:
             self._effects.append(StoreObject(meta.uid, data, meta.executable))
@@ -170,7 +170,7 @@ class WorkerEngine:
                 self._reports.current.missing.append(
                     (uid, "the worker was told that it has it, and does not", [], False)
                 )
-            elif replica.state == states.EXPECTED:
+            elif replica.state is states.EXPECTED:
                 task.missing += 1
                 replica.readers.append(task)
         if not task.missing:
@@ -179,14 +179,14 @@ class WorkerEngine:
     def _on_retract(self, message: m.Retract) -> None:
         for uid in message.uids:
             task = self.tasks.get(uid)
-            if task is not None and task.state != states.RUNNING:
+            if task is not None and task.state is not states.RUNNING:
                 self._drop(task)
                 self._reports.current.retracted.append((uid, task.attempt))
 
     def _on_cancel_fetch(self, message: m.CancelFetch) -> None:
         for uid in message.uids:
             replica = self.replicas.get(uid)
-            if replica is not None and replica.state == states.EXPECTED:
+            if replica is not None and replica.state is states.EXPECTED:
                 # Its readers stay as they are until the server asks them back.
                 del self.replicas[uid]
                 self._effects.append(RemoveObjects([uid]))
@@ -229,13 +229,13 @@ class WorkerEngine:
         if replica is None:
             self._effects.append(RemoveObjects([uid]))
             return
-        if replica.state == states.EXPECTED:
+        if replica.state is states.EXPECTED:
             self._reports.fetched(event)
             self._store(replica.meta)
 
     def _on_fetch_failed(self, event: FetchFailed) -> None:
         replica = self.replicas.get(event.uid)
-        if replica is not None and replica.state == states.EXPECTED:
+        if replica is not None and replica.state is states.EXPECTED:
             del self.replicas[event.uid]
             if event.own:
                 self._give_back_readers(event.uid)
@@ -249,7 +249,7 @@ class WorkerEngine:
         job = self.running.pop(outcome.uid)
         self._release(job)
         task = self.tasks.get(outcome.uid)
-        if task is None or task.attempt != outcome.attempt or task.state != states.RUNNING:
+        if task is None or task.attempt != outcome.attempt or task.state is not states.RUNNING:
             # Its session ended, or the server fenced us: nobody wants the result.
             made = [outcome.uid + 1 + index for index in range(len(event.sizes))]
             if made:
@@ -258,10 +258,10 @@ class WorkerEngine:
         task.job = None  # nothing is queued behind it any more
         if outcome.printed is not None:
             self._reports.printed(job, outcome.printed)
-        if outcome.kind == jobs.FINISHED:
+        if outcome.kind is jobs.FINISHED:
             for meta in self._reports.finished(job, event):
                 self._store(meta)
-        elif outcome.kind == jobs.FAILED:
+        elif outcome.kind is jobs.FAILED:
             self._reports.current.failed.append(
                 (
                     job.uid,
@@ -273,7 +273,7 @@ class WorkerEngine:
                 )
             )
             self._reports.add_bytes(len(outcome.error) + len(outcome.debug))
-        elif outcome.kind == jobs.UNABLE:
+        elif outcome.kind is jobs.UNABLE:
             self._reports.current.unable.append((job.uid, job.attempt, outcome.error))
             self._reports.add_bytes(len(outcome.error))
         else:
@@ -347,7 +347,7 @@ class WorkerEngine:
 
     def _on_turn_ended(self) -> None:
         for task in self.starts.began:
-            if task.state == states.RUNNING and not task.reported:
+            if task.state is states.RUNNING and not task.reported:
                 task.reported = True
                 self._reports.current.started.append((task.uid, task.attempt))
         self.starts.began.clear()
@@ -385,7 +385,7 @@ class WorkerEngine:
             promise = self.promised.get(item)
             if promise is not None:
                 for reader in promise.readers:
-                    if reader.state == states.FETCHING:
+                    if reader.state is states.FETCHING:
                         self.starts.add_follower(reader, promise)
 
     def _meta(self, uid: int) -> ObjectMeta:
@@ -404,12 +404,12 @@ class WorkerEngine:
             self.replicas[meta.uid] = Replica(meta, states.STORED)
         else:
             replica.meta = meta
-            if replica.state == states.EXPECTED:
+            if replica.state is states.EXPECTED:
                 replica.to(states.STORED)
             readers, replica.readers = readers + replica.readers, []
         for task in readers:
             task.missing -= 1
-            if task.state == states.FETCHING:
+            if task.state is states.FETCHING:
                 if not task.missing:
                     self._make_ready(task)
                 elif task.missing == 1:

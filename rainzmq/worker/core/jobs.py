@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from rainzmq.common.states import AttemptState
 from rainzmq.protocol.messages.shared import ObjectMeta, TaskBody
 
 
@@ -117,11 +118,11 @@ class Printed:
     stderr_bytes: int
 
 
-FINISHED = "finished"
-FAILED = "failed"
-CRASHED = "crashed"
-UNABLE = "unable"
-CANCELLED = "cancelled"
+FINISHED = AttemptState.FINISHED
+FAILED = AttemptState.FAILED
+CRASHED = AttemptState.CRASHED
+UNABLE = AttemptState.UNABLE
+CANCELLED = AttemptState.CANCELLED
 
 
 @dataclass(slots=True)
@@ -146,7 +147,7 @@ class Outcome:
 
     uid: int
     attempt: int
-    kind: str
+    kind: AttemptState
     error: str = ""
     outputs: list[Produced] = field(default_factory=list)
     user: bytes = b""

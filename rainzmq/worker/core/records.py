@@ -26,11 +26,11 @@ class AssignedTask:
     priority: int
     inputs: list[int]
     missing: int = 0
-    state: str = states.FETCHING
+    state: states.AssignedState = states.FETCHING
     reported: bool = False
     job: Job | None = None
 
-    def to(self, new: str) -> None:
+    def to(self, new: states.AssignedState) -> None:
         """Change state; IllegalTransition when the table does not have it."""
         if new not in states.TASK[self.state]:
             raise states.IllegalTransition("assigned task", str(id_of(self.uid)), self.state, new)
@@ -42,10 +42,10 @@ class Replica:
     """An object that is here or on its way. `readers`: tasks that wait for it."""
 
     meta: ObjectMeta
-    state: str
+    state: states.ReplicaState
     readers: list[AssignedTask] = field(default_factory=list)
 
-    def to(self, new: str) -> None:
+    def to(self, new: states.ReplicaState) -> None:
         """Change state; IllegalTransition when the table does not have it."""
         if new not in states.REPLICA[self.state]:
             raise states.IllegalTransition("replica", str(id_of(self.meta.uid)), self.state, new)

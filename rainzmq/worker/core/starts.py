@@ -97,7 +97,7 @@ class Starts:
         ready = self.ready
         while ready:
             task = ready[0][2]
-            if task.state != states.READY:
+            if task.state is not states.READY:
                 heappop(ready)
                 continue
             cpus = self._cpus.take(task.body.cpus, task.uid)
@@ -116,7 +116,7 @@ class Starts:
         for cpus, followers in self.followers.items():
             while followers:
                 task = followers[0]
-                if task.state == states.FETCHING and self._is_made_on(cpus, task):
+                if task.state is states.FETCHING and self._is_made_on(cpus, task):
                     # No other cpus could have it sooner, so it need not be short.
                     if self._room(cpus, task, True) < 1:
                         break
@@ -129,7 +129,7 @@ class Starts:
         for uid in task.inputs:
             replica = self._replicas.get(uid)
             if replica is not None:
-                if replica.state != states.STORED:
+                if replica.state is not states.STORED:
                     return False
                 continue
             promise = self._promised.get(uid)

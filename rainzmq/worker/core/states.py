@@ -12,15 +12,34 @@
 
 from __future__ import annotations
 
-FETCHING = "fetching"
-READY = "ready"
-RUNNING = "running"
-DROPPED = "dropped"
+from enum import StrEnum
 
-EXPECTED = "expected"
-STORED = "stored"
 
-TASK: dict[str, frozenset[str]] = {
+class AssignedState(StrEnum):
+    """Where a task that this worker was given stands."""
+
+    FETCHING = "fetching"
+    READY = "ready"
+    RUNNING = "running"
+    DROPPED = "dropped"
+
+
+class ReplicaState(StrEnum):
+    """Whether a copy of an object is here."""
+
+    EXPECTED = "expected"
+    STORED = "stored"
+
+
+FETCHING = AssignedState.FETCHING
+READY = AssignedState.READY
+RUNNING = AssignedState.RUNNING
+DROPPED = AssignedState.DROPPED
+
+EXPECTED = ReplicaState.EXPECTED
+STORED = ReplicaState.STORED
+
+TASK: dict[AssignedState, frozenset[AssignedState]] = {
     FETCHING: frozenset({READY, RUNNING, DROPPED}),
     READY: frozenset({RUNNING, DROPPED}),
     RUNNING: frozenset({DROPPED}),
@@ -29,7 +48,7 @@ TASK: dict[str, frozenset[str]] = {
 
 """`fetching` goes to `running` when a task is queued behind those that make its inputs."""
 
-REPLICA: dict[str, frozenset[str]] = {
+REPLICA: dict[ReplicaState, frozenset[ReplicaState]] = {
     EXPECTED: frozenset({STORED}),
     STORED: frozenset(),
 }

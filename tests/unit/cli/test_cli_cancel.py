@@ -7,6 +7,7 @@ import sys
 import pytest
 from cli_helpers import run
 
+from rainzmq.common.states import SessionState
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.testing.events import demo_hub
@@ -22,7 +23,7 @@ def told(rest):
     def cancel(number: int, reason: str) -> None:
         seen.append((number, reason))
         failure = Failure(0, None, None, 0, None, reason, "")
-        hub.show([e.SessionEnded(9999, hub.model.now, number, "cancelled", failure)])
+        hub.show([e.SessionEnded(9999, hub.model.now, number, SessionState.CANCELLED, failure)])
 
     hub.canceller = cancel
     return seen
@@ -83,7 +84,7 @@ def test_session_that_ends_while_the_question_is_answered_is_an_error(told, rest
         raise AssertionError("not reached")
 
     def confirm(*_: object, **__: object) -> bool:
-        rest.hub.show([e.SessionEnded(9999, rest.hub.model.now, 1, "closed", None)])
+        rest.hub.show([e.SessionEnded(9999, rest.hub.model.now, 1, SessionState.CLOSED, None)])
         return True
 
     rest.hub.canceller = late

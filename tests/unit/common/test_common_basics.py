@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from enum import StrEnum
 
 import pytest
 
@@ -23,6 +25,7 @@ from rainzmq.common import (
     TaskState,
 )
 from rainzmq.common.ids import MAX_ID, id_of, local_of, make_uid, session_of
+from rainzmq.common.states import AttemptState, SessionState, WorkerState
 from rainzmq.common.units import format_duration, format_size, parse_size
 
 
@@ -57,15 +60,25 @@ def test_task_error_names_its_task() -> None:
 
 def test_states_are_those_of_the_contract() -> None:
     assert [s.name for s in TaskState] == [
-        "NOT_ASSIGNED",
+        "WAITING",
         "READY",
         "ASSIGNED",
         "RUNNING",
         "FINISHED",
         "FAILED",
+        "CANCELLED",
     ]
+    assert TaskState.NOT_ASSIGNED is TaskState.WAITING
     assert [s.name for s in DataObjectState] == ["UNFINISHED", "FINISHED", "REMOVED"]
     assert [t.name for t in DataType] == ["BLOB", "DIRECTORY"]
+
+
+@pytest.mark.parametrize("kind", [TaskState, DataObjectState, WorkerState, SessionState, AttemptState])
+def test_a_state_is_its_name_in_lower_case_as_text_and_as_json(kind: type[StrEnum]) -> None:
+    for state in kind:
+        assert f"{state}" == state == state.name.lower()
+        assert json.loads(json.dumps({state: state})) == {state.value: state.value}
+        assert type(kind(state.value)) is kind
 
 
 def test_specs_and_infos_do_not_share_their_dictionaries() -> None:

@@ -9,6 +9,7 @@ import pytest
 from bokeh.document import Document
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import SessionState
 from rainzmq.dashboard.application import PAGES
 from rainzmq.dashboard.page_graph import GraphPage
 from rainzmq.dashboard.page_overview import OverviewPage, failures
@@ -254,10 +255,10 @@ def test_failures_that_say_the_same_are_one_line():
         hub.model.apply(e.TasksSubmitted(0, time, number, [body], [1], [1], [0], [], [], [], [], [], []))
         hub.model.apply(e.TasksAssigned(0, time, 1, [make_uid(number, 1)], [0]))
         hub.model.apply(e.TaskFailed(0, time + 1, 1, failure, time + 0.5, 1000))
-        hub.model.apply(e.SessionEnded(0, time + 1, number, "failed", failure))
+        hub.model.apply(e.SessionEnded(0, time + 1, number, SessionState.FAILED, failure))
     hub.model.apply(e.SessionCame(0, hub.model.now, 7, "client", "c"))
     gone = Failure(0, "", "", 0, "", "the client vanished", "")
-    hub.model.apply(e.SessionEnded(0, hub.model.now, 7, "failed", gone))
+    hub.model.apply(e.SessionEnded(0, hub.model.now, 7, SessionState.FAILED, gone))
     ask = View(Site(hub), OverviewPage, Document(), Query({"session": "all"}), "light")._ask()
     found = [(item.headline, item.count, [task.id for task in item.tasks]) for item in failures(ask)]
     assert found == [
@@ -282,10 +283,10 @@ def test_without_a_choice_open_sessions_are_shown_or_else_the_one_that_ended_las
     assert chosen(hub, session="all") == [1, 2]
     assert chosen(hub, session="2") == [2]
     assert chosen(hub, t=str(hub.model.sessions[2].ended - 0.01)) == [1, 2]
-    hub.model.apply(e.SessionEnded(0, hub.model.now + 1, 1, "closed", None))
+    hub.model.apply(e.SessionEnded(0, hub.model.now + 1, 1, SessionState.CLOSED, None))
     hub.model.apply(e.SessionCame(0, hub.model.now + 1, 3, "nothing", "c"))
     assert chosen(hub) == [3]
-    hub.model.apply(e.SessionEnded(0, hub.model.now + 1, 3, "closed", None))
+    hub.model.apply(e.SessionEnded(0, hub.model.now + 1, 3, SessionState.CLOSED, None))
     assert chosen(hub) == [1], "one that had no task says nothing"
     assert chosen(Hub(is_replay=True)) == []
 

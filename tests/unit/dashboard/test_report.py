@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import AttemptState, SessionState
 from rainzmq.dashboard.report.contents import MOST_DETAILED, contents, longest_names
 from rainzmq.dashboard.report.report import make_report
 from rainzmq.monitoring.hub import Hub
@@ -65,13 +66,13 @@ def evil_hub() -> Hub:
         (e.SessionCame, 1, EVIL, EVIL),
         (e.TasksSubmitted, 1, [body], [1, 3], [1, 1], [0, 1], [2], [], [], [], [], []),
         (e.TasksAssigned, 1, [uid], [0]),
-        (e.TasksReturned, 1, [uid], [0], "crashed", [EVIL]),
+        (e.TasksReturned, 1, [uid], [0], AttemptState.CRASHED, [EVIL]),
         (e.TasksAssigned, 1, [uid], [1]),
         (e.TasksFinished, 1, [uid], [1], [5.0], [500_000], [0], [1], [7], [], [], []),
         (e.TasksAssigned, 1, [make_uid(1, 3)], [0]),
         (e.TasksPrinted, 1, [(make_uid(1, 3), 0, EVIL, EVIL, 9, 9)]),
         (e.TaskFailed, 1, failure, 8.0, 100_000),
-        (e.SessionEnded, 1, "failed", failure),
+        (e.SessionEnded, 1, SessionState.FAILED, failure),
     )
     for number, event in enumerate(history, 1):
         hub.take([event[0](number, float(number), *event[1:])], [b""])

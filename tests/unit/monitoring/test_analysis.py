@@ -10,6 +10,7 @@ import pytest
 from random_history import RandomHistory
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import AttemptState, SessionState
 from rainzmq.monitoring.analysis import PARTS, TRANSFER, task_times, totals
 from rainzmq.monitoring.critical import critical_path, wall_split
 from rainzmq.monitoring.model import Model
@@ -113,7 +114,7 @@ def test_run_of_a_crashed_attempt_is_lost_time(run):
     run.submit(0, {1: []})
     run.assign(1, 1)
     run.start(1.5, 1)
-    run.add(e.TasksReturned, 3.5, 1, [make_uid(1, 1)], [0], "crashed", [])
+    run.add(e.TasksReturned, 3.5, 1, [make_uid(1, 1)], [0], AttemptState.CRASHED, [])
     run.assign(4, 1, attempt=1)
     run.finish(6, 1, 4.5, 6, attempt=1)
 
@@ -135,7 +136,7 @@ def test_task_that_is_not_over_is_taken_until_now(run):
 
 def test_cancelled_task_is_taken_until_its_session_ended(run):
     run.submit(0, {1: [], 3: [1]})
-    run.add(e.SessionEnded, 4, 1, "cancelled", None)
+    run.add(e.SessionEnded, 4, 1, SessionState.CANCELLED, None)
     run.add(e.SessionWaits, 10, 1, [])
 
     assert run.parts(1) == {"resources": 4.0}

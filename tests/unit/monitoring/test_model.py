@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import SessionState, TaskState
 from rainzmq.monitoring import model as module
 from rainzmq.monitoring.model import Model
 from rainzmq.protocol.messages import events as e
@@ -89,7 +90,7 @@ def test_a_session_that_failed_in_a_gap_is_failed(model):
     failure = Failure(UID, "f", "python/call", 0, "h:1", "ValueError", "")
     model.apply(e.SnapshotBegin(9, T + 60, 2, "1", T))
     model.apply(e.SessionCame(9, T, 1, "s", "c"))
-    model.apply(e.SessionEnded(9, T + 30, 1, "failed", failure))
+    model.apply(e.SessionEnded(9, T + 30, 1, SessionState.FAILED, failure))
     model.apply(e.SnapshotEnd(9, T + 60, 2))
     session = model.sessions[1]
     assert (session.state, session.failure, session.ended) == ("failed", failure, T + 30)
@@ -99,7 +100,7 @@ def test_only_so_many_ended_sessions_are_kept(model, monkeypatch):
     monkeypatch.setattr(module, "PAST_SESSIONS", 3)
     for number in range(2, 8):
         model.apply(e.SessionCame(number, T + number, number, "s", "c"))
-        model.apply(e.SessionEnded(number, T + number, number, "closed", None))
+        model.apply(e.SessionEnded(number, T + number, number, SessionState.CLOSED, None))
     assert list(model.sessions) == [1, 5, 6, 7]
     assert model.dropped_sessions == [2, 3, 4]
 
@@ -107,6 +108,6 @@ def test_only_so_many_ended_sessions_are_kept(model, monkeypatch):
 def test_a_task_that_ran_before_a_snapshot_has_run_since_then(model):
     model.apply(e.SnapshotBegin(9, T + 60, 2, "1", T))
     model.apply(e.SessionCame(9, T, 1, "s", "c"))
-    model.apply(e.TaskStates(9, T + 60, [UID], ["running"], [0], [1], [T + 20], [-1], [0], [], []))
+    model.apply(e.TaskStates(9, T + 60, [UID], [TaskState.RUNNING], [0], [1], [T + 20], [-1], [0], [], []))
     model.apply(e.SnapshotEnd(9, T + 60, 2))
     assert times(model)[:2] == [1, 20]

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import AttemptState, SessionState, TaskState
 from rainzmq.monitoring.hub import EventFilter
 from rainzmq.monitoring.rows import FIELDS, KINDS, WorkerNames, cursor_of, matches, rows_of, uid_of
 from rainzmq.monitoring.search import EventRing
@@ -26,7 +27,7 @@ ONE_OF_EACH = [
     e.WorkerSampled(4, 4.0, 7, [10.0, 30.0], *range(9)),
     e.ServerSampled(5, 5.0, 0.5, 100, 2, {"tasks_finished": 1}),
     e.SessionCame(6, 6.0, 1, "demo", "here"),
-    e.SessionEnded(7, 7.0, 1, "failed", Failure(A, None, None, 0, None, "broken", "")),
+    e.SessionEnded(7, 7.0, 1, SessionState.FAILED, Failure(A, None, None, 0, None, "broken", "")),
     e.SessionWaits(8, 8.0, 1, ["no worker"]),
     e.TasksSubmitted(
         9, 9.0, 1, [BODY], [1, 5], [1, 2], [0, 0], [], [(5, "own")], [], [], [(9, "c", False, None, 4)], []
@@ -36,14 +37,24 @@ ONE_OF_EACH = [
     e.TasksFinished(
         12, 12.0, 7, [A, B], [0, 2], [11.0, 11.5], [10, 2_500_000], [0, 1], [2, 1], [5, 6, 7], [], [], []
     ),
-    e.TasksReturned(13, 13.0, 7, [A, B], [0, 2], "crashed", ["killed", ""]),
+    e.TasksReturned(13, 13.0, 7, [A, B], [0, 2], AttemptState.CRASHED, ["killed", ""]),
     e.TasksRerun(14, 14.0, [A], [1], [], []),
     e.TaskFailed(15, 15.0, 0, Failure(A, "named", None, 1, None, "broken", ""), 0.0, -1),
     e.TasksPrinted(16, 16.0, 7, [(A, 0, "out", "err", 3, 4)]),
     e.ObjectsMoved(17, 17.0, 7, [(A, "server", 16.0, 500_000, 9)]),
     e.ObjectsRemoved(18, 18.0, [A, B]),
     e.TaskStates(
-        19, 19.0, [A, B], ["running", "ready"], [0, 1], [7, 0], [0.0, 0.0], [-1, -1], [0, 0], [], []
+        19,
+        19.0,
+        [A, B],
+        [TaskState.RUNNING, TaskState.READY],
+        [0, 1],
+        [7, 0],
+        [0.0, 0.0],
+        [-1, -1],
+        [0, 0],
+        [],
+        [],
     ),
 ]
 

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import SessionState
 from rainzmq.monitoring.analysis import task_times
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.speed import Speed, estimate, longest_chain, speed
@@ -44,7 +45,7 @@ def run(tasks: Tasks, cpus: int, submits: list[float] | None = None) -> Model:
         model.apply(e.TasksAssigned(4, START + begin, 1, uid, [0]))
         ran = ([0], [START + begin], [round((end - begin) * 1e6)], [cpu], [1], [1])
         model.apply(e.TasksFinished(5, START + end, 1, uid, *ran, [], [], []))
-    model.apply(e.SessionEnded(6, model.now, 1, "closed", None))
+    model.apply(e.SessionEnded(6, model.now, 1, SessionState.CLOSED, None))
     return model
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import AttemptState, SessionState
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.summary import in_vain, moved_bytes, run_span, worker_use
 from rainzmq.protocol.messages import events as e
@@ -27,10 +28,10 @@ def model() -> Model:
         e.TasksStarted(6, 101.0, 1, [uid], [0]),
         e.ObjectsMoved(7, 101.0, 2, [(make_uid(1, 9), "w:1", 100.0, 10, 700)]),
         e.WorkerWent(8, 105.0, 1, "lost", False),
-        e.TasksReturned(9, 105.0, 1, [uid], [0], "lost", ["gone"]),
+        e.TasksReturned(9, 105.0, 1, [uid], [0], AttemptState.LOST, ["gone"]),
         e.TasksAssigned(10, 105.0, 2, [uid], [1]),
         e.TasksFinished(11, 110.0, 2, [uid], [1], [108.0], [1_000_000], [0], [0], [], [], [], []),
-        e.SessionEnded(12, 120.0, 1, "cancelled", None),
+        e.SessionEnded(12, 120.0, 1, SessionState.CANCELLED, None),
     ):
         made.apply(event)
     return made
@@ -46,7 +47,7 @@ def test_a_session_of_which_nothing_was_committed_counts_until_its_end(model):
     for event in (
         e.SessionCame(20, 121.0, 2, "s", "c"),
         e.TasksSubmitted(21, 122.0, 2, [body], [1], [1], [0], [], [], [], [], [], []),
-        e.SessionEnded(22, 130.0, 2, "cancelled", None),
+        e.SessionEnded(22, 130.0, 2, SessionState.CANCELLED, None),
         e.ServerSampled(23, 500.0, 1.0, 1, 1, {}),
     ):
         model.apply(event)

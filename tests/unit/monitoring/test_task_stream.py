@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import AttemptState
 from rainzmq.monitoring.attempts import LOST, Attempts, attempts
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.session import FAILED, FINISHED, RUNNING
@@ -135,7 +136,7 @@ def test_attempts_that_came_to_nothing_are_shown_as_lost():
         ),
         e.TasksAssigned(4, START + 1, 1, [uid], [0]),
         e.TasksStarted(5, START + 1, 1, [uid], [0]),
-        e.TasksReturned(6, START + 2, 1, [uid], [0], "crashed", ["killed"]),
+        e.TasksReturned(6, START + 2, 1, [uid], [0], AttemptState.CRASHED, ["killed"]),
         e.TasksAssigned(7, START + 3, 1, [uid], [1]),
         e.TasksStarted(8, START + 3, 1, [uid], [1]),
         e.SessionWaits(9, START + 4, 1, []),

@@ -12,11 +12,13 @@ import pytest
 from random_history import RandomHistory
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import DataObjectState, TaskState
+from rainzmq.monitoring import session as codes
+from rainzmq.monitoring import standing as standing_codes
 from rainzmq.monitoring import views
 from rainzmq.monitoring.groups import MAX_DEPTH, tree_of
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.session import ABSENT, STATES
-from rainzmq.monitoring.shapes import TASK_STATES
 from rainzmq.monitoring.standing import standing
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import OutputTemplate, TaskBody
@@ -124,7 +126,9 @@ def test_details_objects_and_sentences_can_be_had_at_any_time(seed):
 
 
 def test_names_of_states_are_those_of_the_codes():
-    assert TASK_STATES == STATES
+    assert [getattr(codes, state.name) for state in STATES] == list(range(len(TaskState)))
+    assert [getattr(standing_codes, name) for name in ("UNFINISHED", "MADE", "REMOVED")] == [0, 1, 2]
+    assert tuple(DataObjectState) == standing_codes.OBJECT_STATES
 
 
 # Groups.

@@ -6,6 +6,7 @@ import pytest
 
 from rainzmq.common.headline import headline
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import AttemptState, SessionState
 from rainzmq.monitoring.model import Model
 from rainzmq.monitoring.views import why
 from rainzmq.protocol.messages import events as e
@@ -137,9 +138,9 @@ def test_running_and_finished():
 @pytest.mark.parametrize(
     ("outcome", "note", "said"),
     [
-        ("crashed", "killed by signal 9", "; before that it crashed on w:1: killed by signal 9"),
-        ("lost", "", "; before that it was lost with w:1"),
-        ("retracted", "", ""),
+        (AttemptState.CRASHED, "killed by signal 9", "; before that it crashed on w:1: killed by signal 9"),
+        (AttemptState.LOST, "", "; before that it was lost with w:1"),
+        (AttemptState.RETRACTED, "", ""),
     ],
 )
 def test_what_became_of_the_attempt_before(outcome, note, said):
@@ -166,17 +167,17 @@ def test_failed_and_cancelled_say_whose_fault_it_is():
         "",
     )
     case.add(e.TaskFailed, 1, failure, 0.0, -1)
-    case.add(e.SessionEnded, 1, "failed", failure)
+    case.add(e.SessionEnded, 1, SessionState.FAILED, failure)
     assert case.why(1) == "failed: KeyError: 3"
     assert case.why(3) == "cancelled: its session failed because of 1/1 (load)"
 
 
 def test_cancelled_with_its_session():
     case = Case()
-    case.add(e.SessionEnded, 1, "closed", None)
+    case.add(e.SessionEnded, 1, SessionState.CLOSED, None)
     assert case.why(1) == "cancelled: its session was closed before it was done"
     case = Case()
-    case.add(e.SessionEnded, 1, "cancelled", Failure(0, None, None, 0, None, "too slow", ""))
+    case.add(e.SessionEnded, 1, SessionState.CANCELLED, Failure(0, None, None, 0, None, "too slow", ""))
     assert case.why(1) == "cancelled: its session was cancelled: too slow"
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from array import array
+from enum import StrEnum
 from typing import Annotated, Any
 
 import msgpack
 import pytest
 
+from rainzmq.common.states import SessionState
 from rainzmq.protocol import schema
 from rainzmq.protocol.codec import Header, decode, decode_bare, encode, encode_bare, pack, peek_header, unpack
 from rainzmq.protocol.messages import client, data, subworker, worker
@@ -32,6 +34,8 @@ def sample(hint: Any) -> Any:
     kinds = {schema.Int64s: "q", schema.Int32s: "i", schema.UInt32s: "I", schema.Float64s: "d"}
     if hint in kinds:
         return array(kinds[hint], [5, 6])
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return next(iter(hint))
     if isinstance(hint, type) and hint in STRUCTS:
         return hint(*[sample(inner_hint(hint, field.name)) for field in STRUCTS[hint].fields])
     origin, args = get_origin(hint), get_args(hint)
@@ -98,6 +102,18 @@ def test_only_declared_senders_may_send_a_message():
 def test_bad_frames_raise_a_protocol_error_that_says_why(frame, reason):
     with pytest.raises(ProtocolError, match=reason):
         decode(frame, client.CONVERSATION, "client")
+
+
+@pytest.mark.parametrize("state", ["done", "", "FAILED", 3, None, ["failed"]])
+def test_a_state_that_is_none_of_its_words_is_refused(state):
+    frame = pack(["ev_session_ended", 1, 1, 1, 1, 1, 1.0, 3, state, None])
+    with pytest.raises(ProtocolError, match=r"SessionEnded\.state: .* is no SessionState"):
+        decode(frame, client.CONVERSATION, "server")
+
+
+def test_a_state_comes_as_the_member_itself():
+    frame = pack(["ev_session_ended", 1, 1, 1, 1, 1, 1.0, 3, "failed", None])
+    assert decode(frame, client.CONVERSATION, "server")[1].state is SessionState.FAILED
 
 
 def test_mutated_frames_raise_nothing_but_protocol_errors():

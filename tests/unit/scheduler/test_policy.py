@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from rainzmq.common.states import DataObjectState, TaskState
 from rainzmq.scheduler import policy
 from rainzmq.scheduler.ready import ReadyQueues
 
@@ -21,7 +22,7 @@ class Item:
     size: int
     holders: tuple[Any, ...] = ()
     expected: tuple[Any, ...] = ()
-    state: str = "finished"
+    state: DataObjectState = DataObjectState.FINISHED
     producer: Any = None
     consumers: list[Any] = field(default_factory=list)
 
@@ -32,7 +33,7 @@ class Task:
     body: Body = field(default_factory=Body)
     inputs: tuple[Item, ...] = ()
     blevel: int = 0
-    state: str = "ready"
+    state: TaskState = TaskState.READY
     retracting: bool = False
     expected_s: float = 0.0
     waiting: int = 0
@@ -61,7 +62,7 @@ def place(tasks: list[Task], workers: list[Worker]) -> dict[int, str]:
         ready.push(task)
     placed = {}
     for task, worker in policy.assign(ready, workers, 0.0):
-        task.state = "assigned"
+        task.state = TaskState.ASSIGNED
         task.expected_s = policy.expected_s(task)
         worker.load += task.body.request[0]
         worker.backlog_s += task.expected_s
@@ -126,20 +127,22 @@ def test_tasks_that_left_the_ready_state_are_skipped():
     gone, there = Task(1), Task(2)
     ready.push(gone)
     ready.push(there)
-    gone.state = "cancelled"
+    gone.state = TaskState.CANCELLED
     assert [task.uid for task, _ in _once(ready, [Worker("a")])] == [2]
 
 
 def _once(ready: ReadyQueues, workers: list[Worker]) -> list[Any]:
     result = []
     for task, worker in policy.assign(ready, workers, 0.0):
-        task.state = "assigned"
+        task.state = TaskState.ASSIGNED
         result.append((task, worker))
     return result
 
 
 def queued(worker: Worker, count: int, mean_s: float = 1.0) -> list[Task]:
-    tasks = [Task(uid, Body(mean_s=mean_s), state="assigned", expected_s=mean_s) for uid in range(count)]
+    tasks = [
+        Task(uid, Body(mean_s=mean_s), state=TaskState.ASSIGNED, expected_s=mean_s) for uid in range(count)
+    ]
     worker.tasks = {task.uid: task for task in tasks}
     worker.load = count
     worker.backlog_s = count * mean_s
@@ -149,7 +152,7 @@ def queued(worker: Worker, count: int, mean_s: float = 1.0) -> list[Task]:
 def test_an_idle_worker_gets_the_newest_queued_tasks_of_the_fullest():
     full, idle = Worker("full"), Worker("idle")
     tasks = queued(full, 4)
-    tasks[0].state = "running"
+    tasks[0].state = TaskState.RUNNING
     asked = list(policy.retractions([full, idle], ReadyQueues(), 0.0))
     assert [task.uid for task in asked] == [3, 2]
 
@@ -186,7 +189,7 @@ def test_running_tasks_and_tasks_that_do_not_fit_stay():
 def test_a_worker_that_is_late_is_taken_from_whatever_its_tasks_were_expected_to_take():
     full, idle = Worker("full"), Worker("idle")
     tasks = queued(full, 3, mean_s=0.0001)
-    tasks[0].state = "running"
+    tasks[0].state = TaskState.RUNNING
     assert list(policy.retractions([full, idle], ReadyQueues(), 0.001)) == []
     assert [task.uid for task in policy.retractions([full, idle], ReadyQueues(), 1.0)] == [2, 1]
 
@@ -219,7 +222,9 @@ def test_a_task_does_not_go_where_its_input_cannot_be_had():
 def test_a_task_rather_goes_where_its_readers_can_get_what_they_read_besides():
     holder, cut_off = Worker("holder", load=1, backlog_s=1.0), Worker("cut off")
     cut(holder, cut_off)
-    reader = Task(2, inputs=(Item(10, (holder,)), Item(-1, state="unfinished")), state="waiting")
+    reader = Task(
+        2, inputs=(Item(10, (holder,)), Item(-1, state=DataObjectState.UNFINISHED)), state=TaskState.WAITING
+    )
     placed = place([Task(1, outputs=(Item(-1, consumers=[reader]),))], [holder, cut_off])
     assert placed == {1: "holder"}
 

@@ -7,6 +7,7 @@ from typing import Any
 from test_policy import Body, Task
 
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import TaskState
 from rainzmq.scheduler.ready import ReadyQueues
 
 ONE = (1, "python")
@@ -53,11 +54,11 @@ def test_a_level_is_used_again_after_it_was_empty():
 def test_tasks_that_are_not_ready_any_more_are_skipped():
     gone, there = Task(1), Task(2)
     ready = filled(gone, there)
-    gone.state = "cancelled"
+    gone.state = TaskState.CANCELLED
     assert drain(ready) == [there]
     last = Task(3)
     ready.push(last)
-    last.state = "cancelled"
+    last.state = TaskState.CANCELLED
     assert not ready
 
 
@@ -70,7 +71,7 @@ def test_a_session_goes_at_once():
 def test_ready_tasks_of_a_session():
     mine, other, gone = Task(make_uid(1, 1)), Task(make_uid(2, 1)), Task(make_uid(1, 2), blevel=3)
     ready = filled(mine, other, gone)
-    gone.state = "assigned"
+    gone.state = TaskState.ASSIGNED
     assert list(ready.of(ONE, 1)) == [mine]
     assert list(ready.of((9, "python"), 1)) == []
 

@@ -75,7 +75,7 @@ def test_a_silent_worker_blames_none(server):
             server.pass_time(6)
             server.say(c.ClientHeartbeat(0))
     assert (task.state, task.attempt) == (states.READY, 4)
-    assert worker.state == states.LOST
+    assert worker.state == states.GONE
 
 
 def test_a_worker_that_comes_back_was_not_killed_by_its_task(server):

@@ -6,6 +6,7 @@ import pytest
 
 from rainzmq.common.ids import make_uid
 from rainzmq.common.limits import CONTROL_FRAME_LIMIT_BYTES
+from rainzmq.common.states import AttemptState
 from rainzmq.protocol.codec import Header, encode
 from rainzmq.protocol.messages import client as c
 from rainzmq.protocol.messages import events as e
@@ -170,7 +171,7 @@ def test_a_lost_worker_is_told_after_what_it_had(watched):
     watched.event(PeerGone(worker.peer, "its connection is gone"))
     watched.turn()
     assert watched.told() == [
-        e.TasksReturned(5, 1000.0, 1, [task.uid], [0], "lost", ["its connection is gone"]),
+        e.TasksReturned(5, 1000.0, 1, [task.uid], [0], AttemptState.LOST, ["its connection is gone"]),
         e.WorkerWent(6, 1000.0, 1, "its connection is gone", False),
     ]
 

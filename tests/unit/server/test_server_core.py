@@ -648,7 +648,7 @@ def test_a_silent_worker_is_suspect_then_dead_then_fenced(server):
     server.event(WorkerSaid(b"w", worker.epoch, w.WorkerHeartbeat()))
     assert worker.state == states.LIVE
     server.pass_time(10.0)
-    assert worker.state == states.LOST
+    assert worker.state == states.GONE
     server.take(b"w")
     server.event(WorkerSaid(b"w", worker.epoch, w.WorkerHeartbeat()))
     server.turn()
