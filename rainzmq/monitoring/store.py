@@ -1,6 +1,6 @@
 """The event log in an SQLite database: what was received, as it was received, with what is needed to find it.
 
-Tables (schema version 1, in `PRAGMA user_version`):
+Tables (schema version 2, in `PRAGMA user_version`):
 
     meta(key TEXT PRIMARY KEY, value TEXT)
         software, protocol: versions that wrote it; cluster_id, server_epoch: whose events; started: s since
@@ -11,6 +11,10 @@ Tables (schema version 1, in `PRAGMA user_version`):
         frame as it came from the server (docs/protocol.md). `kind` is its tag; `snapshot` is 1 for a part of
         a snapshot. `session` is the one it is about, -1 for several or none; `worker` its worker, 0 for none;
         `first_id` and `last_id` are the range of uids it names (NULL for none), `rows` how many.
+
+The schema version says how bodies are read: when an event changes so that older frames do not fit any more,
+it grows, and `_event` turns old frames into new ones. Version 1 has the same tables, and frames of protocol
+2, which still fit.
 
 Storing a frame costs the same for one task and for thousands; a row per task would cost more than scheduling
 it. The database is in WAL mode: one process writes, any number may read meanwhile. A commit is not forced to
@@ -40,11 +44,13 @@ from rainzmq.protocol.codec import Header, decode
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.client import CONVERSATION
 from rainzmq.protocol.schema import MESSAGES, ProtocolError
-from rainzmq.protocol.version import PROTOCOL_VERSION
 
 _log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_FIRST_PROTOCOL = "2"
+"""Protocol of the event logs of schema version 1 that are read."""
+
 APPLICATION_ID = 0x525A4D51
 
 _SCHEMA = """
@@ -366,16 +372,17 @@ def _open(path: Path) -> sqlite3.Connection:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if application != APPLICATION_ID:
             raise RainException(f"{path} is a database, but not an event log of rainzmq")
-        if version != SCHEMA_VERSION:
+        if not 1 <= version <= SCHEMA_VERSION:
             raise RainException(
-                f"{path} is an event log with schema version {version}; this rainzmq reads version "
+                f"{path} is an event log with schema version {version}; this rainzmq reads versions 1 to "
                 f"{SCHEMA_VERSION}. Use the rainzmq that wrote it"
             )
         meta = dict(connection.execute("SELECT key, value FROM meta"))
-        if meta.get("protocol") != str(PROTOCOL_VERSION):
+        if version == 1 and meta.get("protocol") != _FIRST_PROTOCOL:
             raise RainException(
                 f"{path} was written by rainzmq {meta.get('software')} with protocol version "
-                f"{meta.get('protocol')}; this rainzmq reads version {PROTOCOL_VERSION}"
+                f"{meta.get('protocol')}; of event logs with schema version 1 this rainzmq reads "
+                f"protocol version {_FIRST_PROTOCOL}"
             )
     except sqlite3.Error as error:
         if connection is not None:

@@ -77,7 +77,7 @@ def test_only_its_owner_can_read_it(path):
 def test_it_says_what_it_is(path):
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert database.execute("PRAGMA user_version").fetchone() == (1,)
+        assert database.execute("PRAGMA user_version").fetchone() == (2,)
         meta = dict(database.execute("SELECT key, value FROM meta"))
         assert meta["server_epoch"] == str(EPOCH)
         assert float(meta["started"]) == START
@@ -205,14 +205,17 @@ def test_what_is_no_event_log_is_refused(tmp_path, content):
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
-        ("PRAGMA user_version=99", "schema version 99; this rainzmq reads version 1"),
+        ("PRAGMA user_version=99", "schema version 99; this rainzmq reads versions 1 to 2"),
         ("PRAGMA application_id=5", "not an event log of rainzmq"),
-        ("UPDATE meta SET value='99' WHERE key='protocol'", "with protocol version 99"),
+        (
+            "UPDATE meta SET value='9' WHERE key='protocol'; PRAGMA user_version=1",
+            "with protocol version 9; of event logs with schema version 1",
+        ),
     ],
 )
 def test_a_log_of_another_version_is_refused_with_the_reason(path, statement, reason):
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        database.execute(statement)
+        database.executescript(statement)
     with pytest.raises(RainException, match=reason):
         open_replay(path)
 
