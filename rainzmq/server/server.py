@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import assert_never
 
 import psutil
 
@@ -37,33 +38,9 @@ from rainzmq.common.tally import Tally
 from rainzmq.protocol.codec import Header, encode
 from rainzmq.protocol.messages.client import ClientBye, ClientRefused, ClientWelcome, Knock, RequestFailed
 from rainzmq.protocol.messages.worker import WorkerBye, WorkerKnock, WorkerRefused, WorkerWelcome
+from rainzmq.server.core import events as ev
 from rainzmq.server.core import invariants
 from rainzmq.server.core.engine import Engine
-from rainzmq.server.core.events import (
-    AnotherTurn,
-    ClientProcessSeen,
-    DropUploads,
-    Effect,
-    Event,
-    Flush,
-    Forget,
-    Log,
-    OfferTicket,
-    PeerGone,
-    RelayMissed,
-    ReturnDue,
-    Sampled,
-    Send,
-    SendEvents,
-    SessionOwner,
-    Tick,
-    TurnEnded,
-    UnwatchProcess,
-    Uploaded,
-    WatcherMissed,
-    WatchProcess,
-    WorkerGone,
-)
 from rainzmq.server.core.presence import RETURN_S
 from rainzmq.server.core.state import CoreOptions
 from rainzmq.server.peers import FrameReader
@@ -161,8 +138,8 @@ class Server:
             options.host,
             advertise=host,
             owner_of=self._owners_get,
-            on_uploaded=self._threadsafe_event(Uploaded),
-            on_missed=self._threadsafe_event(RelayMissed),
+            on_uploaded=self._threadsafe_event(ev.Uploaded),
+            on_missed=self._threadsafe_event(ev.RelayMissed),
         )
         self._owners: dict[int, int] = {}
         self._control = ControlServer(
@@ -175,7 +152,7 @@ class Server:
             on_doubt=self._on_doubt,
         )
         self._processes = ProcessWatch(
-            self.loop, lambda epoch, alive: self._handle(ClientProcessSeen(epoch, alive))
+            self.loop, lambda epoch, alive: self._handle(ev.ClientProcessSeen(epoch, alive))
         )
         self._reader = FrameReader(
             self._cluster_id, self._epoch, self._refuse, self._deny, self._cut_off, self._name_of
@@ -258,7 +235,7 @@ class Server:
         if engine is not None:
             engine.end()
             self._wait_for_watcher()
-            self._handle(Flush())
+            self._handle(ev.Flush())
         if self.access.path is not None:
             remove_access(self.access)
         if engine is not None:
@@ -308,12 +285,12 @@ class Server:
 
     def _on_tick(self) -> None:
         silences = ((peer, self._control.unanswered_s(peer)) for peer in self._engine.state.clients)
-        self._handle(Tick({peer: silence_s for peer, silence_s in silences if silence_s}))
+        self._handle(ev.Tick({peer: silence_s for peer, silence_s in silences if silence_s}))
         self.loop.call_later(self._options.heartbeat_interval_s, self._on_tick)
 
     def _on_turn_end(self) -> None:
         self._engine.state.counters.turns += 1
-        self._handle(TurnEnded())
+        self._handle(ev.TurnEnded())
         self._collector.step()
         if self._session_ended and not self._owners and not self._engine.state.trash:
             self._session_ended = False
@@ -331,7 +308,7 @@ class Server:
 
     def _on_flush(self) -> None:
         self._flushing = None
-        self._handle(Flush())
+        self._handle(ev.Flush())
 
     def _on_sample(self) -> None:
         if self._engine.state.feed.on:
@@ -339,7 +316,7 @@ class Server:
             feed = self._engine.state.feed
             feed.offset = max(feed.offset, time.time() - self.loop.now())
             times = self._process.cpu_times()
-            self._handle(Sampled(times.user + times.system, self._process.memory_info().rss))
+            self._handle(ev.Sampled(times.user + times.system, self._process.memory_info().rss))
         self.loop.call_later(SAMPLE_INTERVAL_S, self._on_sample)
 
     def _on_lifeline(self) -> None:
@@ -349,38 +326,44 @@ class Server:
             self.loop.remove_reader(self._options.lifeline_fd)
             self.loop.stop()
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: ev.Event) -> None:
         for effect in self._engine.handle(event, self.loop.now()):
             self._perform(effect)
 
-    def _perform(self, effect: Effect) -> None:
-        if isinstance(effect, Send):
-            self._send(effect.peer, effect.messages)
-        elif isinstance(effect, SendEvents):
-            self._send_events(effect)
-        elif isinstance(effect, Forget):
-            self._reader.forget(effect.peer)
-        elif isinstance(effect, WatchProcess):
-            self._processes.watch(effect.epoch, effect.pid, effect.started)
-        elif isinstance(effect, UnwatchProcess):
-            self._processes.forget(effect.epoch)
-        elif isinstance(effect, OfferTicket):
-            self._relay.add_ticket(effect.ticket, effect.uid, effect.is_directory, effect.holders)
-        elif isinstance(effect, WorkerGone):
-            self._relay.forget_worker(effect.endpoint)
-        elif isinstance(effect, DropUploads):
-            self._relay.drop(effect.uids)
-        elif isinstance(effect, SessionOwner):
-            if effect.epoch is None:
-                self._owners.pop(effect.session_id, None)
-                self._relay.drop_session(effect.session_id)
-                self._session_ended = True
-            else:
-                self._owners[effect.session_id] = effect.epoch
-        elif isinstance(effect, AnotherTurn):
-            self.loop.call_soon(_nothing)
-        elif isinstance(effect, Log):
-            _log.log(logging.WARNING if effect.level == "warning" else logging.INFO, "%s", effect.text)
+    def _perform(self, effect: ev.Effect) -> None:
+        match effect:
+            case ev.Send():
+                self._send(effect.peer, effect.messages)
+            case ev.SendEvents():
+                self._send_events(effect)
+            case ev.Forget():
+                self._reader.forget(effect.peer)
+            case ev.WatchProcess():
+                self._processes.watch(effect.epoch, effect.pid, effect.started)
+            case ev.UnwatchProcess():
+                self._processes.forget(effect.epoch)
+            case ev.OfferTicket():
+                self._relay.add_ticket(effect.ticket, effect.uid, effect.is_directory, effect.holders)
+            case ev.WorkerGone():
+                self._relay.forget_worker(effect.endpoint)
+            case ev.DropUploads():
+                self._relay.drop(effect.uids)
+            case ev.SessionOwner():
+                self._note_owner(effect.session_id, effect.epoch)
+            case ev.AnotherTurn():
+                self.loop.call_soon(_nothing)
+            case ev.Log():
+                _log.log(logging.WARNING if effect.level == "warning" else logging.INFO, "%s", effect.text)
+            case _:
+                assert_never(effect)
+
+    def _note_owner(self, session_id: int, epoch: int | None) -> None:
+        if epoch is None:
+            self._owners.pop(session_id, None)
+            self._relay.drop_session(session_id)
+            self._session_ended = True
+        else:
+            self._owners[session_id] = epoch
 
     def _send(self, peer: bytes, messages: list[object]) -> None:
         header = Header(cluster_id=self._cluster_id, server_epoch=self._epoch)
@@ -391,11 +374,11 @@ class Server:
             self.loop.call_soon(partial(self._on_gone, peer))
 
     def _on_gone(self, peer: bytes) -> None:
-        self._handle(PeerGone(peer, "its connection is gone"))
+        self._handle(ev.PeerGone(peer, "its connection is gone"))
         if peer in self._engine.state.clients:
-            self.loop.call_later(RETURN_S, partial(self._handle, ReturnDue()))
+            self.loop.call_later(RETURN_S, partial(self._handle, ev.ReturnDue()))
 
-    def _send_events(self, effect: SendEvents) -> None:
+    def _send_events(self, effect: ev.SendEvents) -> None:
         header = Header(cluster_id=self._cluster_id, server_epoch=self._epoch)
         frames = [encode(message, header) for message in effect.messages]
         if any(len(frame) > CONTROL_FRAME_LIMIT_BYTES for frame in frames):
@@ -418,7 +401,7 @@ class Server:
             self.loop.call_later(SLOW_WATCHER_S, partial(self._on_slow_watcher, peer))
         else:
             self._slow_watchers.discard(peer)
-            self._handle(WatcherMissed(peer))
+            self._handle(ev.WatcherMissed(peer))
 
     @staticmethod
     def _with_epoch(header: Header, message: object) -> Header:
@@ -442,7 +425,7 @@ class Server:
             _log.warning("%s is cut off (%d times so far): %s", name, times, reason)
         self._control.disconnect(peer)
         self._reader.forget(peer)
-        self._handle(PeerGone(peer, reason, cut_off=True))
+        self._handle(ev.PeerGone(peer, reason, cut_off=True))
 
     def _name_of(self, peer: bytes, role: str) -> str:
         """Who a peer is, for the log."""
@@ -456,7 +439,7 @@ class Server:
     def _owners_get(self, session_id: int) -> int | None:
         return self._owners.get(session_id)
 
-    def _threadsafe_event(self, event_type: Callable[..., Event]) -> Callable[..., None]:
+    def _threadsafe_event(self, event_type: Callable[..., ev.Event]) -> Callable[..., None]:
         """A function for the relay's thread: hands an event to this loop."""
 
         def hand_over(*args: object) -> None:

@@ -340,7 +340,7 @@ class SimulatedCluster:
             _, message = decode(frame, w.CONVERSATION, "server")
             if isinstance(message, w.WorkerWelcome):
                 worker.header = Header(sender_epoch=message.epoch)
-            else:
+            elif not isinstance(message, w.WorkerHeartbeat):
                 worker.handle(we.Told(message))
         worker.turn()
 

@@ -38,7 +38,7 @@ from rainzmq.protocol.messages.worker import VersionsDiffer
 from rainzmq.store.objects import ObjectStore
 from rainzmq.transport.loop import Loop, Timer
 from rainzmq.worker import processes
-from rainzmq.worker.core import pool
+from rainzmq.worker.core import invariants, pool
 from rainzmq.worker.core import pool_effects as pe
 from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, UNABLE, Job, Outcome, Printed
 from rainzmq.worker.output_files import OutputFiles
@@ -162,6 +162,10 @@ class SubworkerPool:
     def forget_sessions(self, session_ids: Iterable[int]) -> None:
         """Sessions ended, after all their jobs: forget their functions."""
         self._perform(self._core.drop_sessions(session_ids))
+
+    def check(self) -> None:
+        """AssertionError when the state of the pool contradicts itself."""
+        invariants.check_pool(self._core)
 
     def close(self) -> None:
         """Kill all subworkers and what they started; no outcome comes any more."""

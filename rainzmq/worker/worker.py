@@ -17,13 +17,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 from rainzmq._version import __version__
 from rainzmq.common.archive import ArchiveError
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import id_of
-from rainzmq.common.limits import INLINE_OBJECT_BYTES, MESSAGE_TARGET_BYTES
+from rainzmq.common.limits import CHECK_VARIABLE, INLINE_OBJECT_BYTES, MESSAGE_TARGET_BYTES
 from rainzmq.common.ready import write_ready
 from rainzmq.common.versions import python_version
 from rainzmq.protocol.messages import worker as m
@@ -40,30 +40,9 @@ from rainzmq.transport.sockets import Context, new_context, raise_file_limit
 from rainzmq.transport.zap import Authenticator
 from rainzmq.worker import guard, processes
 from rainzmq.worker.builtin import BuiltinRunner
-from rainzmq.worker.core import jobs
+from rainzmq.worker.core import events as ev
+from rainzmq.worker.core import invariants, jobs
 from rainzmq.worker.core.engine import WorkerEngine
-from rainzmq.worker.core.events import (
-    Effect,
-    Event,
-    FetchFailed,
-    FetchObject,
-    ForgetPeers,
-    ForgetSessions,
-    JobEnded,
-    JobGivenBack,
-    KillJob,
-    KindsTroubled,
-    ObjectArrived,
-    ObjectDamaged,
-    RemoveObjects,
-    Reset,
-    StartJob,
-    StartReady,
-    StoreObject,
-    TellServer,
-    Told,
-    TurnEnded,
-)
 from rainzmq.worker.core.jobs import Job, Outcome
 from rainzmq.worker.cpus import claims_of
 from rainzmq.worker.faults import is_own
@@ -129,6 +108,7 @@ class Worker:
         self._options = options
         self.exit_reason: str | None = None
         self._ready_written = False
+        self._check = os.environ.get(CHECK_VARIABLE) == "1"
         self._hostname = socket.gethostname()
         self._cleanups: list[Callable[[], object]] = []
         try:
@@ -145,7 +125,7 @@ class Worker:
             self.loop,
             options.workdir,
             leave=lambda reason: self._link.rejoin(reason),
-            on_object_gone=lambda uid: self._handle(ObjectDamaged(uid)),
+            on_object_gone=lambda uid: self._handle(ev.ObjectDamaged(uid)),
             on_troubles=self._on_troubles,
             retry_subworkers=lambda kind: self._subworkers.retry(kind),
         )
@@ -260,14 +240,17 @@ class Worker:
     # Events.
 
     def _on_turn_end(self) -> None:
-        while self._handle(StartReady()):
+        while self._handle(ev.StartReady()):
             pass
-        self._handle(TurnEnded())
+        self._handle(ev.TurnEnded())
         if self._health.lost is not None and not self.engine.running and self.exit_reason is None:
             self._renew(self._health.lost)
         self._link.greet_if_due()
+        if self._check:
+            invariants.check(self.engine)
+            self._subworkers.check()
 
-    def _handle(self, event: Event) -> bool:
+    def _handle(self, event: ev.Event) -> bool:
         """Let the core handle an event and perform the effects; whether there were any."""
         effects = self.engine.handle(event)
         for effect in effects:
@@ -279,9 +262,9 @@ class Worker:
         for uid in outcome.damaged:
             if self.store.has(uid) and not self.store.verify(uid):
                 _log.error("the content of %s is gone, or %s changed it", id_of(uid), id_of(outcome.uid))
-                self._handle(ObjectDamaged(uid))
+                self._handle(ev.ObjectDamaged(uid))
         job = self.engine.running[outcome.uid]
-        event = JobEnded(self._health.judged(job, outcome))
+        event = ev.JobEnded(self._health.judged(job, outcome))
         if outcome.kind is jobs.FINISHED:
             try:
                 self._take_outputs(job, event)
@@ -295,10 +278,10 @@ class Worker:
                     user=b"",
                     damaged=[],
                 )
-                event = JobEnded(self._health.judged(job, failed))
+                event = ev.JobEnded(self._health.judged(job, failed))
         self._handle(event)
 
-    def _take_outputs(self, job: Job, event: JobEnded) -> None:
+    def _take_outputs(self, job: Job, event: ev.JobEnded) -> None:
         store = self.store
         inline_bytes = 0
         for index, (made, declared) in enumerate(zip(event.outcome.outputs, job.body.outputs, strict=True)):
@@ -328,11 +311,11 @@ class Worker:
 
     def _on_fetched(self, uid: int, failure: Failure | None) -> None:
         if failure is None:
-            self._handle(ObjectArrived(uid))
+            self._handle(ev.ObjectArrived(uid))
             return
         silent = [f"{peer.host}:{peer.port}" for peer in failure.silent if isinstance(peer, DataPeer)]
         own = not failure.refused and self._health.cannot_store()
-        self._handle(FetchFailed(uid, failure.reason, own=own, silent=silent, refused=failure.refused))
+        self._handle(ev.FetchFailed(uid, failure.reason, own=own, silent=silent, refused=failure.refused))
 
     def _on_arrived(self, uid: int, arrival: Arrival) -> None:
         peer = arrival.source
@@ -340,65 +323,76 @@ class Worker:
         is_relay = peer.public_key == self._relay_key
         source = "server" if is_relay else f"{peer.host}:{peer.port}"
         start = time.time() - arrival.duration_s
-        self._handle(ObjectArrived(uid, (source, start, int(arrival.duration_s * 1e6), arrival.size_bytes)))
+        self._handle(
+            ev.ObjectArrived(uid, (source, start, int(arrival.duration_s * 1e6), arrival.size_bytes))
+        )
 
     def _on_given_back(self, job: Job, unmet: bool) -> None:
-        self._handle(JobGivenBack(job.uid, unmet))
+        self._handle(ev.JobGivenBack(job.uid, unmet))
 
     def _running_output(self, output: RunningOutput) -> list[Any]:
         return output.reports(self.loop.now())
 
     # Effects.
 
-    def _perform(self, effect: Effect) -> None:
-        if isinstance(effect, StartJob):
-            self._runner(effect.job).start(effect.job)
-        elif isinstance(effect, TellServer):
-            self._link.tell(effect.messages)
-        elif isinstance(effect, FetchObject):
-            uid = effect.uid
-            self._data.fetch(
-                uid,
-                effect.is_directory,
-                effect.holders,
-                lambda _: self._on_fetched(uid, None),
-                lambda arrival: self._on_arrived(uid, arrival),
-                lambda failure: self._on_fetched(uid, failure),
-                executable=effect.executable,
-            )
-        elif isinstance(effect, StoreObject):
-            self._store(effect)
-        elif isinstance(effect, RemoveObjects):
-            for uid in effect.uids:
-                self._data.cancel(uid)
-                try:
-                    self.store.remove(uid)
-                except OSError as error:
-                    _log.warning("%s cannot be removed: %s", id_of(uid), error)
-                    self._health.look_soon()
-        elif isinstance(effect, KillJob):
-            self._runner(effect.job).kill(effect.job.uid)
-        elif isinstance(effect, ForgetPeers):
-            for endpoint in effect.endpoints:
-                self._data.forget(endpoint)
-        elif isinstance(effect, ForgetSessions):
-            for session_id in effect.session_ids:
-                self.store.remove_session(session_id)
-            self._subworkers.forget_sessions(effect.session_ids)
+    def _perform(self, effect: ev.Effect) -> None:
+        match effect:
+            case ev.StartJob():
+                self._runner(effect.job).start(effect.job)
+            case ev.TellServer():
+                self._link.tell(effect.messages)
+            case ev.FetchObject():
+                self._fetch(effect)
+            case ev.StoreObject():
+                self._store(effect)
+            case ev.RemoveObjects():
+                self._remove(effect.uids)
+            case ev.KillJob():
+                self._runner(effect.job).kill(effect.job.uid)
+            case ev.ForgetPeers():
+                for endpoint in effect.endpoints:
+                    self._data.forget(endpoint)
+            case ev.ForgetSessions():
+                for session_id in effect.session_ids:
+                    self.store.remove_session(session_id)
+                self._subworkers.forget_sessions(effect.session_ids)
+            case _:
+                assert_never(effect)
+
+    def _fetch(self, effect: ev.FetchObject) -> None:
+        uid = effect.uid
+        self._data.fetch(
+            uid,
+            effect.is_directory,
+            effect.holders,
+            lambda _: self._on_fetched(uid, None),
+            lambda arrival: self._on_arrived(uid, arrival),
+            lambda failure: self._on_fetched(uid, failure),
+            executable=effect.executable,
+        )
+
+    def _remove(self, uids: list[int]) -> None:
+        for uid in uids:
+            self._data.cancel(uid)
+            try:
+                self.store.remove(uid)
+            except OSError as error:
+                _log.warning("%s cannot be removed: %s", id_of(uid), error)
+                self._health.look_soon()
 
     def _runner(self, job: Job) -> Runner:
         if job.kind != "builtin":
             return self._subworkers
         return self._programs if job.method == "execute" else self._builtin
 
-    def _store(self, effect: StoreObject) -> None:
+    def _store(self, effect: ev.StoreObject) -> None:
         try:
             if not self.store.has(effect.uid):
                 self.store.put(effect.uid, effect.data, effect.executable)
         except (StoreFull, OSError) as error:
             # The server has the content still, and shall not send it again before there is room.
             self._health.all_ill(f"no data can be stored: {error}")
-            self._handle(ObjectDamaged(effect.uid))
+            self._handle(ev.ObjectDamaged(effect.uid))
 
     # What is wrong with this worker.
 
@@ -416,7 +410,7 @@ class Worker:
 
     def _on_troubles(self, troubles: dict[str, str]) -> None:
         self._link.tell([m.WorkerTrouble(sorted(troubles.items()))])
-        self._handle(KindsTroubled(frozenset(troubles)))
+        self._handle(ev.KindsTroubled(frozenset(troubles)))
 
     # The server.
 
@@ -431,12 +425,12 @@ class Worker:
             previous_epoch,
         )
 
-    def _on_message(self, message: Any) -> None:
-        self._handle(Told(message))
+    def _on_message(self, message: ev.Instruction) -> None:
+        self._handle(ev.Told(message))
 
     def _on_lost(self, reason: str) -> None:
         self._sampling.stop()
-        self._handle(Reset())
+        self._handle(ev.Reset())
 
     def _on_welcome(self, welcome: m.WorkerWelcome) -> None:
         _log.info("worker %s:%d registered", self._endpoint.host, self._endpoint.port)

@@ -29,7 +29,7 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
 def ready(harness: Harness, count: int = 1) -> None:
     """Wait until so many subworkers are idle."""
     harness.pool.prestart(count)
-    harness.until(lambda: len(harness.pool._core._idle.get("python", {})) >= count)
+    harness.until(lambda: len(harness.pool._core.idle.get("python", {})) >= count)
 
 
 def processes_of(harness: Harness) -> set[int]:
@@ -320,7 +320,7 @@ from pathlib import Path
 from pool_harness import Harness
 harness = Harness(Path(sys.argv[1]), {})
 harness.pool.prestart(2)
-harness.until(lambda: len(harness.pool._core._idle.get("python", {})) == 2)
+harness.until(lambda: len(harness.pool._core.idle.get("python", {})) == 2)
 def busy(ctx):
     import time
     while True: time.sleep(0.1)

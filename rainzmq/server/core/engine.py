@@ -8,6 +8,8 @@ sends at most one multipart message to each peer, however many events it handled
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from rainzmq.common.ids import id_of
 from rainzmq.protocol.messages.client import ClientBye
 from rainzmq.protocol.messages.events import ServerSampled, SessionEnded
@@ -65,40 +67,41 @@ class Engine:
         """
         state = self.state
         state.now = now
-        if isinstance(event, WorkerSaid):
-            self._worker_said(event)
-        elif isinstance(event, ClientSaid):
-            self._client_said(event)
-        elif isinstance(event, TurnEnded):
-            self._turn_ended()
-        elif isinstance(event, ClientJoined):
-            client_joined(state, event)
-        elif isinstance(event, WorkerJoined):
-            worker_joined(state, event)
-        elif isinstance(event, PeerGone):
-            self._peer_gone(event)
-        elif isinstance(event, ClientReturned):
-            presence.client_returned(state, event)
-        elif isinstance(event, ClientProcessSeen):
-            presence.process_seen(state, event)
-        elif isinstance(event, ReturnDue):
-            presence.judge_clients(state, {})
-        elif isinstance(event, Uploaded):
-            session = state.session_of(event.uid)
-            if session is not None:
-                on_uploaded(state, session, event.uid)
-        elif isinstance(event, RelayMissed):
-            self._relay_missed(event)
-        elif isinstance(event, Tick):
-            on_tick(state, event.unanswered)
-        elif isinstance(event, Flush):
-            watchers.flush(state)
-        elif isinstance(event, WatcherMissed):
-            watchers.missed(state, event.peer)
-        elif isinstance(event, Sampled):
-            counters = {name: getattr(state.counters, name) for name in Counters.__dataclass_fields__}
-            sizes = (event.cpu_s, event.memory_bytes, len(state.clients))
-            state.feed.add(state.now, ServerSampled, *sizes, counters)
+        match event:
+            case WorkerSaid():
+                self._worker_said(event)
+            case ClientSaid():
+                self._client_said(event)
+            case TurnEnded():
+                self._turn_ended()
+            case ClientJoined():
+                client_joined(state, event)
+            case WorkerJoined():
+                worker_joined(state, event)
+            case PeerGone():
+                self._peer_gone(event)
+            case ClientReturned():
+                presence.client_returned(state, event)
+            case ClientProcessSeen():
+                presence.process_seen(state, event)
+            case ReturnDue():
+                presence.judge_clients(state, {})
+            case Uploaded():
+                session = state.session_of(event.uid)
+                if session is not None:
+                    on_uploaded(state, session, event.uid)
+            case RelayMissed():
+                self._relay_missed(event)
+            case Tick():
+                on_tick(state, event.unanswered)
+            case Flush():
+                watchers.flush(state)
+            case WatcherMissed():
+                watchers.missed(state, event.peer)
+            case Sampled():
+                self._sampled(event)
+            case _:
+                assert_never(event)
         effects, state.effects = state.effects, []
         return effects
 
@@ -109,6 +112,12 @@ class Engine:
             if session.state is states.OPEN:
                 state.feed.add(state.now, SessionEnded, session.session_id, states.CLOSED, None)
         feed.turn_ended(state)
+
+    def _sampled(self, event: Sampled) -> None:
+        state = self.state
+        counters = {name: getattr(state.counters, name) for name in Counters.__dataclass_fields__}
+        sizes = (event.cpu_s, event.memory_bytes, len(state.clients))
+        state.feed.add(state.now, ServerSampled, *sizes, counters)
 
     def _worker_said(self, event: WorkerSaid) -> None:
         state = self.state

@@ -8,9 +8,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rainzmq.protocol.messages.client import ClientHello
+from rainzmq.protocol.messages import client as c
+from rainzmq.protocol.messages import worker as w
+from rainzmq.protocol.messages.events import CancelSession, Watch
 from rainzmq.protocol.messages.shared import Endpoint
-from rainzmq.protocol.messages.worker import WorkerHello
+
+SessionMessage = c.Submit | c.Wait | c.Update | c.Fetch | c.Unkeep | c.SessionPython | c.AskProgress
+"""What a client says about a session that is open."""
+
+ClientMessage = (
+    SessionMessage
+    | c.CloseSession
+    | c.ClientHeartbeat
+    | c.ClientProcess
+    | c.NewSession
+    | c.CancelWait
+    | c.AskServerInfo
+    | Watch
+    | CancelSession
+    | c.ClientBye
+)
+"""What a client says once it is registered."""
+
+WorkerMessage = w.Report | w.WorkerHeartbeat | w.Sample | w.VersionsDiffer | w.WorkerTrouble | w.WorkerBye
+"""What a worker says once it is registered."""
 
 
 @dataclass(slots=True)
@@ -18,7 +39,7 @@ class ClientJoined:
     """A client of the right version said hello. `viewer`: it may only look."""
 
     peer: bytes
-    hello: ClientHello
+    hello: c.ClientHello
     viewer: bool
 
 
@@ -44,7 +65,7 @@ class WorkerJoined:
     """A worker of the right version said hello."""
 
     peer: bytes
-    hello: WorkerHello
+    hello: w.WorkerHello
 
 
 @dataclass(slots=True)
@@ -53,7 +74,7 @@ class ClientSaid:
 
     peer: bytes
     epoch: int
-    message: Any
+    message: ClientMessage
 
 
 @dataclass(slots=True)
@@ -62,7 +83,7 @@ class WorkerSaid:
 
     peer: bytes
     epoch: int
-    message: Any
+    message: WorkerMessage
 
 
 @dataclass(slots=True)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, assert_never
 
 from rainzmq.common.ids import make_uid
 from rainzmq.protocol.messages import client as m
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.server.core import feed, states, waits, watchers
-from rainzmq.server.core.events import ClientJoined, SessionOwner, UnwatchProcess
+from rainzmq.server.core.events import (
+    ClientJoined,
+    ClientMessage,
+    SessionMessage,
+    SessionOwner,
+    UnwatchProcess,
+)
 from rainzmq.server.core.objects import unread_object
 from rainzmq.server.core.reasons import why_tasks_wait
 from rainzmq.server.core.records import ClientRecord, SessionRecord, WaitRecord, WorkerRecord
@@ -76,12 +82,42 @@ def close_session(state: ServerState, session: SessionRecord) -> None:
     state.effects.append(SessionOwner(session.session_id, None))
 
 
-def client_said(state: ServerState, client: ClientRecord, message: Any) -> None:
-    """Dispatch a client's message; those about a session find it first, or are refused."""
-    handler = _PLAIN.get(type(message))
-    if handler is not None:
-        handler(state, client, message)
-        return
+def client_said(state: ServerState, client: ClientRecord, message: ClientMessage) -> None:
+    """Dispatch a client's message."""
+    match message:
+        case (
+            m.Submit()
+            | m.Wait()
+            | m.Update()
+            | m.Fetch()
+            | m.Unkeep()
+            | m.SessionPython()
+            | m.AskProgress()
+            | m.CloseSession()
+        ):
+            _about_session(state, client, message)
+        case m.NewSession():
+            _on_new_session(state, client, message)
+        case m.CancelWait():
+            _on_cancel_wait(state, client, message)
+        case m.AskServerInfo():
+            _on_server_info(state, client, message)
+        case e.Watch():
+            watchers.watch(state, client.peer, message.request)
+        case e.CancelSession():
+            _on_cancel_session(state, client, message)
+        case m.ClientBye():
+            client_gone(state, client.peer, message.reason or "it said goodbye")
+        case m.ClientHeartbeat() | m.ClientProcess():
+            pass  # `presence.py` takes note of them
+        case _:
+            assert_never(message)
+
+
+def _about_session(
+    state: ServerState, client: ClientRecord, message: SessionMessage | m.CloseSession
+) -> None:
+    """Find the session of a message, or refuse it."""
     session = state.sessions.get(message.session_id)
     request = getattr(message, "request", None)
     mine = session is not None and message.session_id in client.sessions
@@ -98,7 +134,29 @@ def client_said(state: ServerState, client: ClientRecord, message: Any) -> None:
             reason = session.failure.message if session.failure else session.state
             state.tell(client.peer, m.RequestFailed(request, "session", reason))
     else:
-        _SESSION[type(message)](state, client, session, message)
+        _in_session(state, client, session, message)
+
+
+def _in_session(
+    state: ServerState, client: ClientRecord, session: SessionRecord, message: SessionMessage
+) -> None:
+    match message:
+        case m.Submit():
+            on_submit(state, session, message)
+        case m.Wait():
+            _on_wait(state, client, session, message)
+        case m.Update():
+            _on_update(state, client, session, message)
+        case m.Fetch():
+            _on_fetch(state, client, session, message)
+        case m.Unkeep():
+            _on_unkeep(state, client, session, message)
+        case m.SessionPython():
+            session.python = message.version
+        case m.AskProgress():
+            _on_progress(state, client, session, message)
+        case _:
+            assert_never(message)
 
 
 def _on_new_session(state: ServerState, client: ClientRecord, message: m.NewSession) -> None:
@@ -109,16 +167,6 @@ def _on_new_session(state: ServerState, client: ClientRecord, message: m.NewSess
     client.sessions.add(session_id)
     state.effects.append(SessionOwner(session_id, client.epoch))
     state.tell(client.peer, m.SessionOpened(message.request, session_id))
-
-
-def _on_session_python(
-    state: ServerState, client: ClientRecord, session: SessionRecord, message: m.SessionPython
-) -> None:
-    session.python = message.version
-
-
-def _on_submit(state: ServerState, client: ClientRecord, session: SessionRecord, message: m.Submit) -> None:
-    on_submit(state, session, message)
 
 
 def _on_wait(state: ServerState, client: ClientRecord, session: SessionRecord, message: m.Wait) -> None:
@@ -248,10 +296,6 @@ def _worker_parts(worker: WorkerRecord) -> Iterator[dict[str, Any]]:
         yield base | {name: column[start : start + INFO_IDS] for name, column in columns.items()}
 
 
-def _on_watch(state: ServerState, client: ClientRecord, message: e.Watch) -> None:
-    watchers.watch(state, client.peer, message.request)
-
-
 def _on_cancel_session(state: ServerState, client: ClientRecord, message: e.CancelSession) -> None:
     session = state.sessions.get(message.session_id)
     if session is None or session.state is not states.OPEN:
@@ -264,29 +308,5 @@ def _on_cancel_session(state: ServerState, client: ClientRecord, message: e.Canc
     state.tell(client.peer, m.Done(message.request))
 
 
-def _on_bye(state: ServerState, client: ClientRecord, message: m.ClientBye) -> None:
-    client_gone(state, client.peer, message.reason or "it said goodbye")
-
-
 def _refuse(state: ServerState, client: ClientRecord, request: int, reason: str) -> None:
     state.tell(client.peer, m.RequestFailed(request, "request", reason))
-
-
-_PLAIN: dict[type, Callable[[ServerState, ClientRecord, Any], None]] = {
-    m.NewSession: _on_new_session,
-    m.CancelWait: _on_cancel_wait,
-    m.AskServerInfo: _on_server_info,
-    e.Watch: _on_watch,
-    e.CancelSession: _on_cancel_session,
-    m.ClientBye: _on_bye,
-}
-
-_SESSION: dict[type, Callable[[ServerState, ClientRecord, SessionRecord, Any], None]] = {
-    m.SessionPython: _on_session_python,
-    m.Submit: _on_submit,
-    m.Wait: _on_wait,
-    m.Update: _on_update,
-    m.Fetch: _on_fetch,
-    m.Unkeep: _on_unkeep,
-    m.AskProgress: _on_progress,
-}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from itertools import accumulate
-from typing import Any
+from typing import Any, assert_never
 
 from rainzmq.common.ids import id_of, session_of
 from rainzmq.common.states import AttemptState
@@ -13,10 +13,10 @@ from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.schema import to_row
 from rainzmq.server.core import feed, states
 from rainzmq.server.core.deaths import Death
-from rainzmq.server.core.events import WorkerGone, WorkerJoined
+from rainzmq.server.core.events import WorkerGone, WorkerJoined, WorkerMessage
 from rainzmq.server.core.objects import ask_back
 from rainzmq.server.core.reach import cut_off, runs_somewhere, worker_gone
-from rainzmq.server.core.records import WorkerRecord
+from rainzmq.server.core.records import SessionRecord, TaskRecord, WorkerRecord
 from rainzmq.server.core.snapshot import worker_came
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.tasks import (
@@ -143,19 +143,24 @@ def worker_lost(state: ServerState, worker: WorkerRecord, reason: str, how: Loss
     state.forget_peer(worker.peer)
 
 
-def worker_said(state: ServerState, worker: WorkerRecord, message: Any) -> None:
+def worker_said(state: ServerState, worker: WorkerRecord, message: WorkerMessage) -> None:
     """Dispatch a worker's message."""
-    if isinstance(message, m.Report):
-        _on_report(state, worker, message)
-    elif isinstance(message, m.Sample):
-        if state.feed.on:
-            state.feed.add(state.now, e.WorkerSampled, worker.number, *to_row(message))
-    elif isinstance(message, m.VersionsDiffer):
-        name_other_packages(state, worker, message)
-    elif isinstance(message, m.WorkerTrouble):
-        _on_trouble(state, worker, message)
-    elif isinstance(message, m.WorkerBye):
-        worker_lost(state, worker, message.reason or "it said goodbye", Loss.LEFT)
+    match message:
+        case m.Report():
+            _on_report(state, worker, message)
+        case m.WorkerHeartbeat():
+            pass  # that it was heard is all that it says
+        case m.Sample():
+            if state.feed.on:
+                state.feed.add(state.now, e.WorkerSampled, worker.number, *to_row(message))
+        case m.VersionsDiffer():
+            name_other_packages(state, worker, message)
+        case m.WorkerTrouble():
+            _on_trouble(state, worker, message)
+        case m.WorkerBye():
+            worker_lost(state, worker, message.reason or "it said goodbye", Loss.LEFT)
+        case _:
+            assert_never(message)
 
 
 def _on_trouble(state: ServerState, worker: WorkerRecord, message: m.WorkerTrouble) -> None:
@@ -228,11 +233,13 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
                 object_lost(state, session, item)
 
 
-def _current(state: ServerState, worker: WorkerRecord, uid: int, attempt: int) -> Any:
+def _current(
+    state: ServerState, worker: WorkerRecord, uid: int, attempt: int
+) -> tuple[TaskRecord, SessionRecord] | tuple[None, None]:
     """(task, session) when this worker has that attempt of the task, else (None, None), counted as stale."""
-    task = worker.tasks.get(uid)
-    if task is not None and task.attempt == attempt:
-        return task, state.session_of(uid)
+    task, session = worker.tasks.get(uid), state.session_of(uid)
+    if task is not None and session is not None and task.attempt == attempt:
+        return task, session
     state.counters.stale_results += 1
     return None, None
 
@@ -272,7 +279,7 @@ def _on_finished(state: ServerState, worker: WorkerRecord, report: m.Report) -> 
         sizes = report.sizes[start : start + outputs]
         start += outputs
         task, session = _current(state, worker, uid, attempt)
-        if task is None or len(sizes) != len(task.outputs):
+        if task is None or session is None or len(sizes) != len(task.outputs):
             _discard_stale(state, worker, uid, outputs)
             stale.append(row)
             continue

@@ -30,7 +30,14 @@ from typing import Any
 
 from rainzmq.common.limits import HOST_SILENT_S
 from rainzmq.protocol.messages import client as m
-from rainzmq.server.core.events import ClientProcessSeen, ClientReturned, Forget, Send, WatchProcess
+from rainzmq.server.core.events import (
+    ClientMessage,
+    ClientProcessSeen,
+    ClientReturned,
+    Forget,
+    Send,
+    WatchProcess,
+)
 from rainzmq.server.core.on_client import client_gone
 from rainzmq.server.core.records import ClientRecord
 from rainzmq.server.core.state import ServerState
@@ -80,7 +87,7 @@ def process_seen(state: ServerState, event: ClientProcessSeen) -> None:
         client_gone(state, client.peer, "its process ended")
 
 
-def heard(state: ServerState, client: ClientRecord, message: Any) -> bool:
+def heard(state: ServerState, client: ClientRecord, message: ClientMessage) -> bool:
     """Take note that a client said something; True when that was all about its presence."""
     client.last_heard = state.now
     if type(message) is m.ClientHeartbeat:

@@ -10,8 +10,7 @@ Everything that happened in a turn goes into one `Report` at its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_never
 
 from rainzmq.common.ids import session_of
 from rainzmq.protocol.messages import worker as m
@@ -25,6 +24,7 @@ from rainzmq.worker.core.events import (
     FetchObject,
     ForgetPeers,
     ForgetSessions,
+    Instruction,
     JobEnded,
     JobGivenBack,
     KillJob,
@@ -73,39 +73,32 @@ class WorkerEngine:
         self._troubled: frozenset[str] = frozenset()
         self._reports = Reports()
         self._effects: list[Effect] = []
-        self._told: dict[type, Callable[[Any], None]] = {
-            m.Assign: self._on_assign,
-            m.Retract: self._on_retract,
-            m.CancelFetch: self._on_cancel_fetch,
-            m.PeersGone: self._on_peers_gone,
-            m.Remove: self._on_remove,
-            m.EndSessions: self._on_end_sessions,
-        }
 
     def handle(self, event: Event) -> list[Effect]:
         """Take one event and return what is to be done, in order."""
-        if isinstance(event, JobEnded):
-            self._on_job_ended(event)
-        elif isinstance(event, StartReady):
-            self._start_ready()
-        elif isinstance(event, TurnEnded):
-            self._on_turn_ended()
-        elif isinstance(event, Told):
-            handler = self._told.get(type(event.message))
-            if handler is not None:
-                handler(event.message)
-        elif isinstance(event, ObjectArrived):
-            self._on_arrived(event)
-        elif isinstance(event, FetchFailed):
-            self._on_fetch_failed(event)
-        elif isinstance(event, JobGivenBack):
-            self._on_given_back(event)
-        elif isinstance(event, ObjectDamaged):
-            self._on_damaged(event.uid)
-        elif isinstance(event, KindsTroubled):
-            self._on_kinds_troubled(event.kinds)
-        elif isinstance(event, Reset):
-            self._on_reset()
+        match event:
+            case JobEnded():
+                self._on_job_ended(event)
+            case StartReady():
+                self._start_ready()
+            case TurnEnded():
+                self._on_turn_ended()
+            case Told():
+                self._on_told(event.message)
+            case ObjectArrived():
+                self._on_arrived(event)
+            case FetchFailed():
+                self._on_fetch_failed(event)
+            case JobGivenBack():
+                self._on_given_back(event)
+            case ObjectDamaged():
+                self._on_damaged(event.uid)
+            case KindsTroubled():
+                self._on_kinds_troubled(event.kinds)
+            case Reset():
+                self._on_reset()
+            case _:
+                assert_never(event)
         effects, self._effects = self._effects, []
         return effects
 
@@ -114,6 +107,23 @@ class WorkerEngine:
         return uid in self._inline
 
     # Messages of the server.
+
+    def _on_told(self, message: Instruction) -> None:
+        match message:
+            case m.Assign():
+                self._on_assign(message)
+            case m.Retract():
+                self._on_retract(message)
+            case m.CancelFetch():
+                self._on_cancel_fetch(message)
+            case m.PeersGone():
+                self._effects.append(ForgetPeers(message.endpoints))
+            case m.Remove():
+                self._on_remove(message)
+            case m.EndSessions():
+                self._on_end_sessions(message)
+            case _:
+                assert_never(message)
 
     def _on_assign(self, message: m.Assign) -> None:
         for session_id, body in message.bodies:
@@ -191,9 +201,6 @@ class WorkerEngine:
                 del self.replicas[uid]
                 self._effects.append(RemoveObjects([uid]))
                 self._reports.current.unfetched.append(uid)
-
-    def _on_peers_gone(self, message: m.PeersGone) -> None:
-        self._effects.append(ForgetPeers(message.endpoints))
 
     def _on_remove(self, message: m.Remove) -> None:
         for uid in message.uids:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.worker.core.jobs import Job, Outcome
+
+Instruction = m.Assign | m.Retract | m.CancelFetch | m.PeersGone | m.Remove | m.EndSessions
+"""What the server tells a registered worker to do."""
 
 
 @dataclass(slots=True)
 class Told:
     """A message of the server."""
 
-    message: Any
+    message: Instruction
 
 
 @dataclass(slots=True)
