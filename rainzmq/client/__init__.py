@@ -10,10 +10,9 @@ from rainzmq.client.dataobj import DataObject, blob, directory, pickled
 from rainzmq.client.graph_task import Task
 from rainzmq.client.inputs import Input, InputDir
 from rainzmq.client.outputs import Output, OutputDir
-from rainzmq.client.owner import get_active_session
 from rainzmq.client.program import Program
 from rainzmq.client.remote import Remote, remote
-from rainzmq.client.session import Session
+from rainzmq.client.session import Session, get_active_session
 from rainzmq.common.errors import RainException, RainWarning, SessionException, TaskException
 
 __all__ = [

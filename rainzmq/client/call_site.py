@@ -14,7 +14,7 @@ from rainzmq.common.errors import RainWarning
 _log = logging.getLogger(__name__)
 
 
-class Site(NamedTuple):
+class CallSite(NamedTuple):
     """A place in a program. Which line it is on is looked up only when it is shown.
 
     Attributes:
@@ -40,7 +40,7 @@ class Site(NamedTuple):
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def user_site(made: object) -> Site | None:
+def user_site(made: object) -> CallSite | None:
     """The innermost line of a caller outside of rainzmq, None when there is none. When users' classes are
     derived from ours, their `__init__` is not where `made` is made but the line that calls it.
 
@@ -56,7 +56,7 @@ def user_site(made: object) -> Site | None:
         if not names or frame.f_locals.get(names[0]) is not made:
             break
         frame = frame.f_back
-    return Site(frame.f_code, frame.f_lasti)
+    return CallSite(frame.f_code, frame.f_lasti)
 
 
 def warn_softly(text: str) -> None:

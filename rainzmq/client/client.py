@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import atexit
-import io
 import os
-import secrets
-import tempfile
 import time
 import weakref
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rainzmq.client.asking import flatten, target_errors
 from rainzmq.client.checks import check_name
 from rainzmq.client.connection import Connection
-from rainzmq.client.datalink import Channel, DataLink, Sink
-from rainzmq.client.dataobj import DataObject, Snapshot
-from rainzmq.client.graph_task import Task
+from rainzmq.client.contents import RelayContents
+from rainzmq.client.datalink import Channel, DataLink
+from rainzmq.client.dataobj import DataObject
+from rainzmq.client.graph_task import Task, flatten
 from rainzmq.client.owner import set_default
 from rainzmq.client.session import Session
-from rainzmq.common.archive import unpack_tree
-from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import id_of
 from rainzmq.common.limits import CONNECT_TIMEOUT_S
-from rainzmq.common.states import DataType
 from rainzmq.common.tracebacks import at_border
-from rainzmq.common.trees import make_executable
 from rainzmq.common.versions import python_version
 from rainzmq.protocol.messages.client import (
     AskServerInfo,
@@ -51,6 +43,9 @@ class Client:
     """A connection to a server. Its sessions end with it. Threads may share it; forked processes may not.
 
     A context manager, which closes it at the end.
+
+    Attributes:
+        connection, contents: for the package itself: the ways to the server and to its relay.
     """
 
     @at_border
@@ -84,11 +79,13 @@ class Client:
                 opened.close()
             self._context.destroy(linger=0)
             raise
-        self._connection = connection
+        self.connection = connection
         data_access = replace(access, port=welcome.data_port)
-        self._data = DataLink(
+        data = DataLink(
             partial(_connect_data, self._context, data_access), connection.header, connection.check
         )
+        self.contents = RelayContents(data)
+        self._data = data
         self._closed = False
         self._at_exit = _close_at_exit(self)
         self._dropped = weakref.finalize(self, _drop, connection, self._data, self._context, self._at_exit)
@@ -97,7 +94,7 @@ class Client:
     @property
     def connected(self) -> bool:
         """Whether it is connected, as far as is known."""
-        return not self._closed and self._connection.connected
+        return not self._closed and self.connection.connected
 
     @property
     def dashboard_link(self) -> str | None:
@@ -117,10 +114,10 @@ class Client:
             return
         self._closed = True
         self._dropped.detach()
-        if self._connection.forked:
+        if self.connection.forked:
             atexit.unregister(self._at_exit)
             return
-        _release(self._connection, self._data, self._context, self._at_exit)
+        _release(self.connection, self._data, self._context, self._at_exit)
 
     @at_border
     def new_session(self, name: str = "Unnamed Session", default: bool = False) -> Session:
@@ -131,8 +128,8 @@ class Client:
             SessionException: the client is closed, or the server is gone.
         """
         check_name(name, "session name")
-        opened: SessionOpened = self._connection.ask(lambda number: NewSession(number, name))
-        self._connection.send(SessionPython(opened.session_id, python_version()))
+        opened: SessionOpened = self.connection.ask(lambda number: NewSession(number, name))
+        self.connection.send(SessionPython(opened.session_id, python_version()))
         session = Session(self, opened.session_id, name)
         if default:
             set_default(session)
@@ -143,7 +140,7 @@ class Client:
         """What runs where: `{"workers": [...], "version": ..., ...}`. Per worker: "worker_id", "hostname",
         "pid", "resources", and lists of `ID`s: "tasks" (assigned to it), "objects" (it holds),
         "objects_to_delete" (copies that are not needed any more and still there)."""
-        parts: list[ServerInfo] = self._connection.ask_all(AskServerInfo)
+        parts: list[ServerInfo] = self.connection.ask_all(AskServerInfo)
         workers: dict[Any, dict[str, Any]] = {}
         facts: dict[str, Any] = {}
         for part in parts:
@@ -165,62 +162,12 @@ class Client:
         for item in flatten(items):
             if not isinstance(item, (Task, DataObject)):
                 raise RainException(f"Tasks and data objects are due here, not {item!r:.80}")
-            if item.session.client is not self:
+            session = item.session
+            if not isinstance(session, Session) or session.client is not self:
                 raise RainException(f"{item.describe()} belongs to a session of another client")
-            by_session.setdefault(item.session, []).append(item)
+            by_session.setdefault(session, []).append(item)
         for session, group in by_session.items():
             session.update(group)
-
-    def _upload(self, uid: int, payload: bytes | Snapshot) -> None:
-        if isinstance(payload, Snapshot):
-            with open(payload.path, "rb") as file:
-                self._data.upload(uid, True, file, payload.archive_size)
-        else:
-            self._data.upload(uid, False, io.BytesIO(payload), len(payload))
-
-    def _download(self, obj: DataObject, ticket: bytes, target: str | None) -> DataInstance:
-        """The content of an object that the relay has, in memory or at `target`."""
-        if target is None:
-            return self._download_to(obj, ticket, None)
-        with target_errors(obj, target):
-            return self._download_to(obj, ticket, target)
-
-    def _download_to(self, obj: DataObject, ticket: bytes, target: str | None) -> DataInstance:
-        assert obj._info is not None
-        uid = obj.id.uid
-        if obj.data_type is DataType.DIRECTORY:
-            return self._download_directory(obj, ticket, target)
-        if target is None:
-            sink = Sink(obj._info.size)
-            self._data.download(uid, ticket, sink)
-            return DataInstance(sink.view(), spec=obj.spec, info=obj._info)
-        temporary = f"{target}.{secrets.token_hex(4)}.rainzmq-new"
-        try:
-            with open(temporary, "xb") as file:
-                self._data.download(uid, ticket, Sink(file=file))
-            if obj._info.executable:
-                make_executable(temporary)
-            os.replace(temporary, target)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
-        return DataInstance(path=target, spec=obj.spec, info=obj._info)
-
-    def _download_directory(self, obj: DataObject, ticket: bytes, target: str | None) -> DataInstance:
-        handle, archive = tempfile.mkstemp(prefix="rainzmq-dir-", suffix=".tar")
-        try:
-            with open(handle, "wb") as file:
-                self._data.download(obj.id.uid, ticket, Sink(file=file))
-            if target is None:
-                return DataInstance(archive=archive, spec=obj.spec, info=obj._info)
-            with open(archive, "rb") as source:
-                unpack_tree(source, target, writable=True)
-        except BaseException:
-            os.unlink(archive)
-            raise
-        os.unlink(archive)
-        return DataInstance(path=target, spec=obj.spec, info=obj._info)
 
     def __reduce__(self) -> Any:
         raise RainException("A Client can not be pickled; a task can not use the client's connection")
@@ -229,7 +176,12 @@ class Client:
         """For notebooks."""
         from rainzmq.client.notebook import client_html
 
-        return client_html(self)
+        access = self._access
+        return client_html(
+            format_address(access.address, access.port),
+            self.connected,
+            None if access.http is None else access.http.url,
+        )
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "closed"

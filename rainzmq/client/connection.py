@@ -288,7 +288,7 @@ class Connection:
 
     # -- waiting -----------------------------------------------------------------------------------
 
-    def _wait(self, pending: Pending, timeout_s: float | None) -> None:
+    def wait_for(self, pending: Pending, timeout_s: float | None) -> None:
         """Until the request is done, its session failed, or the time is over."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with self._lock:
@@ -325,7 +325,8 @@ class Connection:
         if self._leading:
             self._bell.ring()
 
-    def _forget(self, pending: Pending, tell: bool) -> None:
+    def forget(self, pending: Pending, tell: bool) -> None:
+        """The answer to a request is not wanted any more; with `tell` the server hears of it."""
         with self._lock:
             if self._pending.pop(pending.number, None) is None or not tell or self._lost is not None:
                 return

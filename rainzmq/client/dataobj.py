@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from rainzmq.client.checks import check_label
-from rainzmq.client.owner import get_active_session
+from rainzmq.client.nodes import ObjectNode
+from rainzmq.client.owner import Owner, active_owner
+from rainzmq.client.snapshot import Snapshot
 from rainzmq.common.content_types import DIRECTORY_TYPE, check_content_type, encode_value
+from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import ID
 from rainzmq.common.specs import ObjectInfo, ObjectSpec
 from rainzmq.common.states import DataObjectState, DataType
 from rainzmq.common.tracebacks import at_border
-from rainzmq.common.trees import remove_tree, tree_size
-
-if TYPE_CHECKING:
-    from rainzmq.client.session import Session
-    from rainzmq.common.data_instance import DataInstance
 
 
 class DataObject:
@@ -27,86 +23,61 @@ class DataObject:
 
     Attributes:
         session: the session it belongs to.
-        label: its label, None without one.
-        data_type: blob or directory.
-        size_hint: expected size in bytes, None for unknown.
+        graph_node: for the package itself: all that is known of it.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_batch",
-        "_declared_type",
-        "_info",
-        "_keep",
-        "_num",
-        "_payload",
-        "_spec",
-        "_state",
-        "_unkept",
-        "data_type",
-        "label",
-        "session",
-        "size_hint",
-    )
+    __slots__ = ("__weakref__", "graph_node", "session")
 
-    def __init__(
-        self,
-        session: Session,
-        num: int,
-        label: str | None,
-        data_type: DataType,
-        content_type: str | None,
-        size_hint: int | None = None,
-        payload: bytes | Snapshot | None = None,
-    ) -> None:
+    def __init__(self, session: Owner, node: ObjectNode) -> None:
         """For the package itself; users make data objects by `blob`, `pickled`, `directory` and by tasks."""
         self.session = session
-        self.label = label
-        self.data_type = data_type
-        self.size_hint = size_hint
-        self._num = num
-        self._declared_type = content_type
-        self._payload = payload
-        self._keep = False
-        self._unkept = False
-        self._batch = 0  # the submit it went with, 0 before
-        self._state: DataObjectState | None = None
-        self._info: ObjectInfo | None = None
-        self._spec: ObjectSpec | None = None
+        self.graph_node = node
 
     @property
     def id(self) -> ID:
         """Its ID."""
-        return ID(self.session.session_id, self._num)
+        return self.graph_node.id
+
+    @property
+    def label(self) -> str | None:
+        """Its label, None without one."""
+        return self.graph_node.label
+
+    @property
+    def data_type(self) -> DataType:
+        """Blob or directory."""
+        return self.graph_node.data_type
+
+    @property
+    def size_hint(self) -> int | None:
+        """Expected size in bytes, None for unknown."""
+        return self.graph_node.size_hint
 
     @property
     def content_type(self) -> str | None:
         """The actual content type once it is known, before that the declared one."""
-        if self._info is not None and self._info.content_type is not None:
-            return self._info.content_type
-        return self._declared_type
+        return self.graph_node.content_type
 
     @property
     def spec(self) -> ObjectSpec:
         """What was declared. `spec.user` may be filled before submit."""
-        if self._spec is None:
-            self._spec = ObjectSpec(self.id, self.label, self.data_type, self._declared_type, self.size_hint)
-        return self._spec
+        return self.graph_node.spec
 
     @property
     def info(self) -> ObjectInfo | None:
         """What was last heard of it, None before anything was."""
-        return self._info
+        return self.graph_node.info
 
     @property
     def state(self) -> DataObjectState | None:
         """None before submit; then as last heard from the server."""
-        if not self._batch:
+        node = self.graph_node
+        if not node.batch:
             return None
-        if self._state is not None and self._state is not DataObjectState.UNFINISHED:
-            return self._state
-        if self.session._finished_batch >= self._batch:
-            return DataObjectState.FINISHED if self._keep else DataObjectState.REMOVED
+        if node.state is not None and node.state is not DataObjectState.UNFINISHED:
+            return node.state
+        if self.session.heard.finished_batch >= node.batch:
+            return DataObjectState.FINISHED if node.keep else DataObjectState.REMOVED
         return DataObjectState.UNFINISHED
 
     @at_border
@@ -116,9 +87,10 @@ class DataObject:
         Raises:
             RainException: it was submitted already.
         """
-        if self._batch:
+        node = self.graph_node
+        if node.batch:
             raise RainException(f"{self.describe()} was submitted already; call keep() before submit()")
-        self._keep, self._unkept = True, False
+        node.keep, node.unkept = True, False
         return self
 
     @at_border
@@ -132,7 +104,7 @@ class DataObject:
 
     def is_kept(self) -> bool:
         """Whether it is kept."""
-        return self._keep
+        return self.graph_node.keep
 
     @at_border
     def wait(self) -> None:
@@ -151,18 +123,17 @@ class DataObject:
 
     def expect_dir(self) -> None:
         """RainException unless it is a directory."""
-        if self.data_type is not DataType.DIRECTORY:
+        if self.graph_node.data_type is not DataType.DIRECTORY:
             raise RainException(f"{self.describe()} is a blob, but a directory is needed")
 
     def expect_blob(self) -> None:
         """RainException unless it is a blob."""
-        if self.data_type is not DataType.BLOB:
+        if self.graph_node.data_type is not DataType.BLOB:
             raise RainException(f"{self.describe()} is a directory, but a blob is needed")
 
     def describe(self) -> str:
         """For error messages: what it is, its label and id."""
-        label = "" if self.label is None else f" {self.label!r}"
-        return f"Data object{label} ({self.id})"
+        return self.graph_node.describe()
 
     def __reduce__(self) -> Any:
         raise RainException(
@@ -173,7 +144,7 @@ class DataObject:
         """For notebooks."""
         from rainzmq.client.notebook import object_html
 
-        return object_html(self)
+        return object_html(self.graph_node, self.state)
 
     def __repr__(self) -> str:
         state = "unsubmitted" if self.state is None else self.state.value
@@ -181,23 +152,12 @@ class DataObject:
         return f"<DataObject {self.id}{label} {self.data_type.value} {state}>"
 
 
-class Snapshot:
-    """The content of a directory as it was when `directory()` was called: an archive in a temporary file.
+class HasOutput(Protocol):
+    """A task with one output, which stands for it."""
 
-    Attributes:
-        path: the archive.
-        archive_size: bytes of the archive.
-        size: bytes of all files of the directory.
-    """
-
-    def __init__(self, directory: str) -> None:
-        from rainzmq.common.archive import pack_tree
-
-        handle, self.path = tempfile.mkstemp(prefix="rainzmq-dir-", suffix=".tar")
-        weakref.finalize(self, remove_tree, self.path)
-        with open(handle, "wb") as file:
-            self.archive_size = pack_tree(directory, file)
-        self.size = tree_size(directory)
+    @property
+    def output(self) -> DataObject:
+        """That output."""
 
 
 @at_border
@@ -207,7 +167,7 @@ def blob(
     content_type: str | None = None,
     encode: str | None = None,
     *,
-    session: Session | None = None,
+    session: Owner | None = None,
 ) -> DataObject:
     """A constant. `bytes` are taken as they are; a `str` becomes content type `text`; with `encode`, a
     content type, any value is serialized. Made in `session`, by default the active one.
@@ -238,19 +198,20 @@ def blob(
         )
     if content_type == DIRECTORY_TYPE:
         raise RainException("blob(): 'dir' is the content type of directories; use directory(path)")
-    session = get_active_session() if session is None else session
-    return session._new_constant(check_label(label), DataType.BLOB, content_type, data)
+    session = active_owner() if session is None else session
+    node = session.draft.new_constant(check_label(label), DataType.BLOB, content_type, data)
+    return DataObject(session, node)
 
 
 @at_border
-def pickled(value: Any, label: str = "pickle", *, session: Session | None = None) -> DataObject:
+def pickled(value: Any, label: str = "pickle", *, session: Owner | None = None) -> DataObject:
     """A constant that holds the pickled `value`, of content type `pickle`; RainException when that fails."""
     return blob(value, label, encode="pickle", session=session)
 
 
 @at_border
 def directory(
-    path: str | os.PathLike[str], label: str = "const_dir", *, session: Session | None = None
+    path: str | os.PathLike[str], label: str = "const_dir", *, session: Owner | None = None
 ) -> DataObject:
     """A constant directory with the content that the local directory `path` has now: files and their modes,
     sub-directories also when empty, and symlinks inside of the tree.
@@ -260,7 +221,7 @@ def directory(
             that leaves it.
     """
     check_label(label)
-    session = get_active_session() if session is None else session
+    session = active_owner() if session is None else session
     source = os.fspath(path)
     if not os.path.isdir(source):
         what = "is not a directory" if os.path.lexists(source) else "does not exist"
@@ -271,4 +232,5 @@ def directory(
         raise RainException(
             f"directory(): {error.filename or source!r} can not be read: {error.strerror}"
         ) from None
-    return session._new_constant(label, DataType.DIRECTORY, DIRECTORY_TYPE, snapshot)
+    node = session.draft.new_constant(label, DataType.DIRECTORY, DIRECTORY_TYPE, snapshot)
+    return DataObject(session, node)

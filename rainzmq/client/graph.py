@@ -6,13 +6,9 @@ import html
 import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
 
+from rainzmq.client.nodes import ObjectNode, TaskNode
 from rainzmq.common.states import DataType
-
-if TYPE_CHECKING:
-    from rainzmq.client.dataobj import DataObject
-    from rainzmq.client.graph_task import Task
 
 _RENDER_TIMEOUT_S = 20
 
@@ -23,7 +19,7 @@ _MOST_DRAWN = 500
 class Graph:
     """Tasks (boxes) and data objects (ellipses; directories are folders, kept ones have a double line)."""
 
-    def __init__(self, tasks: list[Task], constants: list[DataObject]) -> None:
+    def __init__(self, tasks: list[TaskNode], constants: list[ObjectNode]) -> None:
         self._tasks = tasks
         self._constants = constants
 
@@ -34,17 +30,18 @@ class Graph:
         for obj in self._constants:
             lines.append(_object_line(obj, drawn))
         for task in self._tasks:
-            title = task.task_type if task.name is None else f"{task.name}\n{task.task_type}"
+            title = task.body.task_type if task.name is None else f"{task.name}\n{task.body.task_type}"
             title = _quote(f"{title}\n{task.id}")
-            lines.append(f"  t{task.id.id} [shape=box, label={title}];")
-            for label, obj in task.inputs.items():
-                if obj.id.id not in drawn:
+            lines.append(f"  t{task.num} [shape=box, label={title}];")
+            for label, item in [] if task.inputs is None else task.inputs.items():
+                obj = item.graph_node
+                if obj.num not in drawn:
                     lines.append(_object_line(obj, drawn))
-                lines.append(f"  o{obj.id.id} -> t{task.id.id}{_edge(label)};")
-            for label, obj in task.outputs.items():
-                if obj.id.id not in drawn:
+                lines.append(f"  o{obj.num} -> t{task.num}{_edge(label)};")
+            for obj in task.outputs:
+                if obj.num not in drawn:
                     lines.append(_object_line(obj, drawn))
-                lines.append(f"  t{task.id.id} -> o{obj.id.id}{_edge(label)};")
+                lines.append(f"  t{task.num} -> o{obj.num}{_edge(obj.label)};")
         lines.append("}")
         return "\n".join(lines) + "\n"
 
@@ -84,12 +81,12 @@ class Graph:
         return f"<Graph of {len(self._tasks)} tasks; .write(path) makes a DOT file>"
 
 
-def _object_line(obj: DataObject, drawn: set[int]) -> str:
-    drawn.add(obj.id.id)
+def _object_line(obj: ObjectNode, drawn: set[int]) -> str:
+    drawn.add(obj.num)
     shape = "folder" if obj.data_type is DataType.DIRECTORY else "ellipse"
     title = str(obj.id) if obj.label is None else f"{obj.label}\n{obj.id}"
-    style = ", peripheries=2" if obj.is_kept() else ""
-    return f"  o{obj.id.id} [shape={shape}, label={_quote(title)}{style}];"
+    style = ", peripheries=2" if obj.keep else ""
+    return f"  o{obj.num} [shape={shape}, label={_quote(title)}{style}];"
 
 
 def _edge(label: str | None) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, overload
 
-from rainzmq.client.call_site import Site, user_site
+from rainzmq.client.call_site import user_site
 from rainzmq.client.checks import check_cpus, check_label, check_name
 from rainzmq.client.dataobj import DataObject
 from rainzmq.client.inputs import Input
-from rainzmq.client.outputs import Output, Template, make_outputs
-from rainzmq.client.owner import get_active_session
+from rainzmq.client.nodes import Body, ObjectNode, TaskNode
+from rainzmq.client.outputs import Output, make_outputs
+from rainzmq.client.owner import Owner, active_owner
+from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import ID
 from rainzmq.common.labeled_list import LabeledList
@@ -21,19 +23,54 @@ from rainzmq.common.states import TaskState
 from rainzmq.common.tracebacks import at_border
 from rainzmq.protocol.codec import pack
 
-if TYPE_CHECKING:
-    from rainzmq.client.session import Session
-    from rainzmq.common.data_instance import DataInstance
+
+class _Lists:
+    """The list `inputs` or `outputs` of each task, made when somebody asks for it.
+
+    A subclass may have something of its own under these names, such as the labels of what it makes: that is
+    seen on the class, and on a task until that is made.
+    """
+
+    def __init__(self, name: str, lists: Callable[[Task], LabeledList[DataObject]], own: Any = None) -> None:
+        self._name = name
+        self._lists = lists
+        self._own = own
+
+    @overload
+    def __get__(self, task: None, kind: type) -> Any: ...
+    @overload
+    def __get__(self, task: Task, kind: type) -> LabeledList[DataObject]: ...
+    def __get__(self, task: Task | None, kind: type) -> Any:
+        if task is None:
+            return self._own
+        if hasattr(task, "graph_node"):
+            return self._lists(task)
+        return vars(task).get(self._name, self._own)
+
+    def __set__(self, task: Task, value: LabeledList[DataObject]) -> None:
+        if not hasattr(task, "graph_node"):
+            vars(task)[self._name] = value
+        elif self._name == "inputs":
+            task.graph_node.inputs = value
+        else:
+            task.graph_node.shown_outputs = value
 
 
-class Body(NamedTuple):
-    """What many tasks share, as in `protocol.messages.shared.TaskBody` but for the labels of the inputs."""
+def _inputs_of(task: Task) -> LabeledList[DataObject]:
+    node = task.graph_node
+    if node.inputs is None:
+        node.inputs = LabeledList()
+    return node.inputs
 
-    task_type: str
-    cpus: int
-    name: str | None
-    config: bytes
-    outputs: tuple[Template, ...]
+
+def _outputs_of(task: Task) -> LabeledList[DataObject]:
+    node = task.graph_node
+    if node.shown_outputs is None:
+        node.shown_outputs = LabeledList()
+        for made in node.outputs:
+            shown = task.output if len(node.outputs) == 1 else DataObject(task.session, made)
+            node.shown_outputs.append(shown, made.label)
+    return node.shown_outputs
 
 
 class Task:
@@ -44,29 +81,23 @@ class Task:
         session: the session it belongs to.
         inputs: its data objects, with the labels they have as its inputs; may be changed before submit.
         outputs: the data objects it makes.
+        graph_node: for the package itself: all that is known of it.
     """
 
     TASK_TYPE: str | None = None
-    inputs: LabeledList[DataObject]
-    outputs: LabeledList[DataObject]
 
-    __slots__ = (
-        "__weakref__",
-        "_batch",
-        "_body",
-        "_config",
-        "_hidden",
-        "_info",
-        "_name",
-        "_num",
-        "_site",
-        "_spec",
-        "_spec_config",
-        "_state",
-        "inputs",
-        "outputs",
-        "session",
-    )
+    __slots__ = ("__weakref__", "graph_node", "session")
+    session: Owner
+    graph_node: TaskNode
+
+    inputs = _Lists("inputs", _inputs_of)
+    outputs = _Lists("outputs", _outputs_of)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, lists in (("inputs", _inputs_of), ("outputs", _outputs_of)):
+            if name in vars(cls):
+                setattr(cls, name, _Lists(name, lists, vars(cls)[name]))
 
     @at_border
     def __init__(
@@ -75,7 +106,7 @@ class Task:
         outputs: Any,
         *,
         config: Any = None,
-        session: Session | None = None,
+        session: Owner | None = None,
         task_type: str | None = None,
         cpus: int = 1,
         name: str | None = None,
@@ -91,7 +122,7 @@ class Task:
             RainException: anything else that is wrong with an argument; no active session.
         """
         task_type = check_task_type(self.TASK_TYPE if task_type is None else task_type)
-        session = get_active_session() if session is None else session
+        session = active_owner() if session is None else session
         objects = make_inputs(inputs, session)
         made = make_outputs(outputs)
         packed = b"" if config is None else _pack_config(config, task_type)
@@ -102,117 +133,62 @@ class Task:
             b"",
             tuple([output.template() for output in made]),
         )
-        self._setup(session, body, objects, made, packed, spec_config=config)
-
-    def _setup(
-        self,
-        session: Session,
-        body: Body,
-        inputs: LabeledList[DataObject] | None,
-        outputs: tuple[Output, ...],
-        config: bytes = b"",
-        *,
-        name: str | None = None,
-        hidden: tuple[DataObject, ...] = (),
-        spec_config: Any = None,
-    ) -> None:
-        """Everything has been checked: become a task of the session. `hidden` objects are extra last
-        inputs; `inputs` may be None only where empty lists are made when they are asked for."""
-        self.session = session
-        self.inputs = inputs  # type: ignore[assignment]
-        self._body = body
-        self._config = config
-        self._name = body.name if name is None else name
-        self._hidden = hidden
-        self._spec_config = spec_config
-        self._site: Site | None = user_site(self)
-        self._batch = 0  # the submit it went with, 0 before
-        self._state: TaskState | None = None
-        self._info: TaskInfo | None = None
-        self._spec: TaskSpec | None = None
-        num = session._take_ids(len(outputs) + 1)
-        self._num = num
-        made: LabeledList[DataObject] | None = None
-        if outputs or inputs is not None:
-            made = LabeledList()
-            for output in outputs:
-                num += 1
-                made.append(
-                    DataObject(
-                        session, num, output.label, output.data_type, output.content_type, output.size_hint
-                    ),
-                    output.label,
-                )
-        self.outputs = made  # type: ignore[assignment]
-        session._add_task(self)
-
-    def _peek_inputs(self) -> LabeledList[DataObject] | tuple[()]:
-        """`inputs`, or () when there are none."""
-        return self.inputs
-
-    def _peek_outputs(self) -> LabeledList[DataObject] | tuple[()]:
-        """`outputs`, or () when there are none."""
-        return self.outputs
+        declare(self, session, body, objects, made, packed, spec_config=config)
 
     @property
     def id(self) -> ID:
         """Its ID."""
-        return ID(self.session.session_id, self._num)
+        return self.graph_node.id
 
     @property
     def name(self) -> str | None:
         """Its name, None without one. Names are grouped by `/` on the dashboard."""
-        return self._name
+        return self.graph_node.name
 
     @property
     def task_type(self) -> str:
         """`subworker/method`."""
-        return self._body.task_type
+        return self.graph_node.body.task_type
 
     @property
     def output(self) -> DataObject:
         """The only output; RainException unless there is exactly one."""
-        if len(self.outputs) != 1:
-            raise RainException(
-                f"{self.describe()} has {len(self.outputs)} outputs, not exactly one; choose from .outputs"
-            )
-        return self.outputs[0]
+        node = self.graph_node
+        if node.shown_output is None:
+            count = len(node.outputs)
+            if count != 1:
+                raise RainException(
+                    f"{self.describe()} has {count} outputs, not exactly one; choose from .outputs"
+                )
+            node.shown_output = DataObject(self.session, node.outputs[0])
+        return node.shown_output  # type: ignore[no-any-return]
 
     @property
     def spec(self) -> TaskSpec:
         """What was declared. `spec.user` may be filled before submit."""
-        if self._spec is None:
-            self._spec = TaskSpec(
-                self.id,
-                self.task_type,
-                self._spec_config,
-                tuple((obj.id, label) for label, obj in self.inputs.items()),
-                tuple(obj.id for obj in self.outputs),
-                {"cpus": self._body.cpus},
-                self._name,
-            )
-        return self._spec
+        return self.graph_node.spec
 
     @property
     def info(self) -> TaskInfo | None:
         """What was last heard of it, None before anything was."""
-        if self._batch:
-            failure = self.session._failure_of(self._num)
-            if failure is not None and (self._info is None or self._info.error is None):
-                info = TaskInfo() if self._info is None else self._info
-                self._info = replace(info, error=failure.message, worker=failure.worker, debug=failure.debug)
-        return self._info
+        node = self.graph_node
+        failure = self.session.heard.failure_of(node.num) if node.batch else None
+        if failure is not None and (node.info is None or node.info.error is None):
+            info = TaskInfo() if node.info is None else node.info
+            node.info = replace(info, error=failure.message, worker=failure.worker, debug=failure.debug)
+        return node.info
 
     @property
     def state(self) -> TaskState | None:
         """None before submit; then as last heard from the server."""
-        if not self._batch:
+        node, heard = self.graph_node, self.session.heard
+        if not node.batch:
             return None
-        if self.session._failure_of(self._num) is not None:
+        if heard.failure_of(node.num) is not None:
             return TaskState.FAILED
-        if self.session._finished_batch >= self._batch:
+        if heard.finished_batch >= node.batch:
             return TaskState.FINISHED
-        return TaskState.NOT_ASSIGNED if self._state is None else self._state
+        return TaskState.NOT_ASSIGNED if node.state is None else node.state
 
     def keep_outputs(self) -> None:
         """Keep all outputs; see `DataObject.keep`."""
@@ -241,7 +217,7 @@ class Task:
 
     def describe(self) -> str:
         """For error messages: what it is, its name, id and type."""
-        return describe_task(self._name, self.id, self.task_type)
+        return self.graph_node.describe()
 
     def __reduce__(self) -> Any:
         raise RainException(
@@ -252,19 +228,67 @@ class Task:
         """For notebooks."""
         from rainzmq.client.notebook import task_html
 
-        return task_html(self)
+        return task_html(self.graph_node, self.state, self.info)
 
     def __repr__(self) -> str:
         state = "unsubmitted" if self.state is None else self.state.value
-        name = "" if self._name is None else f" {self._name!r}"
+        name = "" if self.name is None else f" {self.name!r}"
         return f"<{type(self).__name__} {self.id}{name} {self.task_type} {state}>"
 
 
-def describe_task(name: str | None, task_id: ID, task_type: str | None) -> str:
-    """For error messages: a task by its name, id and type."""
-    named = "" if name is None else f" {name!r}"
-    typed = "" if task_type is None else f", {task_type}"
-    return f"Task{named} ({task_id}{typed})"
+def declare(
+    task: Task,
+    session: Owner,
+    body: Body,
+    inputs: LabeledList[DataObject] | None,
+    outputs: tuple[Output, ...],
+    config: bytes = b"",
+    *,
+    name: str | None = None,
+    hidden: tuple[ObjectNode, ...] = (),
+    spec_config: Any = None,
+) -> None:
+    """Everything has been checked: make what was only just created a task of the session. `hidden` constants
+    are extra last inputs."""
+    draft = session.draft
+    session_id = draft.session_id
+    first = num = draft.take_ids(len(outputs) + 1)
+    made = []
+    for output in outputs:
+        num += 1
+        made.append(
+            ObjectNode(session_id, num, output.label, output.data_type, output.content_type, output.size_hint)
+        )
+    task.session = session
+    task.graph_node = node = TaskNode(
+        session_id,
+        first,
+        body,
+        config,
+        body.name if name is None else name,
+        spec_config,
+        user_site(task),
+        inputs,
+        hidden,
+        tuple(made),
+    )
+    draft.tasks.append(node)
+
+
+def flatten(items: Any) -> Iterator[Any]:
+    """Tasks, data objects and whatever else is in nested sequences, one after the other."""
+    if (
+        isinstance(items, (Task, DataObject))
+        or not isinstance(items, Iterable)
+        or isinstance(items, (str, bytes))
+    ):
+        yield items
+        return
+    for item in items.values() if isinstance(items, dict) else items:
+        if isinstance(item, (Task, DataObject)):
+            yield item
+        else:
+            yield from flatten(item)
 
 
 def check_task_type(task_type: Any) -> str:
@@ -278,7 +302,7 @@ def check_task_type(task_type: Any) -> str:
     return task_type
 
 
-def make_inputs(inputs: Any, session: Session) -> LabeledList[DataObject]:
+def make_inputs(inputs: Any, session: Owner) -> LabeledList[DataObject]:
     """The inputs that a user gave, as data objects with labels.
 
     Raises:
@@ -312,7 +336,7 @@ def make_inputs(inputs: Any, session: Session) -> LabeledList[DataObject]:
     return made
 
 
-def input_object(item: Input, session: Session, what: str) -> DataObject:
+def input_object(item: Input, session: Owner, what: str) -> DataObject:
     """The data object of a filled `Input`, checked; RainException when it has none or the wrong one."""
     if item.dataobj is None:
         raise RainException(f"{what}: {item!r} has no data object")
@@ -321,7 +345,7 @@ def input_object(item: Input, session: Session, what: str) -> DataObject:
     return obj
 
 
-def as_object(value: Any, session: Session, what: str) -> DataObject:
+def as_object(value: Any, session: Owner, what: str) -> DataObject:
     """The data object that `value` is or, as a task with one output, stands for.
 
     Raises:
@@ -337,7 +361,8 @@ def as_object(value: Any, session: Session, what: str) -> DataObject:
             f"{what}: {value.describe()} belongs to session {value.session.session_id}, not to session "
             f"{session.session_id} of the task; fetch it there and make a blob of it here"
         )
-    if value._batch and not value._keep:
+    node = value.graph_node
+    if node.batch and not node.keep:
         raise RainException(
             f"{what}: {value.describe()} was submitted before and is not kept, so it may be gone; "
             "call keep() on it before that submit()"

@@ -8,19 +8,26 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from rainzmq.common.errors import RainException
-
-if TYPE_CHECKING:
-    from rainzmq.client.connection import Connection
 
 _log = logging.getLogger(__name__)
 
 Endings = queue.SimpleQueue[Callable[[], None]]
 
 
-def start_heartbeat(connection: Connection, endings: Endings, interval_s: float, first_s: float) -> None:
+class Beating(Protocol):
+    """What has a heartbeat; see `Connection`."""
+
+    def beat(self, interval_s: float, late_s: float) -> float:
+        """Look after the connection; seconds until the next time."""
+
+    def give_up(self, reason: str) -> None:
+        """There are no further beats."""
+
+
+def start_heartbeat(connection: Beating, endings: Endings, interval_s: float, first_s: float) -> None:
     """Call `connection.beat` again and again, first after at most `first_s`, until something is put into
     `endings`, which is called as the last thing, or the connection object is gone.
     """
@@ -33,9 +40,7 @@ def start_heartbeat(connection: Connection, endings: Endings, interval_s: float,
     thread.start()
 
 
-def _run(
-    connection_ref: weakref.ref[Connection], endings: Endings, interval_s: float, pause_s: float
-) -> None:
+def _run(connection_ref: weakref.ref[Beating], endings: Endings, interval_s: float, pause_s: float) -> None:
     while True:
         before = time.monotonic()
         try:

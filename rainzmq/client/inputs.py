@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rainzmq.client.checks import check_label, check_relative_path
+from rainzmq.client.dataobj import DataObject, HasOutput
 from rainzmq.common.content_types import DIRECTORY_TYPE, check_content_type, merge_content_types
 from rainzmq.common.errors import RainException
 from rainzmq.common.states import DataType
-
-if TYPE_CHECKING:
-    from rainzmq.client.dataobj import DataObject
-    from rainzmq.client.graph_task import Task
 
 
 class Input:
@@ -34,7 +31,7 @@ class Input:
         self,
         label: str | None = None,
         path: str | None = None,
-        dataobj: DataObject | Task | None = None,
+        dataobj: DataObject | HasOutput | None = None,
         load: bool | None = None,
         content_type: str | None = None,
         write: bool = False,
@@ -55,7 +52,7 @@ class Input:
         if self.content_type == DIRECTORY_TYPE:
             raise RainException("Content type 'dir' is for directories; use InputDir")
 
-    def with_object(self, dataobj: DataObject | Task) -> Input:
+    def with_object(self, dataobj: DataObject | HasOutput) -> Input:
         """The same input, filled with a data object."""
         return type(self)(self.label, self.path, dataobj, self.load, self.content_type, self.write)
 

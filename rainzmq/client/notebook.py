@@ -9,17 +9,14 @@ from __future__ import annotations
 import html
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rainzmq.common.states import DataType
+from rainzmq.client.draft import Draft
+from rainzmq.client.nodes import ObjectNode, TaskNode
+from rainzmq.common.specs import TaskInfo
+from rainzmq.common.states import DataObjectState, DataType, TaskState
 from rainzmq.common.units import format_duration, format_size
-from rainzmq.transport.net import format_address
-
-if TYPE_CHECKING:
-    from rainzmq.client.client import Client
-    from rainzmq.client.dataobj import DataObject
-    from rainzmq.client.graph_task import Task
-    from rainzmq.client.session import Session
+from rainzmq.protocol.messages.shared import Failure
 
 Rows = list[tuple[str, str]]
 """(what, HTML) of the lines of a table."""
@@ -35,46 +32,42 @@ _VALUE = "text-align:left;vertical-align:top;padding:.1em 0;overflow-wrap:anywhe
 _PRE = "white-space:pre-wrap;max-height:20em;overflow:auto;margin:0;background:none;color:inherit"
 
 
-def client_html(client: Client) -> str:
-    """A client: where it is connected, and where the pages of its server are."""
-    access = client._access
-    rows: Rows = [
-        ("server", text(format_address(access.address, access.port))),
-        ("state", text("connected" if client.connected else "closed")),
-    ]
-    if access.http is not None:
+def client_html(address: str, connected: bool, url: str | None) -> str:
+    """A client: where it is connected, and where the pages of its server are, if it has any."""
+    rows: Rows = [("server", text(address)), ("state", text("connected" if connected else "closed"))]
+    if url is not None:
         # Without the token: notebooks are saved and sent around.
-        url = html.escape(access.http.url, quote=True)
+        url = html.escape(url, quote=True)
         link = f'<a href="{url}/" target="_blank" rel="noopener noreferrer">{url}</a>'
         rows.append(("dashboard", f"{link} (its first visit needs <code>client.dashboard_link</code>)"))
     return card("Client", "", rows)
 
 
-def session_html(session: Session) -> str:
-    """A session: what was submitted and what was not, and its error."""
-    failure = session._failure
-    state = "failed" if failure is not None else "closed" if session._closed else "open"
-    rows: Rows = [("state", text(state)), ("submitted", text(_count(len(session._submitted_ids), "task")))]
-    if session.task_count or session._constants:
-        waiting = f"{_count(session.task_count, 'task')}, {_count(session.dataobj_count, 'data object')}"
+def session_html(
+    session_id: int, name: str, state: str, submitted: int, draft: Draft, failure: Failure | None
+) -> str:
+    """A session: how many tasks were submitted, what was not, and what ended it."""
+    rows: Rows = [("state", text(state)), ("submitted", text(_count(submitted, "task")))]
+    if draft.tasks or draft.constants:
+        objects = sum(1 for _ in draft.objects())
+        waiting = f"{_count(len(draft.tasks), 'task')}, {_count(objects, 'data object')}"
         rows.append(("not submitted", text(waiting)))
     if failure is not None:
         rows.append(("error", pre(failure.message)))
-    return card(f"Session {session.session_id}", session.name, rows)
+    return card(f"Session {session_id}", name, rows)
 
 
-def task_html(task: Task) -> str:
+def task_html(task: TaskNode, state: TaskState | None, info: TaskInfo | None) -> str:
     """A task: what it was declared as, and what was last heard of it."""
-    state = task.state
+    inputs = [] if task.inputs is None else list(task.inputs.items())
     rows: Rows = [
-        ("type", text(task.task_type)),
+        ("type", text(task.body.task_type)),
         ("state", text("not submitted" if state is None else state.value)),
-        ("inputs", _objects([(label, obj) for label, obj in _labelled(task._peek_inputs())])),
-        ("outputs", _objects([(label, obj) for label, obj in _labelled(task._peek_outputs())])),
+        ("inputs", _objects(inputs)),
+        ("outputs", _objects([(obj.label, obj) for obj in task.outputs])),
     ]
-    if task._body.cpus != 1:
-        rows.append(("cpus", text(task._body.cpus)))
-    info = task.info
+    if task.body.cpus != 1:
+        rows.append(("cpus", text(task.body.cpus)))
     if info is not None:
         rows += [
             ("worker", text(info.worker)),
@@ -86,24 +79,24 @@ def task_html(task: Task) -> str:
     return card(f"Task {task.id}", task.name or "", [row for row in rows if row[1]])
 
 
-def object_html(obj: DataObject) -> str:
+def object_html(obj: ObjectNode, state: DataObjectState | None) -> str:
     """A data object: what it was declared as, and what was last heard of it."""
-    state = obj.state
+    info = obj.info
     kind = "directory" if obj.data_type is DataType.DIRECTORY else obj.content_type or "blob"
     rows: Rows = [
         ("content", text(kind)),
         ("state", text("not submitted" if state is None else state.value)),
-        ("kept", text("yes" if obj.is_kept() else "no")),
+        ("kept", text("yes" if obj.keep else "no")),
     ]
-    if obj.info is not None:
-        rows += [("size", text(None if obj.info.size is None else format_size(obj.info.size)))]
-        rows += [("worker", text(obj.info.worker))]
+    if info is not None:
+        rows += [("size", text(None if info.size is None else format_size(info.size)))]
+        rows += [("worker", text(info.worker))]
     return card(f"Data object {obj.id}", obj.label or "", [row for row in rows if row[1]])
 
 
-def graph_html(tasks: list[Task], constants: int) -> str:
+def graph_html(tasks: list[TaskNode], constants: int) -> str:
     """A graph that is too large to be drawn: how many tasks of what name there are."""
-    names = Counter(task.name or task.task_type for task in tasks)
+    names = Counter(task.name or task.body.task_type for task in tasks)
     most = names.most_common(_MOST_ITEMS)
     rows: Rows = [(name, text(f"{count:,}")) for name, count in most]
     rest = len(tasks) - sum(count for _, count in most)
@@ -134,11 +127,7 @@ def pre(value: str) -> str:
     return f'<pre style="{_PRE}">{html.escape(cut)}</pre>'
 
 
-def _labelled(objects: Any) -> list[tuple[str | None, DataObject]]:
-    return list(objects.items()) if objects else []
-
-
-def _objects(objects: list[tuple[str | None, DataObject]]) -> str:
+def _objects(objects: list[tuple[str | None, Any]]) -> str:
     shown = [
         text(str(obj.id) if label is None else f"{label} ({obj.id})") for label, obj in objects[:_MOST_ITEMS]
     ]

@@ -1,23 +1,69 @@
-"""Which session the tasks and data objects being made belong to.
+"""What tasks and data objects need of their session, and which session new ones belong to.
 
-A stack per thread (and per asyncio task), and below it one default session for the whole process.
+That is a stack of sessions per thread (and per asyncio task), and below it one default for the whole process.
 """
 
 from __future__ import annotations
 
+import os
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+from rainzmq.client.draft import Draft
+from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
-
-if TYPE_CHECKING:
-    from rainzmq.client.session import Session
-
-_stack: ContextVar[tuple[Session, ...]] = ContextVar("rainzmq_sessions", default=())
-_default: Session | None = None
+from rainzmq.common.ids import local_of
+from rainzmq.protocol.messages.shared import Failure
 
 
-def get_active_session() -> Session:
+@dataclass(slots=True)
+class Heard:
+    """What is known of a session as a whole.
+
+    Attributes:
+        finished_batch: everything that went with this submit or an earlier one is finished.
+        failure: what ended it, None while nothing is known to have.
+    """
+
+    finished_batch: int = 0
+    failure: Failure | None = None
+
+    def failure_of(self, num: int) -> Failure | None:
+        """Why a task failed, None when it is not known to have."""
+        failure = self.failure
+        return failure if failure is not None and local_of(failure.task) == num else None
+
+
+class Owner(Protocol):
+    """A session, for its tasks and data objects; see `Session`."""
+
+    session_id: int
+    draft: Draft
+    heard: Heard
+
+    @property
+    def active(self) -> bool:
+        """Whether it is open."""
+
+    def wait(self, items: Any) -> None:
+        """Wait until these are finished."""
+
+    def update(self, items: Any) -> None:
+        """Ask for the states and infos of these."""
+
+    def fetch(self, obj: Any, path: str | os.PathLike[str] | None = None) -> DataInstance:
+        """The content of an object."""
+
+    def unkeep(self, objs: Any) -> None:
+        """Undo `keep()` of these."""
+
+
+_stack: ContextVar[tuple[Owner, ...]] = ContextVar("rainzmq_sessions", default=())
+_default: Owner | None = None
+
+
+def active_owner() -> Owner:
     """The innermost session that was entered in this thread, else the default one.
 
     Raises:
@@ -33,12 +79,12 @@ def get_active_session() -> Session:
     raise RainException("No active session")
 
 
-def push(session: Session) -> None:
+def push(session: Owner) -> None:
     """Enter a session."""
     _stack.set((*_stack.get(), session))
 
 
-def pop(session: Session) -> None:
+def pop(session: Owner) -> None:
     """Leave a session: undo its latest `push` here; nothing when there is none."""
     stack = list(_stack.get())
     for index in reversed(range(len(stack))):
@@ -48,13 +94,13 @@ def pop(session: Session) -> None:
             return
 
 
-def set_default(session: Session) -> None:
+def set_default(session: Owner) -> None:
     """Use `session` when no session is entered."""
     global _default
     _default = session
 
 
-def clear_default(session: Session) -> None:
+def clear_default(session: Owner) -> None:
     """Undo `set_default(session)`; nothing when another session is the default."""
     global _default
     if _default is session:

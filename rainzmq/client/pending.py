@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from rainzmq.common.errors import RainException
 
-if TYPE_CHECKING:
-    from rainzmq.client.connection import Connection
+
+class Asked(Protocol):
+    """Where requests are sent; see `Connection`."""
+
+    def wait_for(self, pending: Pending, timeout_s: float | None) -> None:
+        """Until the request is done, its session failed, or the time is over."""
+
+    def forget(self, pending: Pending, tell: bool) -> None:
+        """The answer is not wanted any more; with `tell` the server hears of it."""
+
+    def warn(self) -> None:
+        """Give what the server warned of."""
 
 
 class Pending:
@@ -20,7 +30,7 @@ class Pending:
 
     __slots__ = ("_connection", "_is_wait", "_session_id", "done", "error", "number", "parts")
 
-    def __init__(self, connection: Connection, number: int, session_id: int | None, is_wait: bool) -> None:
+    def __init__(self, connection: Asked, number: int, session_id: int | None, is_wait: bool) -> None:
         self.number = number
         self.parts: list[Any] = []
         self.done = False
@@ -37,7 +47,7 @@ class Pending:
             SessionException: the session ended, or the connection is lost.
         """
         try:
-            self._connection._wait(self, timeout_s)
+            self._connection.wait_for(self, timeout_s)
         finally:
             self._connection.warn()
         if not self.done:
@@ -48,7 +58,7 @@ class Pending:
 
     def cancel(self) -> None:
         """The answer is not wanted any more; nothing when it has come."""
-        self._connection._forget(self, tell=self._is_wait)
+        self._connection.forget(self, tell=self._is_wait)
 
     @property
     def session_id(self) -> int | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rainzmq.client.call_site import warn
 from rainzmq.client.codebase import codebase, own_sys_path
 from rainzmq.client.dataobj import DataObject
-from rainzmq.client.graph_task import Body, Task, as_object
+from rainzmq.client.draft import Code, Draft
+from rainzmq.client.graph_task import Task, as_object
 from rainzmq.client.inputs import Input
+from rainzmq.client.nodes import Body, ObjectNode, TaskNode
 from rainzmq.client.outputs import Template
+from rainzmq.client.owner import Owner
 from rainzmq.client.rebinding import Referents
 from rainzmq.common.code_units import UnitRef
 from rainzmq.common.content_types import DIRECTORY_TYPE
@@ -26,9 +29,6 @@ from rainzmq.common.sources import Source, sources_of
 from rainzmq.common.states import DataType
 from rainzmq.common.units import format_size
 from rainzmq.common.versions import imported_versions
-
-if TYPE_CHECKING:
-    from rainzmq.client.session import Session
 
 TASK_TYPE = "python/call"
 
@@ -55,11 +55,11 @@ class References:
     __slots__ = ("_auto_load", "_indices", "_input", "_parameter", "_session", "_title", "objects")
 
     def __init__(
-        self, session: Session, title: str, objects: list[DataObject], auto_load: bool | None = None
+        self, session: Owner, title: str, objects: list[DataObject], auto_load: bool | None = None
     ) -> None:
         """`title` names the function in errors; `objects` have their indices already."""
         self.objects = list(objects)
-        self._indices = {obj._num: index for index, obj in enumerate(objects)}
+        self._indices = {obj.graph_node.num: index for index, obj in enumerate(objects)}
         self._session = session
         self._title = title
         self._auto_load = auto_load
@@ -81,9 +81,10 @@ class References:
             return None
         what = f"{self._title}, parameter {self._parameter!r}" if self._parameter else self._title
         obj = as_object(value, self._session, what)
-        index = self._indices.get(obj._num)
+        num = obj.graph_node.num
+        index = self._indices.get(num)
         if index is None:
-            index = self._indices[obj._num] = len(self.objects)
+            index = self._indices[num] = len(self.objects)
             self.objects.append(obj)
         item = self._input
         if item is None:
@@ -112,6 +113,7 @@ class PickledFunction:
         data: the pickle.
         objects: data objects that its closure and globals refer to; the first inputs of every call.
         kinds_version: that of the code base when it was pickled.
+        referents: what the pickle referred to.
         unchanged: returns whether what the pickle referred to is still the same; see `Referents`.
     """
 
@@ -120,7 +122,6 @@ class PickledFunction:
         "_changes",
         "_constant",
         "_last",
-        "_referents",
         "_sources",
         "_sys_path",
         "_version",
@@ -129,6 +130,7 @@ class PickledFunction:
         "kinds_version",
         "name",
         "objects",
+        "referents",
         "unchanged",
     )
 
@@ -149,7 +151,7 @@ class PickledFunction:
         self._sources = sources
         self._sys_path = own_sys_path()
         self._version = self._changes = -1
-        self._constant: DataObject | None = None
+        self._constant: ObjectNode | None = None
         self._bodies: dict[_Shape, _Made] = {}
         # Mostly the same one is asked for again, and hashing outputs is slow.
         self._last: tuple[tuple[Template, ...], tuple[int, bool], _Made] | None = None
@@ -157,17 +159,17 @@ class PickledFunction:
     @property
     def mutable(self) -> list[tuple[str, Any]]:
         """Names and values of what it refers to and may be changed in place."""
-        return self._referents.mutable
+        return self.referents.mutable
 
     def refer_to(self, referents: Referents) -> None:
         """It was found to be the same, referring to these."""
-        self._referents = referents
+        self.referents = referents
         self.kinds_version = codebase.kinds_version
         self.unchanged = referents.unchanged
 
     def still_refers(self) -> bool:
         """Whether it is unchanged after `unchanged` has said no."""
-        return self._referents.still()
+        return self.referents.still()
 
     def is_behind(self) -> bool:
         """Whether files on disk changed since its bodies were made, or more modules travel."""
@@ -175,7 +177,7 @@ class PickledFunction:
 
     def has_same_objects(self) -> bool:
         """Whether what it refers to are the same objects, whatever happened to modules."""
-        return self._referents.same_objects()
+        return self.referents.same_objects()
 
     def is_same_as(self, other: PickledFunction) -> bool:
         """Whether both are one function."""
@@ -184,7 +186,7 @@ class PickledFunction:
         return all(a is b for a, b in zip(self.objects, other.objects, strict=True))
 
     def body(
-        self, session: Session, outputs: tuple[Template, ...], cpus: int, task_name: str, hide_arguments: bool
+        self, draft: Draft, outputs: tuple[Template, ...], cpus: int, task_name: str, hide_arguments: bool
     ) -> _Made:
         """The body of a call, and the constants that must be hidden inputs of it.
 
@@ -203,20 +205,20 @@ class PickledFunction:
         key = (outputs, cpus, hide_arguments)
         made = self._bodies.get(key)
         if made is None:
-            made = self._bodies[key] = self._make(session, outputs, cpus, task_name, hide_arguments)
+            made = self._bodies[key] = self._make(draft, outputs, cpus, task_name, hide_arguments)
         self._last = outputs, (cpus, hide_arguments), made
         return made
 
     def _make(
-        self, session: Session, outputs: tuple[Template, ...], cpus: int, task_name: str, hide_arguments: bool
+        self, draft: Draft, outputs: tuple[Template, ...], cpus: int, task_name: str, hide_arguments: bool
     ) -> _Made:
-        refs, constants = _code_of(session)
+        refs, constants = _code_of(draft)
         inline = len(self.data) + sum(len(ref.data or b"") for ref in refs)
         if self._constant is None and (
             inline > _MAX_INLINE_FUNCTION_BYTES or len(self._bodies) >= _MAX_INLINE_BODIES
         ):
-            self._constant = session._new_hidden_constant(self.data)
-            self._constant._keep = True  # for calls that are submitted later
+            self._constant = draft.new_hidden_constant(self.data)
+            self._constant.keep = True  # for calls that are submitted later
         hidden = [ref.hidden_name for ref in refs if ref.data is None]
         if self._constant is not None:
             hidden.insert(0, HIDDEN_FUNCTION)
@@ -239,14 +241,14 @@ class PickledFunction:
         )
         return Body(TASK_TYPE, cpus, task_name, config, outputs), constants
 
-    def replacements(self, new: PickledFunction, session: Session, used: set[int]) -> dict[int, _Made]:
+    def replacements(self, new: PickledFunction, draft: Draft, used: set[int]) -> dict[int, _Made]:
         """What takes the place of those of its bodies that are in `used` (by identity) when `new` is to be
         called in its stead.
         """
         self._changes = -1
         found = [(shape, body) for shape, (body, _) in self._bodies.items() if id(body) in used]
         return {
-            id(body): new.body(session, outputs, cpus, body.name or "", hide)
+            id(body): new.body(draft, outputs, cpus, body.name or "", hide)
             for (outputs, cpus, hide), body in found
         }
 
@@ -254,12 +256,12 @@ class PickledFunction:
 _Shape = tuple[tuple[Template, ...], int, bool]
 """Outputs, cpus, and whether the arguments are hidden."""
 
-_Made = tuple[Body, tuple[DataObject, ...]]
+_Made = tuple[Body, tuple[ObjectNode, ...]]
 
 
-def _code_of(session: Session) -> tuple[tuple[UnitRef, ...], tuple[DataObject, ...]]:
+def _code_of(draft: Draft) -> Code:
     """The units that travel with the session's calls now, and the constants that hold the large ones."""
-    version, code = session._code
+    version, code = draft.code
     if version == codebase.version:
         return code
     refs, constants = [], []
@@ -269,19 +271,20 @@ def _code_of(session: Session) -> tuple[tuple[UnitRef, ...], tuple[DataObject, .
         if room >= 0:
             refs.append(UnitRef(unit.name, unit.digest, needs, unit.data))
             continue
-        constant = session._code_constants.get(unit.digest)
+        constant = draft.code_constants.get(unit.digest)
         if constant is None:
-            constant = session._new_hidden_constant(unit.data)
-            constant._keep = True
-            session._code_constants[unit.digest] = constant
+            constant = draft.new_hidden_constant(unit.data)
+            constant.keep = True
+            draft.code_constants[unit.digest] = constant
         refs.append(UnitRef(unit.name, unit.digest, needs, None))
         constants.append(constant)
-    session._code = codebase.version, (tuple(refs), tuple(constants))
-    return session._code[1]
+    code = tuple(refs), tuple(constants)
+    draft.code = codebase.version, code
+    return code
 
 
 def pickled_now(
-    known: PickledFunction | None, function: Callable[..., Any], session: Session
+    known: PickledFunction | None, function: Callable[..., Any], session: Owner
 ) -> PickledFunction:
     """The function as it is now; `known` again when it is still the same. RainException when it cannot be
     pickled.
@@ -292,14 +295,15 @@ def pickled_now(
     return _again(known, function, session, tell=True)
 
 
-def renew_at_submit(session: Session, tasks: Sequence[Task]) -> None:
+def renew_at_submit(session: Owner, tasks: Sequence[TaskNode]) -> None:
     """Have the calls among these tasks, which are about to be submitted, use what was changed in place until
     now, in values that functions refer to and in files of modules that are not imported here.
 
     Raises:
         RainException: a function cannot be pickled any more, or a module cannot travel.
     """
-    if not session._functions:
+    draft = session.draft
+    if not draft.functions:
         return
     codebase.look_at_states()
     codebase.current()
@@ -307,9 +311,9 @@ def renew_at_submit(session: Session, tasks: Sequence[Task]) -> None:
     codebase.look_at_disk()
     used: set[int] | None = None
     replaced: dict[int, _Made] = {}
-    for remote, old in list(session._functions.items()):
+    for remote, old in list(draft.functions.items()):
         if not old.has_same_objects():
-            del session._functions[remote]  # the next call is of another one
+            del draft.functions[remote]  # the next call is of another one
             continue
         again = old.kinds_version != codebase.kinds_version or (
             old.mutable and len(old.data) <= _MAX_RENEWED_BYTES
@@ -318,39 +322,39 @@ def renew_at_submit(session: Session, tasks: Sequence[Task]) -> None:
         if not (again or moved):
             continue
         if used is None:
-            used = {id(task._body) for task in tasks}
+            used = {id(task.body) for task in tasks}
         new = old
         if again:
-            new = session._functions[remote] = _again(old, remote.function, session, tell=False)
+            new = draft.functions[remote] = _again(old, remote.function, session, tell=False)
         if new is not old and len(new.objects) != len(old.objects):
             continue  # these calls have their inputs already
         if new is not old or moved:
-            replaced.update(old.replacements(new, session, used))
+            replaced.update(old.replacements(new, draft, used))
     for task in tasks if replaced else ():
-        made = replaced.get(id(task._body))
+        made = replaced.get(id(task.body))
         if made is not None:
             body, constants = made
-            arguments = task._hidden[-1:] if _hides_arguments(task) else ()
-            task._body, task._hidden = body, (*constants, *arguments)
+            arguments = task.hidden[-1:] if _hides_arguments(task) else ()
+            task.body, task.hidden = body, (*constants, *arguments)
 
 
-def _hides_arguments(task: Task) -> bool:
-    return decode_body(task._body.config).hidden[-1:] == (HIDDEN_ARGUMENTS,)
+def _hides_arguments(task: TaskNode) -> bool:
+    return decode_body(task.body.config).hidden[-1:] == (HIDDEN_ARGUMENTS,)
 
 
 def _again(
-    known: PickledFunction | None, function: Callable[..., Any], session: Session, tell: bool
+    known: PickledFunction | None, function: Callable[..., Any], session: Owner, tell: bool
 ) -> PickledFunction:
-    made = pickle_function(function, session, session._function_count + 1, tell)
+    made = pickle_function(function, session, session.draft.function_count + 1, tell)
     if known is not None and known.is_same_as(made):
-        known.refer_to(made._referents)
+        known.refer_to(made.referents)
         return known
-    session._function_count += 1
+    session.draft.function_count += 1
     return made
 
 
 def pickle_function(
-    function: Callable[..., Any], session: Session, function_id: int, tell: bool = True
+    function: Callable[..., Any], session: Owner, function_id: int, tell: bool = True
 ) -> PickledFunction:
     """The function by value, or by name where that is enough; RainException when it cannot be pickled. Warns
     of what travels with it and should not, if `tell`.

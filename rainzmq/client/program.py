@@ -14,14 +14,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from rainzmq.client.checks import check_cpus, check_name, check_relative_path
 from rainzmq.client.dataobj import DataObject
-from rainzmq.client.graph_task import Body, Task, as_object, input_object
+from rainzmq.client.graph_task import Task, as_object, declare, input_object
 from rainzmq.client.inputs import Input
+from rainzmq.client.nodes import Body
 from rainzmq.client.outputs import Output, OutputDir, check_labels, refine_outputs
-from rainzmq.client.owner import get_active_session
+from rainzmq.client.owner import Owner, active_owner
 from rainzmq.common.errors import RainException
 from rainzmq.common.labeled_list import LabeledList
 from rainzmq.common.limits import CONFIG_LIMIT_BYTES
@@ -29,9 +30,6 @@ from rainzmq.common.search_path import interpreter_directory
 from rainzmq.common.states import DataType
 from rainzmq.common.tracebacks import at_border
 from rainzmq.protocol.codec import pack
-
-if TYPE_CHECKING:
-    from rainzmq.client.session import Session
 
 TASK_TYPE = "builtin/execute"
 
@@ -112,7 +110,7 @@ class Pattern:
             TASK_TYPE, check_cpus(cpus), None if name is None else check_name(name), self.packed, outputs
         )
 
-    def inputs(self, session: Session, fillings: Mapping[str, Any]) -> LabeledList[DataObject]:
+    def inputs(self, session: Owner, fillings: Mapping[str, Any]) -> LabeledList[DataObject]:
         """The data objects of a task in `session`, holes filled; RainException for one that does not fit."""
         objects: LabeledList[DataObject] = LabeledList()
         for position, slot in enumerate(self.slots):
@@ -265,7 +263,7 @@ class Execute(Task):
         cpus: int = 1,
         *,
         name: str | None = None,
-        session: Session | None = None,
+        session: Owner | None = None,
     ) -> None:
         """`args` is a string, split as a shell does, or a sequence of str, data objects, tasks, `Input`s
         (mapped to a file, whose path takes its place) and `Output`s (that file becomes an output). `stdout`
@@ -285,10 +283,15 @@ class Execute(Task):
             if slot.is_hole:
                 hint = ", or make one of a text with blob()" if isinstance(stdin, str) else ""
                 raise RainException(f"{slot.source!r} has no data object; give it one with dataobj={hint}")
-        session = get_active_session() if session is None else session
+        session = active_owner() if session is None else session
         body = pattern.body(cpus, name)
-        self._setup(
-            session, body, pattern.inputs(session, {}), tuple(pattern.outputs), spec_config=pattern.config
+        declare(
+            self,
+            session,
+            body,
+            pattern.inputs(session, {}),
+            tuple(pattern.outputs),
+            spec_config=pattern.config,
         )
 
 
@@ -342,14 +345,15 @@ class Program:
         )
         if args or fillings.keys() != self._holes.keys():
             self._refuse(args, fillings)
-        session = get_active_session()
+        session = active_owner()
         body, outputs = self._body, tuple(self._pattern.outputs)
         if output is not None or several is not None:
             outputs = self._refined(refine_outputs(outputs, output, several, self._title()))
             body = body._replace(outputs=tuple([item.template() for item in outputs]))
         objects = self._pattern.inputs(session, fillings)
         task = Execute.__new__(Execute)
-        task._setup(
+        declare(
+            task,
             session,
             body,
             objects,

@@ -10,11 +10,10 @@ from typing import Any, overload
 
 from rainzmq.client.call_site import warn
 from rainzmq.client.checks import check_cpus, check_name
-from rainzmq.client.dataobj import DataObject
-from rainzmq.client.graph_task import Task, as_object
+from rainzmq.client.graph_task import Task, as_object, declare
 from rainzmq.client.inputs import Input
 from rainzmq.client.outputs import ONE_OUTPUT, Output, make_outputs, refine_outputs
-from rainzmq.client.owner import get_active_session
+from rainzmq.client.owner import active_owner
 from rainzmq.client.pickling import TASK_TYPE, PickledFunction, References, pickled_now
 from rainzmq.common.content_types import check_encoding
 from rainzmq.common.errors import RainException
@@ -32,43 +31,11 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class PythonTask(Task):
-    """A call of a remote function. Of a million of them most have no inputs or no outputs, so empty lists are
-    made only when they are asked for.
-    """
+    """A call of a remote function."""
 
     TASK_TYPE = TASK_TYPE
 
-    __slots__ = ("_inputs", "_outputs")
-    _inputs: LabeledList[DataObject] | None
-    _outputs: LabeledList[DataObject] | None
-
-    @property
-    def inputs(self) -> LabeledList[DataObject]:
-        """As `Task.inputs`."""
-        if self._inputs is None:
-            self._inputs = LabeledList()
-        return self._inputs
-
-    @inputs.setter
-    def inputs(self, inputs: LabeledList[DataObject] | None) -> None:
-        self._inputs = inputs
-
-    @property
-    def outputs(self) -> LabeledList[DataObject]:
-        """As `Task.outputs`."""
-        if self._outputs is None:
-            self._outputs = LabeledList()
-        return self._outputs
-
-    @outputs.setter
-    def outputs(self, outputs: LabeledList[DataObject] | None) -> None:
-        self._outputs = outputs
-
-    def _peek_inputs(self) -> LabeledList[DataObject] | tuple[()]:
-        return () if self._inputs is None else self._inputs
-
-    def _peek_outputs(self) -> LabeledList[DataObject] | tuple[()]:
-        return () if self._outputs is None else self._outputs
+    __slots__ = ()
 
 
 class Remote:
@@ -137,7 +104,7 @@ class Remote:
             options = {key: kwargs.pop(key) for key in self._option_names if key in kwargs} if kwargs else {}
             if kwargs or not self._fewest <= len(args) <= self._most:
                 self._check_arguments(args, kwargs)
-            session = get_active_session()
+            session = active_owner()
             outputs, templates, cpus, name = self._outputs, self._templates, self.cpus, None
             if options:
                 output, several = options.get("output"), options.get("outputs")
@@ -146,9 +113,10 @@ class Remote:
                     templates = tuple([output.template() for output in outputs])
                 cpus = check_cpus(options.get("cpus", cpus))
                 name = check_name(options["name"]) if options.get("name") is not None else None
-            pickled: PickledFunction | None = session._functions.get(self)
+            functions = session.draft.functions
+            pickled: PickledFunction | None = functions.get(self)
             if pickled is None or not pickled.unchanged():
-                pickled = session._functions[self] = pickled_now(pickled, self.function, session)
+                pickled = functions[self] = pickled_now(pickled, self.function, session)
             for obj in pickled.objects:
                 as_object(obj, session, self._title)
             objects = pickled.objects
@@ -159,16 +127,16 @@ class Remote:
                 objects = references.objects
             hide = len(config) > CONFIG_LIMIT_BYTES
             try:
-                body, hidden = pickled.body(session, templates, cpus, self.name, hide)
+                body, hidden = pickled.body(session.draft, templates, cpus, self.name, hide)
             except RainException:
-                del session._functions[self]  # other calls of the session can be submitted
+                del functions[self]  # other calls of the session can be submitted
                 raise
             if hide:
-                hidden = (*hidden, session._new_hidden_constant(config))
+                hidden = (*hidden, session.draft.new_hidden_constant(config))
                 config = b""
             task = PythonTask.__new__(PythonTask)
             inputs = LabeledList(objects) if objects else None
-            task._setup(session, body, inputs, outputs, config, name=name, hidden=hidden)
+            declare(task, session, body, inputs, outputs, config, name=name, hidden=hidden)
             return task
         except (RainException, TypeError) as error:
             drop_own_frames(error)

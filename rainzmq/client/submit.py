@@ -15,8 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rainzmq.client.checks import check_label
-from rainzmq.client.dataobj import DataObject, Snapshot
-from rainzmq.client.graph_task import Body, Task, as_object, make_inputs
+from rainzmq.client.dataobj import DataObject
+from rainzmq.client.graph_task import as_object, make_inputs
+from rainzmq.client.nodes import Body, BodyKey, GraphNode, ObjectNode, TaskNode
+from rainzmq.client.owner import Owner
+from rainzmq.client.snapshot import Snapshot
 from rainzmq.common.errors import RainException
 from rainzmq.common.ids import make_uid
 from rainzmq.common.labeled_list import LabeledList
@@ -29,9 +32,6 @@ from rainzmq.common.limits import (
 from rainzmq.common.nesting import check_nesting
 from rainzmq.protocol.messages.client import Submit
 from rainzmq.protocol.messages.shared import ObjectMeta, OutputTemplate, TaskBody
-
-BodyKey = tuple[Body, tuple[Any, ...]]
-"""A body and the labels of the inputs."""
 
 MAX_INPUTS = 100_000
 """Inputs of one task; more would not fit into one message."""
@@ -58,9 +58,9 @@ class Submission:
 
     def __init__(
         self,
-        session_id: int,
-        tasks: Sequence[Task],
-        constants: Sequence[DataObject],
+        session: Owner,
+        tasks: Sequence[TaskNode],
+        constants: Sequence[ObjectNode],
         known_bodies: dict[BodyKey, int],
     ) -> None:
         """Submit these tasks and constants of a session; `known_bodies` went with earlier ones.
@@ -74,12 +74,12 @@ class Submission:
         """
         checked: set[int] = set()
         for task in tasks:
-            check_task_inputs(task)
+            check_inputs(task, session)
             _check_sizes(task, checked)
         for obj in constants:
             _user_json(obj)
         self._items = _ordered(tasks, constants)
-        self._builder = _Builder(session_id, known_bodies)
+        self._builder = _Builder(session.session_id, known_bodies)
         self.bodies = self._builder.bodies
         self.uploads = [obj for obj in constants if _inline_data(obj) is None]
 
@@ -87,7 +87,7 @@ class Submission:
         """The messages, each made when it is asked for: the server works on the first ones meanwhile."""
         builder = self._builder
         for item in self._items:
-            if isinstance(item, DataObject):
+            if isinstance(item, ObjectNode):
                 builder.add_constant(item)
             else:
                 builder.add_task(item)
@@ -102,22 +102,22 @@ class Submission:
         return new
 
 
-def check_task_inputs(task: Task) -> None:
+def check_inputs(task: TaskNode, session: Owner) -> None:
     """RainException when an input of an unsubmitted task can not be one; tasks among them become their
     outputs, and what was assigned as `inputs` a `LabeledList`."""
-    if not task._peek_inputs():
-        return
-    session = task.session
-    if type(task.inputs) is not LabeledList:
-        task.inputs = make_inputs(task.inputs, session)
     inputs = task.inputs
+    if not inputs:
+        return
+    if type(inputs) is not LabeledList:
+        inputs = task.inputs = make_inputs(inputs, session)
     if len(inputs) > MAX_INPUTS:
         raise RainException(
             f"{task.describe()} has {len(inputs)} inputs, the limit is {MAX_INPUTS}; "
             "combine them in several steps"
         )
     for index, obj in enumerate(inputs):
-        if type(obj) is not DataObject or obj.session is not session or (obj._batch and not obj._keep):
+        ours = type(obj) is DataObject and obj.session is session
+        if not ours or (obj.graph_node.batch and not obj.graph_node.keep):
             label = inputs.get_label(index)
             what = f"{task.describe()}, input {index if label is None else label!r}"
             inputs.set(index, as_object(obj, session, what), label)
@@ -127,15 +127,14 @@ def check_task_inputs(task: Task) -> None:
                 check_label(label)
 
 
-def _check_sizes(task: Task, checked: set[int]) -> None:
+def _check_sizes(task: TaskNode, checked: set[int]) -> None:
     """RainException when a task does not fit into one message, with what only it has or with its body, unless
     that is among the ids of bodies that were `checked`.
     """
     users = sum([len(user) for _, user in _users(task)])
-    size = (
-        _TASK_BYTES + len(task._config) + _ID_BYTES * (len(task._peek_inputs()) + len(task._hidden)) + users
-    )
-    body = task._body
+    inputs = len(task.inputs or ()) + len(task.hidden)
+    size = _TASK_BYTES + len(task.config) + _ID_BYTES * inputs + users
+    body = task.body
     if id(body) not in checked:
         checked.add(id(body))
         size += sum([_OUTPUT_BYTES + sum([len(str(item)) for item in output]) for output in body.outputs])
@@ -179,54 +178,54 @@ class _Builder:
             self._target = min(2 * self._target, MESSAGE_TARGET_BYTES)
         self._size += size
 
-    def add_constant(self, obj: DataObject) -> None:
-        payload = obj._payload
+    def add_constant(self, obj: ObjectNode) -> None:
+        payload = obj.payload
         assert payload is not None
         is_snapshot = isinstance(payload, Snapshot)
         data = _inline_data(obj)
         user = _user_json(obj)
         self._make_room(_OBJECT_BYTES + len(data or b"") + len(user))
         meta = ObjectMeta(
-            make_uid(self._session_id, obj._num),
+            make_uid(self._session_id, obj.num),
             obj.label,
             is_snapshot,
-            None if is_snapshot else obj._declared_type,
+            None if is_snapshot else obj.declared_type,
             payload.size if isinstance(payload, Snapshot) else len(payload),
             user,
             b"",
         )
         self._message.const_objects.append(meta)
         self._message.const_data.append(data)
-        self._made(obj)
+        self._keep(obj)
 
-    def add_task(self, task: Task) -> None:
+    def add_task(self, task: TaskNode) -> None:
         inputs: list[int] = []
         labels: tuple[Any, ...] = ()
-        if task._peek_inputs():
-            inputs = [obj._num for obj in task.inputs]
+        if task.inputs:
+            inputs = [obj.graph_node.num for obj in task.inputs]
             labels = tuple(task.inputs.labels) if task.inputs.has_labels else ()
-        if task._hidden:
-            inputs += [obj._num for obj in task._hidden]
+        if task.hidden:
+            inputs += [obj.num for obj in task.hidden]
             if labels:
-                labels += (None,) * len(task._hidden)
+                labels += (None,) * len(task.hidden)
         users = _users(task)
-        size = _TASK_BYTES + len(task._config) + _ID_BYTES * len(inputs) + sum(len(user) for _, user in users)
-        key = self._keys.get((id(task._body), labels))
+        size = _TASK_BYTES + len(task.config) + _ID_BYTES * len(inputs) + sum(len(user) for _, user in users)
+        key = self._keys.get((id(task.body), labels))
         if key is not None:
             self._make_room(size)
         else:
-            key = self._add_body(task._body, labels, size)
+            key = self._add_body(task.body, labels, size)
         message = self._message
-        message.task_ids.append(task._num)
+        message.task_ids.append(task.num)
         message.task_bodies.append(key)
-        message.task_configs.append(task._config)
+        message.task_configs.append(task.config)
         message.task_input_counts.append(len(inputs))
         message.task_inputs += inputs
-        if task._name is not None and task._name != task._body.name:
-            message.task_names.append((task._num, task._name))
+        if task.name is not None and task.name != task.body.name:
+            message.task_names.append((task.num, task.name))
         message.users += users
-        for obj in task._peek_outputs():
-            self._made(obj)
+        for obj in task.outputs:
+            self._keep(obj)
 
     def _add_body(self, body: Body, labels: tuple[Any, ...], task_size: int) -> int:
         """The key of a body, which goes into the message of its first task, and room for that task."""
@@ -247,81 +246,88 @@ class _Builder:
         )
         return key
 
-    def _made(self, obj: DataObject) -> None:
-        if obj._keep:
-            self._message.keep.append(obj._num)
+    def _keep(self, obj: ObjectNode) -> None:
+        if obj.keep:
+            self._message.keep.append(obj.num)
 
     def finish(self) -> Submit:
         self._message.last = True
         return self._message
 
 
-def _inline_data(constant: DataObject) -> bytes | None:
+def _inline_data(constant: ObjectNode) -> bytes | None:
     """The content of a constant that is small enough to go with the graph, else None."""
-    payload = constant._payload
+    payload = constant.payload
     return payload if isinstance(payload, bytes) and len(payload) <= INLINE_OBJECT_BYTES else None
 
 
-def _ordered(tasks: Sequence[Task], constants: Iterable[DataObject]) -> list[Task | DataObject]:
+def _ordered(tasks: Sequence[TaskNode], constants: Iterable[ObjectNode]) -> list[GraphNode]:
     """Constants and tasks, each after what it needs; RainException naming a cycle."""
     for task in tasks:
-        num = task._num
-        for obj in task._peek_inputs():
-            if obj._num > num:
-                return [*constants, *_sorted_by_needs(tasks)]
-    return sorted([*constants, *tasks], key=lambda item: item._num)
+        if task.inputs is not None:
+            num = task.num
+            for obj in task.inputs:
+                if obj.graph_node.num > num:
+                    return [*constants, *_sorted_by_needs(tasks)]
+    return sorted([*constants, *tasks], key=lambda item: item.num)
 
 
-def _sorted_by_needs(tasks: Sequence[Task]) -> list[Task]:
+def _sorted_by_needs(tasks: Sequence[TaskNode]) -> list[TaskNode]:
     """Depth first, without recursion, since a chain may be a million tasks long."""
-    makers = {obj._num: task for task in tasks for obj in task.outputs}
+    makers = {obj.num: task for task in tasks for obj in task.outputs}
     done: set[int] = set()
-    result: list[Task] = []
+    result: list[TaskNode] = []
     for start in tasks:
-        if start._num in done:
+        if start.num in done:
             continue
-        path: dict[int, Task] = {start._num: start}
-        stack = [(start, iter(start.inputs))]
+        path: dict[int, TaskNode] = {start.num: start}
+        stack = [(start, _makers(start, makers))]
         while stack:
             task, rest = stack[-1]
-            maker = next(
-                (m for m in (makers.get(obj._num) for obj in rest) if m and m._num not in done), None
-            )
+            maker = next((maker for maker in rest if maker.num not in done), None)
             if maker is None:
                 stack.pop()
-                del path[task._num]
-                done.add(task._num)
+                del path[task.num]
+                done.add(task.num)
                 result.append(task)
-            elif maker._num in path:
+            elif maker.num in path:
                 raise RainException(_cycle_text(list(path.values()), maker))
             else:
-                path[maker._num] = maker
-                stack.append((maker, iter(maker.inputs)))
+                path[maker.num] = maker
+                stack.append((maker, _makers(maker, makers)))
     return result
 
 
-def _cycle_text(path: list[Task], first: Task) -> str:
+def _makers(task: TaskNode, makers: dict[int, TaskNode]) -> Iterator[TaskNode]:
+    """Those that make the inputs of a task, each when it is asked for."""
+    nums = (obj.graph_node.num for obj in task.inputs or ())
+    return (makers[num] for num in nums if num in makers)
+
+
+def _cycle_text(path: list[TaskNode], first: TaskNode) -> str:
     cycle = [first.describe(), *[task.describe() for task in reversed(path[path.index(first) + 1 :])]]
     return f"The graph has a cycle, so its tasks can never run: {' -> '.join([*cycle, cycle[0]])}"
 
 
-def _users(task: Task) -> list[tuple[int, bytes]]:
+def _users(task: TaskNode) -> list[tuple[int, bytes]]:
     users = []
-    for item in (task, *task._peek_outputs()):
-        if item._spec is not None and item._spec.user:
-            users.append((item._num, _user_json(item)))
+    items: tuple[GraphNode, ...] = (task, *task.outputs)
+    for item in items:
+        if item.made_spec is not None and item.made_spec.user:
+            users.append((item.num, _user_json(item)))
     return users
 
 
-def _user_json(item: Task | DataObject) -> bytes:
+def _user_json(item: GraphNode) -> bytes:
     """`spec.user` as JSON, empty for {}; RainException when it is not JSON-able, no dict, or too large."""
-    if item._spec is None or not item._spec.user:
+    user = None if item.made_spec is None else item.made_spec.user
+    if not user:
         return b""
-    if not isinstance(item._spec.user, dict):
-        raise RainException(f"{item.describe()}: spec.user is a dict, not a {type(item._spec.user).__name__}")
+    if not isinstance(user, dict):
+        raise RainException(f"{item.describe()}: spec.user is a dict, not a {type(user).__name__}")
     try:
-        check_nesting(item._spec.user)
-        data = json.dumps(item._spec.user).encode()
+        check_nesting(user)
+        data = json.dumps(user).encode()
     except (TypeError, ValueError, RecursionError, RainException) as error:
         raise RainException(f"{item.describe()}: spec.user is not JSON-able: {error}") from None
     if len(data) > INFO_LIMIT_BYTES:

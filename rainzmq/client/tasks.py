@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rainzmq.client.checks import check_cpus, check_name, check_relative_path
 from rainzmq.client.dataobj import DataObject
-from rainzmq.client.graph_task import Body, Task, as_object, make_inputs
+from rainzmq.client.graph_task import Task, as_object, declare, make_inputs
+from rainzmq.client.nodes import Body
 from rainzmq.client.outputs import ONE_OUTPUT, Output, OutputDir
-from rainzmq.client.owner import get_active_session
+from rainzmq.client.owner import Owner, active_owner
 from rainzmq.client.program import Execute
 from rainzmq.common.errors import RainException
 from rainzmq.common.labeled_list import LabeledList
@@ -19,9 +20,6 @@ from rainzmq.common.limits import CONFIG_LIMIT_BYTES
 from rainzmq.common.states import DataType
 from rainzmq.common.tracebacks import at_border
 from rainzmq.protocol.codec import pack
-
-if TYPE_CHECKING:
-    from rainzmq.client.session import Session
 
 __all__ = ["Concat", "Execute", "Load", "LoadDir", "MakeDirectory", "Sleep", "SliceDirectory", "Store"]
 
@@ -38,7 +36,7 @@ class _Builtin(Task):
         inputs: LabeledList[DataObject],
         outputs: tuple[Output, ...],
         config: list[Any] | None,
-        session: Session,
+        session: Owner,
         *,
         name: str | None = None,
         cpus: int = 1,
@@ -53,7 +51,7 @@ class _Builtin(Task):
         name = None if name is None else check_name(name)
         templates = tuple([output.template() for output in outputs])
         body = Body(self.TASK_TYPE, check_cpus(cpus), name, b"", templates)
-        self._setup(session, body, inputs, outputs, packed, spec_config=config)
+        declare(self, session, body, inputs, outputs, packed, spec_config=config)
 
 
 class Concat(_Builtin):
@@ -64,9 +62,9 @@ class Concat(_Builtin):
     __slots__ = ()
 
     @at_border
-    def __init__(self, inputs: Any, *, name: str | None = None, session: Session | None = None) -> None:
+    def __init__(self, inputs: Any, *, name: str | None = None, session: Owner | None = None) -> None:
         """RainException when an input is no blob of the session."""
-        session = get_active_session() if session is None else session
+        session = active_owner() if session is None else session
         objects = make_inputs(inputs, session)
         for obj in objects:
             obj.expect_blob()
@@ -88,12 +86,12 @@ class Sleep(_Builtin):
         cpus: int = 1,
         *,
         name: str | None = None,
-        session: Session | None = None,
+        session: Owner | None = None,
     ) -> None:
         """RainException when the input is no data object of the session, or seconds no number from 0 on."""
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
             raise RainException(f"Sleep: seconds is a number from 0 on, not {seconds!r}")
-        session = get_active_session() if session is None else session
+        session = active_owner() if session is None else session
         obj = as_object(input, session, "input")
         is_directory = obj.data_type is DataType.DIRECTORY
         output = OutputDir() if is_directory else Output(content_type=obj.content_type)
@@ -115,10 +113,10 @@ class Load(_Builtin):
         *,
         content_type: str | None = None,
         name: str | None = None,
-        session: Session | None = None,
+        session: Owner | None = None,
     ) -> None:
         """`content_type` is what the file is declared to hold. RainException when the path is no path."""
-        session = get_active_session() if session is None else session
+        session = active_owner() if session is None else session
         output = Output(content_type=content_type)
         self._build(LabeledList(), (output,), [_worker_path(path, "Load")], session, name=name)
 
@@ -132,10 +130,10 @@ class LoadDir(_Builtin):
 
     @at_border
     def __init__(
-        self, path: str | os.PathLike[str], *, name: str | None = None, session: Session | None = None
+        self, path: str | os.PathLike[str], *, name: str | None = None, session: Owner | None = None
     ) -> None:
         """RainException when the path is no path."""
-        session = get_active_session() if session is None else session
+        session = active_owner() if session is None else session
         self._build(LabeledList(), (OutputDir(),), [_worker_path(path, "LoadDir")], session, name=name)
 
 
@@ -154,10 +152,10 @@ class Store(_Builtin):
         path: str | os.PathLike[str],
         *,
         name: str | None = None,
-        session: Session | None = None,
+        session: Owner | None = None,
     ) -> None:
         """RainException when the input is no data object of the session, or the path no path."""
-        session = get_active_session() if session is None else session
+        session = active_owner() if session is None else session
         obj = as_object(input, session, "input")
         self._build(LabeledList([obj]), (), [_worker_path(path, "Store")], session, name=name)
 
@@ -171,14 +169,14 @@ class MakeDirectory(_Builtin):
     __slots__ = ()
 
     @at_border
-    def __init__(self, pairs: Any, *, name: str | None = None, session: Session | None = None) -> None:
+    def __init__(self, pairs: Any, *, name: str | None = None, session: Owner | None = None) -> None:
         """`pairs` is a dictionary from paths to data objects or tasks, or a sequence of such pairs.
 
         Raises:
             RainException: something else; a path that is absolute, has `..`, is given twice or is inside of a
                 file.
         """
-        session = get_active_session() if session is None else session
+        session = active_owner() if session is None else session
         items = _pairs(pairs)
         paths: list[str] = []
         objects: LabeledList[DataObject] = LabeledList()
@@ -213,11 +211,11 @@ class SliceDirectory(_Builtin):
         *,
         content_type: str | None = None,
         name: str | None = None,
-        session: Session | None = None,
+        session: Owner | None = None,
     ) -> None:
         """RainException when the input is no directory of the session, or the path is absolute, empty or has
         `..`."""
-        session = get_active_session() if session is None else session
+        session = active_owner() if session is None else session
         obj = as_object(input, session, "input")
         obj.expect_dir()
         short = check_relative_path(path, "SliceDirectory")

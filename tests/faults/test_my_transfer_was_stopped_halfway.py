@@ -62,7 +62,7 @@ class Transfer:
 @contextmanager
 def transfer(cluster: FaultCluster, what: str) -> Iterator[Transfer]:
     with cluster.client() as client:
-        welcome = client._connection.welcome
+        welcome = client.connection.welcome
         assert welcome is not None
         port = welcome.data_port
     with Proxy("127.0.0.1", port) as proxy:

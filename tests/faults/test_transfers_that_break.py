@@ -115,7 +115,7 @@ def fetch_by_proxy(cluster: FaultCluster, size: int) -> Iterator[tuple[Proxy, Ca
         made.keep_outputs()
         session.submit()
         made.wait()
-        with Proxy("127.0.0.1", client._connection.welcome.data_port) as proxy:
+        with Proxy("127.0.0.1", client.connection.welcome.data_port) as proxy:
             access = replace(client._access, port=proxy.port)
             client._data._connect = partial(_connect_data, client._context, access)
             yield proxy, lambda: made.output.fetch().get_bytes()

@@ -383,6 +383,6 @@ def test_more_cpus_than_the_machine_has_are_named(home: Path) -> None:
 
 
 def test_how_long_sessions_outlive_a_broken_connection_can_be_said(home: Path) -> None:
-    script = "from rainzmq import Client; print(Client()._connection.welcome.grace_s)"
+    script = "from rainzmq import Client; print(Client().connection.welcome.grace_s)"
     command = [*LOCAL, "--no-dashboard", "--client-grace", "7.5", "--", sys.executable, "-c", script]
     assert _run(command).stdout == "7.5\n"

@@ -288,5 +288,5 @@ def test_options_of_a_dashboard_that_is_not_there_are_named(home: Path) -> None:
 
 def test_how_long_sessions_outlive_a_broken_connection_can_be_said(home: Path) -> None:
     with LocalCluster(workers=[1], dashboard=False, client_grace=7.5) as cluster, cluster.client() as client:
-        assert client._connection.welcome is not None
-        assert client._connection.welcome.grace_s == 7.5
+        assert client.connection.welcome is not None
+        assert client.connection.welcome.grace_s == 7.5

@@ -195,8 +195,6 @@ DEFERRED_CIRCLES: dict[str, str] = {}
 """Circles of files that may be, by the first of them, and why."""
 
 KNOWN_CIRCLES = {
-    "rainzmq.client.asking",
-    "rainzmq.client.connection",
     "rainzmq.cli.hub_source",
     "rainzmq.rest.openapi",
     "rainzmq.server.core.feed",
@@ -222,17 +220,6 @@ FOREIGN = {
 """Private names of other libraries that have no public counterpart, and why they are needed."""
 
 KNOWN_PRIVATE = {
-    "client/client.py": 7,
-    "client/dataobj.py": 3,
-    "client/asking.py": 16,
-    "client/notebook.py": 9,
-    "client/pending.py": 2,
-    "client/pickling.py": 25,
-    "client/program.py": 1,
-    "client/remote.py": 5,
-    "client/session.py": 29,
-    "client/submit.py": 53,
-    "client/graph_task.py": 7,
     "common/data_instance.py": 1,
     "common/labeled_list.py": 1,
     "common/pickles.py": 2,

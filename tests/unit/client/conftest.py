@@ -26,16 +26,17 @@ def wire(control: FakeControl) -> Iterator[Wire]:
     connection.greet()
     uploads: list[tuple[int, Any]] = []
     downloads: list[Any] = []
-    client: Any = SimpleNamespace(_connection=connection)
-    client._upload = lambda uid, payload: uploads.append((uid, payload))
-    client._download = lambda obj, ticket, target: downloads.append((obj, ticket, target))
+    contents = SimpleNamespace(
+        upload=lambda obj: uploads.append((obj.id.uid, obj.payload)),
+        download=lambda obj, ticket, target: downloads.append((obj, ticket, target)),
+    )
 
     class FakeClient(SimpleNamespace):
         @property
         def connected(self) -> bool:
             return connection.connected
 
-    session = Session(FakeClient(**vars(client)), 1)  # type: ignore[arg-type]
+    session = Session(FakeClient(connection=connection, contents=contents), 1)  # type: ignore[arg-type]
     with session.bind_only():
         yield Wire(control, connection, session, uploads, downloads)
     connection.close()

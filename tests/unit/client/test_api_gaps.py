@@ -162,8 +162,8 @@ def test_constants_are_what_they_were_when_they_were_made(session: Session) -> N
     raw, encoded = blob(value), pickled(listed)
     value[:] = b"after!"
     listed.append(2)
-    assert raw._payload == b"before"
-    assert encoded._payload == pickled([1])._payload
+    assert raw.graph_node.payload == b"before"
+    assert encoded.graph_node.payload == pickled([1]).graph_node.payload
 
 
 def test_several_items_are_kept_and_unkept_at_once(session: Session) -> None:

@@ -38,7 +38,7 @@ def test_site_of_a_task_of_ones_own_class_is_the_call_of_the_class(wire: Wire) -
     here = inspect.currentframe()
     assert here is not None
     made, line = ShoutTwice(blob("x")), here.f_lineno
-    assert str(made._site) == f"{__file__}:{line}"
+    assert str(made.graph_node.site) == f"{__file__}:{line}"
 
     class Holder:
         def __init__(self) -> None:
@@ -46,7 +46,7 @@ def test_site_of_a_task_of_ones_own_class_is_the_call_of_the_class(wire: Wire) -
 
     holder = Holder()
     line = Holder.__init__.__code__.co_firstlineno + 1
-    assert str(holder.task._site) == f"{__file__}:{line}"
+    assert str(holder.task.graph_node.site) == f"{__file__}:{line}"
 
 
 def test_error_tells_what_the_task_was_given(wire: Wire) -> None:
@@ -55,7 +55,7 @@ def test_error_tells_what_the_task_was_given(wire: Wire) -> None:
     program = tasks.Execute(
         ["sort", "-k", "2", Input("table", dataobj=loaded), Input("other", dataobj=named), blob("x")]
     )
-    num = program._num
+    num = program.graph_node.num
     del loaded, named, program
     wire.session.submit()
     fail(wire, num)

@@ -68,7 +68,9 @@ def test_task_shows_what_it_is_before_submit(session):
 def test_task_shows_what_was_heard_of_it(wire: Wire):
     task = tasks.Concat([blob(b"x")])
     wire.session.submit()
-    task._info = TaskInfo("Traceback\n<b>oh</b>" + "x" * 10_000, 1e9, 2.5, "w:<1>", {}, "debug & more")
+    task.graph_node.info = TaskInfo(
+        "Traceback\n<b>oh</b>" + "x" * 10_000, 1e9, 2.5, "w:<1>", {}, "debug & more"
+    )
     sent = len(wire.control.sent)
 
     text = shown(task)
@@ -88,7 +90,7 @@ def test_object_shows_what_is_known_of_it(session):
     data = blob(b"x", label=EVIL).keep()
     assert all(part in shown(data) for part in (EVIL, "3/1", "kept yes", "not submitted"))
 
-    data._info = ObjectInfo(2048, "text:utf-8", "w:1", {})
+    data.graph_node.info = ObjectInfo(2048, "text:utf-8", "w:1", {})
     assert all(part in shown(data) for part in ("2 KiB", "w:1", "text:utf-8"))
 
 
@@ -99,7 +101,7 @@ def test_session_shows_what_was_submitted_and_its_error(wire: Wire):
     assert "submitted 1 task" in shown(wire.session)
     assert "not submitted 1 task, 1 data object" in shown(wire.session)
 
-    wire.session._failure = failure(make_uid(1, task.id.id), EVIL).failure
+    wire.session.heard.failure = failure(make_uid(1, task.id.id), EVIL).failure
 
     text = shown(wire.session)
     assert "failed" in text
@@ -114,7 +116,7 @@ def test_closed_session_says_so(session):
 
 
 def test_session_that_failed_and_was_closed_says_that_it_failed(session):
-    session._failure = failure(make_uid(1, 1), EVIL).failure
+    session.heard.failure = failure(make_uid(1, 1), EVIL).failure
     session.close()
 
     assert "state failed" in shown(session)

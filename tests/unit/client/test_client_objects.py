@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rainzmq import DataObject, RainException, Session, blob, directory, pickled
-from rainzmq.client.dataobj import Snapshot
+from rainzmq.client.snapshot import Snapshot
 from rainzmq.common import ID, DataType, ObjectSpec
 
 
@@ -21,7 +21,7 @@ def session() -> Iterator[Session]:
 
 
 def content(obj: DataObject) -> Any:
-    return obj._payload
+    return obj.graph_node.payload
 
 
 def test_bytes_are_taken_as_they_are(session: Session) -> None:

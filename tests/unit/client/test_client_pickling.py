@@ -26,12 +26,12 @@ def session() -> Iterator[Session]:
 
 
 def body(task: Task) -> CallBody:
-    return decode_body(task._body.config)
+    return decode_body(task.graph_node.body.config)
 
 
 def arrived(task: Task) -> Call:
     """The call as a subworker makes it of what the client sends."""
-    return Calls().prepare(1, body(task), task._config, ())
+    return Calls().prepare(1, body(task), task.graph_node.config, ())
 
 
 @remote
@@ -64,8 +64,8 @@ def test_fetched_instance_can_be_an_argument(session: Session) -> None:
 
 
 def test_plain_values_take_the_fast_way(session: Session) -> None:
-    assert b"cloudpickle" not in bare({"a": [1, "x", (None, 2.5)]})._config
-    assert pickle.loads(bare(1)._config) == (1, [])
+    assert b"cloudpickle" not in bare({"a": [1, "x", (None, 2.5)]}).graph_node.config
+    assert pickle.loads(bare(1).graph_node.config) == (1, [])
 
 
 def test_own_directories_of_the_program_are_sent(
@@ -105,7 +105,7 @@ def test_functions_of_main_are_sent_by_value(tmp_path: Path) -> None:
         "def helper():\n    return 4\n"
         "with Session(None, 1):\n"
         "    t = f(Value())\n"
-        "print((t._body.config + b'|' + t._config).hex())\n"
+        "print((t.graph_node.body.config + b'|' + t.graph_node.config).hex())\n"
     )
     run: Callable[..., Any] = subprocess.run
     out = run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=30).stdout

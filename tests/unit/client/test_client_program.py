@@ -45,7 +45,7 @@ def folder(session: Session, tmp_path: Path) -> DataObject:
 
 
 def config(task: Task) -> Any:
-    return msgpack.unpackb(task._body.config)
+    return msgpack.unpackb(task.graph_node.body.config)
 
 
 def test_string_is_split_like_a_shell_does(session: Session) -> None:
@@ -60,7 +60,7 @@ def test_string_is_split_like_a_shell_does(session: Session) -> None:
         "interpreter": os.path.dirname(sys.executable),
     }
     assert task.task_type == "builtin/execute"
-    assert task._config == b""
+    assert task.graph_node.config == b""
 
 
 def test_arguments_are_mapped_to_files(session: Session, a: DataObject) -> None:
@@ -247,7 +247,7 @@ def test_too_long_arguments_are_refused(session: Session) -> None:
 def test_program_fills_its_holes(session: Session, a: DataObject) -> None:
     program = Program(["grep", "x", Input("data")], stdin=Input("other"), stdout=True, name="search", cpus=2)
     one, two = program(data=a, other=a), program(other=a, data=Task([], 1, task_type="x/y"), name="special")
-    assert one._body is two._body
+    assert one.graph_node.body is two.graph_node.body
     assert one.inputs.labels == ["other", "data"]
     assert (one.name, two.name) == ("search", "special")
     assert one.spec.resources == {"cpus": 2}

@@ -38,14 +38,14 @@ def session() -> Iterator[Session]:
 
 
 def body(task: Task) -> CallBody:
-    return decode_body(task._body.config)
+    return decode_body(task.graph_node.body.config)
 
 
 def arrived(task: Task) -> Call:
     """The call as a subworker makes it of what the client sends, of constants that are all blobs."""
-    inputs = [*task.inputs, *task._hidden]
-    instances = [DataInstance(o._payload or b"", spec=o.spec) for o in inputs]  # type: ignore[arg-type]
-    return Calls().prepare(1, body(task), task._config, instances)
+    inputs = [*[obj.graph_node for obj in task.inputs], *task.graph_node.hidden]
+    instances = [DataInstance(node.payload or b"", spec=node.spec) for node in inputs]  # type: ignore[arg-type]
+    return Calls().prepare(1, body(task), task.graph_node.config, instances)
 
 
 @remote
@@ -245,7 +245,7 @@ def test_large_argument_warns_and_works(session: Session) -> None:
 
 def test_large_arguments_travel_as_a_hidden_constant(session: Session) -> None:
     task = bare(b"x" * 70_000)
-    assert task._config == b""
+    assert task.graph_node.config == b""
     assert body(task).hidden == ("arguments",)
     assert session.dataobj_count == 1
     assert arrived(task).args == (b"x" * 70_000,)
@@ -253,9 +253,9 @@ def test_large_arguments_travel_as_a_hidden_constant(session: Session) -> None:
 
 
 def test_function_is_pickled_once_per_session(session: Session) -> None:
-    assert bare(1)._body is bare(2)._body
+    assert bare(1).graph_node.body is bare(2).graph_node.body
     with Session(None, 2):
-        assert bare(1)._body is not bare(2, output="x")._body
+        assert bare(1).graph_node.body is not bare(2, output="x").graph_node.body
 
 
 def test_large_function_travels_as_a_hidden_constant(session: Session) -> None:
@@ -267,8 +267,8 @@ def test_large_function_travels_as_a_hidden_constant(session: Session) -> None:
 
     one, two = f(), f(output="other")
     assert body(one).hidden == ("function",)
-    assert one._hidden == two._hidden
-    assert one._hidden[0].is_kept()
+    assert one.graph_node.hidden == two.graph_node.hidden
+    assert one.graph_node.hidden[0].keep
     assert arrived(one).function(None) == 70_000
 
 
@@ -276,7 +276,7 @@ def test_function_in_many_shapes_is_still_sent_only_a_few_times(session: Session
     made = [bare(1, output=f"o{i}") for i in range(50)]
     assert sum(body(task).function is not None for task in made) == 8
     assert len({body(task).function_id for task in made}) == 1
-    assert len({task._hidden for task in made[8:]}) == 1
+    assert len({task.graph_node.hidden for task in made[8:]}) == 1
 
 
 def test_a_function_may_be_given_with_all_options(session: Session) -> None:
@@ -382,7 +382,7 @@ def test_auto_load_can_be_overruled(session: Session) -> None:
 def test_auto_load_leaves_directories_alone(session: Session, tmp_path: Path) -> None:
     task = remote(auto_load=True)(lambda ctx, x: None)(directory(tmp_path))
     instance = DataInstance(path=str(tmp_path))
-    assert Calls().prepare(1, body(task), task._config, [instance]).args == (instance,)
+    assert Calls().prepare(1, body(task), task.graph_node.config, [instance]).args == (instance,)
 
 
 def test_inputs_check_types_at_the_call(session: Session, tmp_path: Path) -> None:
@@ -456,7 +456,7 @@ def test_auto_encode_is_for_outputs_that_say_nothing_else(session: Session) -> N
     def f(ctx: Any) -> Any: ...
 
     assert [obj.content_type for obj in f().outputs] == ["pickle", "json", "dir"]
-    encodes = [template[3] for template in f()._body.outputs]
+    encodes = [template[3] for template in f().graph_node.body.outputs]
     assert encodes == ["pickle", "json", None]
     assert remote(auto_encode="json")(lambda ctx: 1)(output="x").output.content_type == "json"
 

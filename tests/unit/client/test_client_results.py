@@ -22,7 +22,7 @@ from rainzmq import (
     directory,
 )
 from rainzmq.client.datalink import ContentLost
-from rainzmq.client.dataobj import Snapshot
+from rainzmq.client.snapshot import Snapshot
 from rainzmq.common import ID, DataObjectState, ObjectInfo, TaskInfo, TaskState
 from rainzmq.common.ids import make_uid
 from rainzmq.protocol.messages.client import (
@@ -118,7 +118,7 @@ def test_large_constants_are_uploaded_before_the_submit(wire: Wire, tmp_path: Pa
     wire.session.submit()
     assert [uid for uid, _ in wire.uploads] == [large.id.uid, folder.id.uid]
     assert isinstance(wire.uploads[1][1], Snapshot)
-    assert large._payload is None
+    assert large.graph_node.payload is None
 
 
 def test_large_submits_wait_for_the_server_now_and_then(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,14 +132,14 @@ def test_large_submits_wait_for_the_server_now_and_then(wire: Wire, monkeypatch:
 
 def test_tasks_that_another_thread_makes_during_a_submit_are_for_the_next_one(wire: Wire) -> None:
     first = task()
-    send, late = wire.session._connection().send, []
+    send, late = wire.connection.send, []
 
     def send_and_make(message: Any) -> None:
         if isinstance(message, Submit) and not late:
             late.append(task())
         send(message)
 
-    wire.session._connection().send = send_and_make  # type: ignore[method-assign]
+    wire.connection.send = send_and_make  # type: ignore[method-assign]
     wire.session.submit()
     assert (first.state, late[0].state) == (TaskState.NOT_ASSIGNED, None)
     assert wire.session.task_count == 1
@@ -290,7 +290,8 @@ def test_fetch_of_a_large_object_goes_to_the_relay(wire: Wire, tmp_path: Path) -
     wire.answer(fetched(None))
     wire.session.fetch(obj)
     wire.session.fetch(obj, tmp_path / "x")
-    assert wire.downloads == [(obj, b"ticket", None), (obj, b"ticket", str(tmp_path / "x"))]
+    node = obj.graph_node
+    assert wire.downloads == [(node, b"ticket", None), (node, b"ticket", str(tmp_path / "x"))]
 
 
 def test_content_that_is_lost_while_it_is_fetched_is_asked_for_again(wire: Wire) -> None:
@@ -305,14 +306,14 @@ def test_content_that_is_lost_while_it_is_fetched_is_asked_for_again(wire: Wire)
             raise ContentLost("its worker is gone")
         return "content"
 
-    wire.session.client._download = lost_once  # type: ignore[union-attr, assignment, method-assign]
+    wire.session.client.contents.download = lost_once  # type: ignore[union-attr, assignment, method-assign]
     assert wire.session.fetch(obj) == "content"
     assert len(wire.control.of(Fetch)) == len(tries) == 3
 
     def always_lost(*arguments: Any) -> None:
         raise ContentLost("its worker is gone")
 
-    wire.session.client._download = always_lost  # type: ignore[union-attr, assignment, method-assign]
+    wire.session.client.contents.download = always_lost  # type: ignore[union-attr, assignment, method-assign]
     with pytest.raises(RainException, match="its worker is gone"):
         wire.session.fetch(obj)
 
@@ -362,7 +363,7 @@ def fail(wire: Wire, num: int, **changes: Any) -> None:
 def test_failed_task_fails_its_session(wire: Wire) -> None:
     made, other = task(name="step"), task()
     made.keep_outputs()
-    line = made._site
+    line = made.graph_node.site
     wire.session.submit()
     fail(wire, 1, message="Traceback:\n  ZeroDivisionError\n", name="step", debug="one\ntwo\n")
     for use in (
@@ -574,19 +575,22 @@ def test_batches_do_not_keep_tasks_alive(wire: Wire) -> None:
 
 
 def test_places_are_right_after_a_submit_that_broke_off_and_one_with_an_older_id(wire: Wire) -> None:
-    first, second = task(), task()
-    wire.session._tasks.remove(first)  # as when the thread that made it was slower
+    first = Task((), 1, task_type="a/b")
+    second = Task((), 1, task_type="a/b")
+    wire.session.draft.tasks.remove(first.graph_node)  # as when the thread that made it was slower
     wire.session.submit()
-    wire.session._tasks.append(first)
-    send = wire.session._connection().send
+    wire.session.draft.tasks.append(first.graph_node)
+    send = wire.connection.send
 
     def broken(message: Any) -> None:
         raise RainException("broke off")
 
-    wire.session._connection().send = broken  # type: ignore[method-assign]
+    wire.connection.send = broken  # type: ignore[method-assign]
     with pytest.raises(RainException, match="broke off"):
         wire.session.submit()
-    wire.session._connection().send = send  # type: ignore[method-assign]
+    wire.connection.send = send  # type: ignore[method-assign]
     wire.session.submit()
-    assert list(wire.session._submitted_ids) == [second.id.id, first.id.id]
-    assert [wire.session._site_of(item.id.id) for item in (first, second)] == [first._site, second._site]
+    assert [message.task_ids for message in wire.control.of(Submit)] == [[second.id.id], [first.id.id]]
+    wire.control.push(failure(first.id.uid))
+    with pytest.raises(TaskException, match=f"made at {first.graph_node.site}$"):
+        wire.session.wait_all()

@@ -141,7 +141,7 @@ def test_threads_may_build_one_session() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({task.id for task in session._tasks}) == 800
+    assert len({task.id for task in session.draft.tasks}) == 800
 
 
 def test_keep_all_keeps_constants_and_outputs() -> None:

@@ -31,8 +31,8 @@ class Built:
 
 
 def build(session: Session, known: Any = None) -> Built:
-    constants = [*session._constants, *session._hidden]
-    return Built(Submission(1, session._tasks, constants, {} if known is None else known))
+    constants = [*session.draft.constants, *session.draft.hidden]
+    return Built(Submission(session, session.draft.tasks, constants, {} if known is None else known))
 
 
 def one(session: Session) -> Submit:
@@ -109,7 +109,7 @@ def test_constants_are_inline_when_small(session: Session) -> None:
     meta = message.const_objects[0]
     assert (meta.uid, meta.label, meta.content_type, meta.size) == (1 << 32 | 1, "small", "text", 2)
     assert message.const_objects[1].size == 5000
-    assert submission.uploads == [large]
+    assert submission.uploads == [large.graph_node]
 
 
 def test_directories_are_always_uploaded(session: Session, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_directories_are_always_uploaded(session: Session, tmp_path: Path) -> No
     meta = submission.messages[0].const_objects[0]
     assert (meta.is_directory, meta.size, meta.content_type) == (True, 3, None)
     assert submission.messages[0].const_data == [None]
-    assert submission.uploads == [obj]
+    assert submission.uploads == [obj.graph_node]
 
 
 def test_kept_objects_are_listed(session: Session) -> None:
@@ -165,7 +165,7 @@ def test_hidden_inputs_have_no_labels(session: Session) -> None:
 
 def test_messages_are_made_when_they_are_asked_for_and_the_first_is_small(session: Session) -> None:
     made = [task(config=b"x" * 100) for _ in range(5000)]
-    messages = Submission(1, session._tasks, [], {}).messages()
+    messages = Submission(session, session.draft.tasks, [], {}).messages()
     sizes = [len(encode(next(messages), Header())) for _ in range(3)]
     assert sizes[0] <= FIRST_MESSAGE_BYTES
     assert sizes[0] < sizes[1] < sizes[2]
@@ -179,7 +179,7 @@ def test_what_is_wrong_is_found_before_the_first_message(session: Session) -> No
         task(config=b"x" * 100)
     task().spec.user["x"] = object()
     with pytest.raises(RainException, match="not JSON-able"):
-        Submission(1, session._tasks, [], {})
+        Submission(session, session.draft.tasks, [], {})
 
 
 def test_large_graphs_take_several_messages(session: Session) -> None:

@@ -169,9 +169,9 @@ def test_names_may_be_grouped_and_in_any_language(session: Session) -> None:
 def test_config_holds_plain_values(session: Session) -> None:
     config = {"a": [1, 2.5, None, True, "x", b"y"], "b": {"c": []}}
     made = task(config=config)
-    assert msgpack.unpackb(made._config) == config
+    assert msgpack.unpackb(made.graph_node.config) == config
     assert made.spec.config == config
-    assert task()._config == b""
+    assert task().graph_node.config == b""
 
 
 @pytest.mark.parametrize(
@@ -304,6 +304,22 @@ def test_classes_may_have_attributes_called_inputs_and_outputs() -> None:
     with Session(None, 1):
         made = Named(blob(b"x"))
         assert (len(made.inputs), made.outputs.labels) == (1, ["a", "b"])
+        assert made.outputs is made.outputs
+        assert Named.outputs == ("a", "b")  # type: ignore[comparison-overlap]
+        made.inputs = [blob(b"y"), blob(b"z")]  # type: ignore[assignment]
+        assert len(made.graph_node.inputs or ()) == 2
+
+
+def test_classes_may_assign_inputs_and_outputs_before_they_are_made() -> None:
+    class Assigned(Task):
+        def __init__(self, value: Any) -> None:
+            self.inputs = (value,)  # type: ignore[assignment]
+            self.outputs = ["a"]  # type: ignore[assignment]
+            super().__init__(self.inputs, self.outputs, task_type="x/y")
+
+    with Session(None, 1):
+        made = Assigned(blob(b"x"))
+        assert (made.inputs.data[0].label, made.outputs.labels) == ("const", ["a"])
 
 
 def test_remote_tasks_have_lists_that_can_be_changed_though_they_are_made_late() -> None:
@@ -324,8 +340,8 @@ def test_other_sequences_that_are_assigned_as_inputs_are_taken_when_it_is_submit
         made = tasks.Concat([blob(b"a")])
         given = [blob(b"b"), blob(b"c")]
         made.inputs = kind(given)
-        (message,) = Submission(1, session._tasks, session._constants, {}).messages()
+        (message,) = Submission(session, session.draft.tasks, session.draft.constants, {}).messages()
         assert message.task_inputs == [obj.id.id for obj in given]
         made.inputs = kind(["text"])
         with pytest.raises(RainException, match=r"blob\("):
-            Submission(1, session._tasks, session._constants, {})
+            Submission(session, session.draft.tasks, session.draft.constants, {})

@@ -25,7 +25,7 @@ def folder(session: Session, tmp_path: Path) -> DataObject:
 
 
 def config(task: Task) -> Any:
-    return msgpack.unpackb(task._config) if task._config else None
+    return msgpack.unpackb(task.graph_node.config) if task.graph_node.config else None
 
 
 def test_concat(session: Session) -> None:
