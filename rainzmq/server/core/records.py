@@ -12,6 +12,7 @@ from typing import Any
 
 from rainzmq.common.ids import id_of
 from rainzmq.common.states import DataObjectState, SessionState, TaskState, WorkerState
+from rainzmq.common.transitions import IllegalTransition, Past
 from rainzmq.common.versions import minor_of
 from rainzmq.protocol.messages.shared import Endpoint, Failure, ObjectMeta, TaskBody
 from rainzmq.protocol.messages.worker import WorkerHello
@@ -78,6 +79,7 @@ class TaskRecord:
         "expected_s",
         "inputs",
         "outputs",
+        "past",
         "retracting",
         "start_time",
         "state",
@@ -93,6 +95,7 @@ class TaskRecord:
         self.inputs = inputs
         self.outputs: tuple[ObjectRecord, ...] = ()
         self.state: TaskState = states.WAITING
+        self.past = states.NEW_TASK
         self.waiting = 0
         self.blevel = 0
         self.worker: WorkerRecord | None = None
@@ -106,8 +109,10 @@ class TaskRecord:
 
     def to(self, new: TaskState) -> None:
         """Change state; IllegalTransition when the table does not have it."""
-        if new not in states.TASK[self.state]:
-            raise states.IllegalTransition("task", str(id_of(self.uid)), self.state, new)
+        try:
+            self.past = self.past[new]
+        except KeyError:
+            raise IllegalTransition("task", str(id_of(self.uid)), self.past.states, new) from None
         self.state = new
 
 
@@ -137,6 +142,7 @@ class ObjectRecord:
         "keep",
         "lineage",
         "misses",
+        "past",
         "pending",
         "producer",
         "size",
@@ -151,6 +157,7 @@ class ObjectRecord:
         self.pending = 0
         self.lineage = 0
         self.state: DataObjectState = states.UNFINISHED
+        self.past = states.NEW_OBJECT
         self.size = -1
         self.keep = False
         self.data: bytes | None = None
@@ -161,8 +168,10 @@ class ObjectRecord:
 
     def to(self, new: DataObjectState) -> None:
         """Change state; IllegalTransition when the table does not have it."""
-        if new not in states.OBJECT[self.state]:
-            raise states.IllegalTransition("object", str(id_of(self.uid)), self.state, new)
+        try:
+            self.past = self.past[new]
+        except KeyError:
+            raise IllegalTransition("object", str(id_of(self.uid)), self.past.states, new) from None
         self.state = new
 
     @property
@@ -244,6 +253,7 @@ class WorkerRecord:
         "number",
         "objects",
         "offered",
+        "past",
         "peer",
         "progress_at",
         "python",
@@ -275,6 +285,7 @@ class WorkerRecord:
         self.kinds = self.offered
         self.troubles: dict[str, str] = {}
         self.state: WorkerState = states.LIVE
+        self.past = states.NEW_WORKER
         self.solo: tuple[WorkerRecord, ...] = (self,)
         self.tasks: dict[int, TaskRecord] = {}
         self.load = 0
@@ -296,8 +307,10 @@ class WorkerRecord:
 
     def to(self, new: WorkerState) -> None:
         """Change state; IllegalTransition when the table does not have it."""
-        if new not in states.WORKER[self.state]:
-            raise states.IllegalTransition("worker", self.name, self.state, new)
+        try:
+            self.past = self.past[new]
+        except KeyError:
+            raise IllegalTransition("worker", self.name, self.past.states, new) from None
         self.state = new
 
 
@@ -340,6 +353,7 @@ class SessionRecord:
     name: str
     opened: float = 0.0
     state: SessionState = states.OPEN
+    past: Past[SessionState] = states.NEW_SESSION
     failure: Failure | None = None
     tasks: Table[TaskRecord] = field(default_factory=Table)
     objects: Table[ObjectRecord] = field(default_factory=Table)
@@ -370,8 +384,10 @@ class SessionRecord:
 
     def to(self, new: SessionState) -> None:
         """Change state; IllegalTransition when the table does not have it."""
-        if new not in states.SESSION[self.state]:
-            raise states.IllegalTransition("session", str(self.session_id), self.state, new)
+        try:
+            self.past = self.past[new]
+        except KeyError:
+            raise IllegalTransition("session", str(self.session_id), self.past.states, new) from None
         self.state = new
 
     @property

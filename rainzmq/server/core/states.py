@@ -20,12 +20,13 @@
 | session | cancelled | somebody asked for its end; as failed otherwise |
 | session | closed | nothing of it is left |
 
-A transition outside the tables is our own bug and raises `IllegalTransition` with the entity's identity.
+A transition outside the tables is our own bug and raises `IllegalTransition` with the entity's history.
 """
 
 from __future__ import annotations
 
 from rainzmq.common.states import DataObjectState, SessionState, TaskState, WorkerState
+from rainzmq.common.transitions import Past
 
 WAITING = TaskState.WAITING
 READY = TaskState.READY
@@ -86,9 +87,7 @@ SESSION: dict[SessionState, frozenset[SessionState]] = {
 
 TABLES = {"task": TASK, "object": OBJECT, "worker": WORKER, "session": SESSION}
 
-
-class IllegalTransition(AssertionError):
-    """The server's own logic moved something between states that are not connected."""
-
-    def __init__(self, entity: str, identity: str, old: str, new: str) -> None:
-        super().__init__(f"{entity} {identity}: {old} -> {new} is not a legal transition")
+NEW_TASK = Past(TASK, WAITING)
+NEW_OBJECT = Past(OBJECT, UNFINISHED)
+NEW_WORKER = Past(WORKER, LIVE)
+NEW_SESSION = Past(SESSION, OPEN)

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from rainzmq.common.ids import id_of
+from rainzmq.common.transitions import IllegalTransition, Past
 from rainzmq.protocol.messages.shared import ObjectMeta, TaskBody
 from rainzmq.worker.core import states
 from rainzmq.worker.core.jobs import Job
@@ -29,11 +30,14 @@ class AssignedTask:
     state: states.AssignedState = states.FETCHING
     reported: bool = False
     job: Job | None = None
+    past: Past[states.AssignedState] = states.NEW_TASK
 
     def to(self, new: states.AssignedState) -> None:
         """Change state; IllegalTransition when the table does not have it."""
-        if new not in states.TASK[self.state]:
-            raise states.IllegalTransition("assigned task", str(id_of(self.uid)), self.state, new)
+        try:
+            self.past = self.past[new]
+        except KeyError:
+            raise IllegalTransition("assigned task", str(id_of(self.uid)), self.past.states, new) from None
         self.state = new
 
 
@@ -48,7 +52,7 @@ class Replica:
     def to(self, new: states.ReplicaState) -> None:
         """Change state; IllegalTransition when the table does not have it."""
         if new not in states.REPLICA[self.state]:
-            raise states.IllegalTransition("replica", str(id_of(self.meta.uid)), self.state, new)
+            raise IllegalTransition("replica", str(id_of(self.meta.uid)), (self.state,), new)
         self.state = new
 
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from rainzmq.common.transitions import Past
+
 
 class AssignedState(StrEnum):
     """Where a task that this worker was given stands."""
@@ -55,9 +57,4 @@ REPLICA: dict[ReplicaState, frozenset[ReplicaState]] = {
 
 TABLES = {"assigned task": TASK, "replica": REPLICA}
 
-
-class IllegalTransition(AssertionError):
-    """The worker's own logic moved something between states that are not connected."""
-
-    def __init__(self, entity: str, identity: str, old: str, new: str) -> None:
-        super().__init__(f"{entity} {identity}: {old} -> {new} is not a legal transition")
+NEW_TASK = Past(TASK, FETCHING)
