@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from rainzmq.cli.source import Item, Source, open_server, session_number
+from rainzmq.cli.source import Item, Source, session_number
+from rainzmq.cli.source_options import open_server
 from rainzmq.common.errors import RainException
 from rainzmq.common.states import UNENDED, SessionState
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from rainzmq.cli.source import Item, full_task_id, open_source, source_options
+from rainzmq.cli.source import Item, full_task_id
+from rainzmq.cli.source_options import open_source, source_options
 from rainzmq.common.states import UNENDED
 
 STREAMS = ("stdout", "stderr")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rainzmq.cli.source import Item, open_source, source_options
+from rainzmq.cli.source import Item
+from rainzmq.cli.source_options import open_source, source_options
 from rainzmq.common.headline import headline
 
 if TYPE_CHECKING:

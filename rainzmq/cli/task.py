@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rainzmq.cli.logs_of_task import STREAMS, show_stream
-from rainzmq.cli.source import Item, full_task_id, open_source, source_options
+from rainzmq.cli.source import Item, full_task_id
+from rainzmq.cli.source_options import open_source, source_options
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from rainzmq.cli.source import Item, Page, Source, open_source, same_source, session_number, source_options
+from rainzmq.cli.source import Item, Page, Source, session_number
+from rainzmq.cli.source_options import open_source, same_source, source_options
 from rainzmq.common.states import TaskState
 
 _STATES = tuple(state.value for state in TaskState)

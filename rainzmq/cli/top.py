@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from rainzmq.cli.sessions import session_table
-from rainzmq.cli.source import Item, Source, open_source, source_options
+from rainzmq.cli.source import Item, Source
+from rainzmq.cli.source_options import open_source, source_options
 from rainzmq.cli.workers import worker_table
 from rainzmq.common.errors import RainException
 from rainzmq.common.states import SessionState, WorkerState

@@ -28,16 +28,8 @@ from rainzmq.rest.accept import best
 from rainzmq.rest.follow import Follower, Followers, TooManyFollowers, TooSlow, lines_of
 from rainzmq.rest.parameters import MAX_CURSOR, read_query
 from rainzmq.rest.problems import PROBLEM, Problem, problem_body
-from rainzmq.rest.resources import (
-    EVENT_STREAM,
-    JSON,
-    PROMETHEUS,
-    RESOURCES,
-    ROOT,
-    Ask,
-    Resource,
-    event_filter,
-)
+from rainzmq.rest.resource import EVENT_STREAM, JSON, PROMETHEUS, Ask, Resource
+from rainzmq.rest.resources import RESOURCES, ROOT, event_filter
 from rainzmq.rest.schemas import LONGEST_REASON
 
 _log = logging.getLogger(__name__)

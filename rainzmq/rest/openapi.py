@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from rainzmq._version import __version__
 from rainzmq.rest.parameters import Parameter
 from rainzmq.rest.problems import PROBLEM
-from rainzmq.rest.resources import EVENT_STREAM, JSON, PROMETHEUS, RESOURCES, SCHEMA_JSON, Resource
+from rainzmq.rest.resource import EVENT_STREAM, JSON, PROMETHEUS, SCHEMA_JSON, Resource
 from rainzmq.rest.schemas import NAMES, schema
 
 Document = dict[str, Any]
@@ -34,11 +33,10 @@ and OPTIONS.
 """
 
 
-@cache
-def openapi() -> Document:
-    """The document."""
+def openapi(resources: tuple[Resource, ...]) -> Document:
+    """The document that describes these."""
     paths: Document = {}
-    for resource in RESOURCES:
+    for resource in resources:
         paths.setdefault(resource.path, {})[resource.method.lower()] = _operation(resource)
     return {
         "openapi": "3.1.0",

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
 
 from rainzmq._version import __version__
 from rainzmq.common.errors import RainException
-from rainzmq.monitoring.hub import EventFilter, Hub
+from rainzmq.monitoring.hub import EventFilter
 from rainzmq.monitoring.objects import no_task
-from rainzmq.monitoring.session import ABSENT, SessionLog
+from rainzmq.monitoring.session import ABSENT
 from rainzmq.monitoring.standing import object_codes
 from rainzmq.monitoring.views import (
     group_table,
@@ -31,92 +31,12 @@ from rainzmq.rest import parameters as p
 from rainzmq.rest.lists import object_page, task_page
 from rainzmq.rest.metrics import metrics
 from rainzmq.rest.problems import Problem
+from rainzmq.rest.resource import EVENT_STREAM, JSON, PROMETHEUS, SCHEMA_JSON, Ask, Resource
 from rainzmq.rest.schemas import NAMES, Cancelled, Index, Link, Page, schema
 
 ROOT = "/api/v1"
 
-JSON = "application/json"
-SCHEMA_JSON = "application/schema+json"
-EVENT_STREAM = "text/event-stream"
-PROMETHEUS = "text/plain"
-
 _Item = TypeVar("_Item")
-
-
-@dataclass(slots=True)
-class Ask:
-    """A request that was read: what is looked at, and the values of its parameters (None: not given).
-
-    Attributes:
-        hub: what is looked at.
-        values: of the parameters in path and query, by name.
-        body: the JSON object of a POST.
-    """
-
-    hub: Hub
-    values: dict[str, Any]
-    body: dict[str, Any] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> Any:
-        return self.values.get(name)
-
-    @property
-    def time(self) -> float | None:
-        """The time that is looked at, None for now."""
-        return self.values.get("time")
-
-    @property
-    def limit(self) -> int:
-        """Most items of the answer."""
-        return self.values.get("limit") or p.DEFAULT_LIMIT
-
-    def session(self) -> SessionLog:
-        """The session that the path names.
-
-        Raises:
-            Problem: 404; there is none, or not yet at that time.
-        """
-        number = self["session_id"]
-        found = self.hub.model.sessions.get(number)
-        if found is None:
-            gone = number in self.hub.model.dropped_sessions
-            why = ": it ended, and was dropped to save memory" if gone else ""
-            raise Problem(404, f"there is no session {number}{why}")
-        if self.time is not None and found.came > self.time:
-            raise Problem(404, f"session {number} was not there yet at that time")
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A path and what it answers.
-
-    Attributes:
-        path: with `{name}` for each of `in_path`.
-        summary: for people.
-        answer: makes the answer.
-        schema: name of the answer's schema; None: it is not JSON of ours.
-        query: parameters in the query.
-        in_path: parameters in the path.
-        method: GET or POST.
-        media: media types of the answer, the usual one first.
-        problems: further statuses of problems it may answer.
-    """
-
-    path: str
-    summary: str
-    answer: Callable[[Ask], Any]
-    schema: str | None = None
-    query: tuple[p.Parameter, ...] = ()
-    in_path: tuple[p.Parameter, ...] = ()
-    method: str = "GET"
-    media: tuple[str, ...] = (JSON,)
-    problems: tuple[int, ...] = ()
-
-    @property
-    def is_events(self) -> bool:
-        """Whether it can be followed."""
-        return EVENT_STREAM in self.media
 
 
 def _first(items: list[_Item], ask: Ask, key: Callable[[_Item], int]) -> Page[_Item]:
@@ -247,10 +167,11 @@ def _schema(ask: Ask) -> Any:
     return schema(ask["name"])
 
 
-def _openapi(ask: Ask) -> Any:
+@cache
+def _document() -> Any:
     from rainzmq.rest.openapi import openapi
 
-    return openapi()
+    return openapi(RESOURCES)
 
 
 _PAGED = (p.LIMIT, p.AFTER_NUMBER)
@@ -343,7 +264,7 @@ RESOURCES: tuple[Resource, ...] = (
         media=(JSON, EVENT_STREAM),
         problems=(409, 503),
     ),
-    Resource(ROOT + "/openapi.json", "this interface as an OpenAPI document", _openapi),
+    Resource(ROOT + "/openapi.json", "this interface as an OpenAPI document", lambda ask: _document()),
     Resource(
         ROOT + "/schemas/{name}",
         "the JSON schema of an answer",

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import Any, Protocol
 
 from rainzmq.protocol.messages import client as c
+from rainzmq.server.core.engine import Engine
 from rainzmq.server.core.events import ClientReturned, ClientSaid, Event, PeerGone
-
-if TYPE_CHECKING:
-    from rainzmq.testing.cluster import SimulatedCluster
 
 CLIENT = b"client"
 
 _NOTICED_WITHIN_S = 0.05
+
+
+class SimulatedWorld(Protocol):
+    """What it needs of the cluster."""
+
+    random: Random
+    server: Engine
+
+    def after(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Do something later."""
 
 
 class SimulatedClient:
@@ -26,7 +35,7 @@ class SimulatedClient:
         inbox: messages it got, once each, in order.
     """
 
-    def __init__(self, cluster: SimulatedCluster, server: Callable[[Event], None]) -> None:
+    def __init__(self, cluster: SimulatedWorld, server: Callable[[Event], None]) -> None:
         self.peer = CLIENT
         self.epoch = 0
         self.inbox: list[Any] = []

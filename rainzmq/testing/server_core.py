@@ -23,7 +23,8 @@ from rainzmq.server.core.events import (
     WorkerJoined,
     WorkerSaid,
 )
-from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord, WorkerRecord
+from rainzmq.server.core.records import ObjectRecord, TaskRecord, WorkerRecord
+from rainzmq.server.core.session_records import SessionRecord
 from rainzmq.server.core.state import CoreOptions
 
 RELAY = Endpoint("127.0.0.1", 1, b"R" * 40)

@@ -15,7 +15,7 @@ from rainzmq.protocol.messages.client import ClientBye
 from rainzmq.protocol.messages.events import ServerSampled, SessionEnded
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.protocol.messages.worker import Fenced, Report
-from rainzmq.server.core import feed, presence, states, watchers
+from rainzmq.server.core import noting, presence, states, watchers
 from rainzmq.server.core.dispatch import gather, schedule
 from rainzmq.server.core.events import (
     AnotherTurn,
@@ -111,7 +111,7 @@ class Engine:
         for session in state.sessions.values():
             if session.state is states.OPEN:
                 state.feed.add(state.now, SessionEnded, session.session_id, states.CLOSED, None)
-        feed.turn_ended(state)
+        noting.turn_ended(state)
 
     def _sampled(self, event: Sampled) -> None:
         state = self.state
@@ -152,7 +152,7 @@ class Engine:
             if messages:
                 state.outbox.setdefault(worker.peer, []).extend(messages)
         state.gone = []
-        feed.turn_ended(state)
+        noting.turn_ended(state)
         outbox, state.outbox = state.outbox, {}
         for peer, messages in outbox.items():
             client = state.clients.get(peer)

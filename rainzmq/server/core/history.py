@@ -10,10 +10,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rainzmq.server.core.records import Body, ObjectRecord, TaskRecord
+from rainzmq.server.core.records import Body, ObjectRecord, TaskRecord
 
 PAGE_BITS = 8
 

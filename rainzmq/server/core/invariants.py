@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rainzmq.common.ids import id_of
 from rainzmq.server.core import states
-from rainzmq.server.core.records import SessionRecord
+from rainzmq.server.core.session_records import SessionRecord
 from rainzmq.server.core.state import ServerState
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from rainzmq.server.core import states, waits
 from rainzmq.server.core.events import DropUploads
-from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord
+from rainzmq.server.core.records import ObjectRecord, TaskRecord
+from rainzmq.server.core.session_records import SessionRecord
 from rainzmq.server.core.state import ServerState
 
 

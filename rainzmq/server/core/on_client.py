@@ -9,7 +9,7 @@ from rainzmq.common.ids import make_uid
 from rainzmq.protocol.messages import client as m
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import Failure
-from rainzmq.server.core import feed, states, waits, watchers
+from rainzmq.server.core import noting, states, waits, watchers
 from rainzmq.server.core.events import (
     ClientJoined,
     ClientMessage,
@@ -19,7 +19,8 @@ from rainzmq.server.core.events import (
 )
 from rainzmq.server.core.objects import unread_object
 from rainzmq.server.core.reasons import why_tasks_wait
-from rainzmq.server.core.records import ClientRecord, SessionRecord, WaitRecord, WorkerRecord
+from rainzmq.server.core.records import WorkerRecord
+from rainzmq.server.core.session_records import ClientRecord, SessionRecord, WaitRecord
 from rainzmq.server.core.state import PAST_CLIENTS, ServerState
 from rainzmq.server.core.submits import on_submit
 from rainzmq.server.core.tasks import empty_session, session_failed
@@ -73,7 +74,7 @@ def close_session(state: ServerState, session: SessionRecord) -> None:
     was_open = session.state is states.OPEN
     session.to(states.CLOSED)
     if was_open:
-        feed.session_ended(state, session)
+        noting.session_ended(state, session)
         empty_session(state, session)
     del state.sessions[session.session_id]
     client = state.clients.get(session.peer)

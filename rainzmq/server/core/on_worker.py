@@ -11,12 +11,13 @@ from rainzmq.common.states import AttemptState
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.schema import to_row
-from rainzmq.server.core import feed, states
+from rainzmq.server.core import noting, states
 from rainzmq.server.core.deaths import Death
 from rainzmq.server.core.events import WorkerGone, WorkerJoined, WorkerMessage
 from rainzmq.server.core.objects import ask_back
 from rainzmq.server.core.reach import cut_off, runs_somewhere, worker_gone
-from rainzmq.server.core.records import SessionRecord, TaskRecord, WorkerRecord
+from rainzmq.server.core.records import TaskRecord, WorkerRecord
+from rainzmq.server.core.session_records import SessionRecord
 from rainzmq.server.core.snapshot import worker_came
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.tasks import (
@@ -114,7 +115,7 @@ def worker_lost(state: ServerState, worker: WorkerRecord, reason: str, how: Loss
         for task in worker.tasks.values()
         if task.worker is worker and state.session_of(task.uid) is not None
     ]
-    feed.returned(state, worker, tasks, AttemptState.LOST, [reason] * len(tasks))
+    noting.returned(state, worker, tasks, AttemptState.LOST, [reason] * len(tasks))
     state.feed.add(state.now, e.WorkerWent, worker.number, reason, on_purpose)
     running = {task.uid: task.attempt for task in tasks if task.state is states.RUNNING}
     if not on_purpose:
@@ -208,19 +209,19 @@ def _on_report(state: ServerState, worker: WorkerRecord, report: m.Report) -> No
     for uid, attempt, note in report.crashed:
         task, session = _current(state, worker, uid, attempt)
         if task and session:
-            feed.returned(state, worker, [task], AttemptState.CRASHED, [note])
+            noting.returned(state, worker, [task], AttemptState.CRASHED, [note])
             task_crashed(state, session, task, note)
     for uid, attempt, note in report.unable:
         task, session = _current(state, worker, uid, attempt)
         if task and session:
-            feed.returned(state, worker, [task], AttemptState.UNABLE, [note])
+            noting.returned(state, worker, [task], AttemptState.UNABLE, [note])
             task_unable(state, session, task, note)
     for uid, attempt in report.retracted:
         task, session = _current(state, worker, uid, attempt)
         if task and session:
             # One that was reported as started may come back, too: its runner had it in a queue.
             state.counters.tasks_retracted += 1
-            feed.returned(state, worker, [task], AttemptState.RETRACTED, [])
+            noting.returned(state, worker, [task], AttemptState.RETRACTED, [])
             task_again(state, session, task, new_attempt=False)
     for missing in report.missing:
         _on_missing(state, worker, *missing)

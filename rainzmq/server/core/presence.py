@@ -39,7 +39,7 @@ from rainzmq.server.core.events import (
     WatchProcess,
 )
 from rainzmq.server.core.on_client import client_gone
-from rainzmq.server.core.records import ClientRecord
+from rainzmq.server.core.session_records import ClientRecord
 from rainzmq.server.core.state import ServerState
 
 RETURN_S = 3.5

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rainzmq.common.ids import id_of
 from rainzmq.scheduler import policy
-from rainzmq.server.core.records import SessionRecord, TaskRecord, WorkerRecord
+from rainzmq.server.core.records import TaskRecord, WorkerRecord
+from rainzmq.server.core.session_records import SessionRecord
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.versions import why_no_python
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rainzmq.common.ids import local_of
 from rainzmq.common.states import TaskState
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages.shared import TaskBody
 from rainzmq.server.core import states
-
-if TYPE_CHECKING:
-    from rainzmq.server.core.history import PastTask
-    from rainzmq.server.core.records import SessionRecord, TaskRecord, WorkerRecord
-    from rainzmq.server.core.state import ServerState
+from rainzmq.server.core.history import PastTask
+from rainzmq.server.core.records import TaskRecord, WorkerRecord
+from rainzmq.server.core.session_records import SessionRecord
+from rainzmq.server.core.state import ServerState
 
 PART_BYTES = 128 << 10
 """Parts of a snapshot are about as large: far under the limit of a frame, and some milliseconds of work."""

@@ -16,14 +16,8 @@ from rainzmq.server.core import states
 from rainzmq.server.core.deaths import Deaths
 from rainzmq.server.core.events import Effect, Forget, Log, Send
 from rainzmq.server.core.feed import Feed
-from rainzmq.server.core.records import (
-    ClientRecord,
-    ObjectRecord,
-    PastSession,
-    SessionRecord,
-    TaskRecord,
-    WorkerRecord,
-)
+from rainzmq.server.core.records import ObjectRecord, TaskRecord, WorkerRecord
+from rainzmq.server.core.session_records import ClientRecord, PastSession, SessionRecord
 from rainzmq.server.core.trash import Trash
 
 PAST_CLIENTS = 1000

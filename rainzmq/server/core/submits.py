@@ -9,9 +9,10 @@ from rainzmq.common.limits import CONFIG_LIMIT_BYTES, INLINE_OBJECT_BYTES
 from rainzmq.common.versions import minor_of
 from rainzmq.protocol.messages.client import Submit
 from rainzmq.protocol.messages.shared import Failure
-from rainzmq.server.core import feed, states
+from rainzmq.server.core import noting, states
 from rainzmq.server.core.objects import object_finished, unread_object
-from rainzmq.server.core.records import Body, ObjectRecord, SessionRecord, TaskRecord
+from rainzmq.server.core.records import Body, ObjectRecord, TaskRecord
+from rainzmq.server.core.session_records import SessionRecord
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.tasks import input_finished, session_failed, task_ready_or_waiting
 from rainzmq.server.core.versions import name_other_pythons
@@ -44,7 +45,7 @@ def on_submit(state: ServerState, session: SessionRecord, submit: Submit) -> Non
     if submit.bodies:
         name_other_pythons(state, session)
     state.counters.tasks_submitted += len(tasks)
-    feed.submitted(state, session, submit)
+    noting.submitted(state, session, submit)
     session.unfinished += len(tasks)
     for task in reversed(tasks):
         level = 0

@@ -11,10 +11,11 @@ from rainzmq.protocol.messages.client import SessionFailed
 from rainzmq.protocol.messages.events import TasksRerun
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.scheduler import policy
-from rainzmq.server.core import feed, states, waits
+from rainzmq.server.core import noting, states, waits
 from rainzmq.server.core.history import History
 from rainzmq.server.core.objects import ask_back, object_finished, recover, release_inputs, unread_object
-from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord, WorkerRecord
+from rainzmq.server.core.records import ObjectRecord, TaskRecord, WorkerRecord
+from rainzmq.server.core.session_records import SessionRecord
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.table import Table
 
@@ -216,7 +217,7 @@ def task_failed(
         debug,
     )
     state.counters.tasks_failed += 1
-    feed.failed(state, task, lost_on, failure)
+    noting.failed(state, task, lost_on, failure)
     state.log("warning", f"task {id_of(task.uid)} failed on {worker}: {message[-400:]}")
     session_failed(state, session, failure)
 
@@ -232,7 +233,7 @@ def session_failed(
     failure.submitted = session.task_count
     failure.finished = failure.submitted - session.unfinished
     session.failure = failure
-    feed.session_ended(state, session)
+    noting.session_ended(state, session)
     state.tell(session.peer, SessionFailed(session.session_id, failure))
     empty_session(state, session)
 

@@ -6,7 +6,8 @@ must be cut. With a million tasks that takes half a second, in which nobody else
 
 from __future__ import annotations
 
-from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord
+from rainzmq.server.core.records import ObjectRecord, TaskRecord
+from rainzmq.server.core.session_records import SessionRecord
 from rainzmq.server.core.table import Table
 
 SLICE = 16_384

@@ -9,7 +9,8 @@ from __future__ import annotations
 from rainzmq.common.versions import minor_of
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.client import SessionWarned
-from rainzmq.server.core.records import SessionRecord, WorkerRecord
+from rainzmq.server.core.records import WorkerRecord
+from rainzmq.server.core.session_records import SessionRecord
 from rainzmq.server.core.state import ServerState
 
 MAX_NAMED = 200

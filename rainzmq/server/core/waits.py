@@ -10,7 +10,8 @@ from rainzmq.protocol.messages.client import Fetched, News
 from rainzmq.server.core import states
 from rainzmq.server.core.events import OfferTicket
 from rainzmq.server.core.history import PastOutput, PastTask
-from rainzmq.server.core.records import ObjectRecord, SessionRecord, TaskRecord, WaitRecord
+from rainzmq.server.core.records import ObjectRecord, TaskRecord
+from rainzmq.server.core.session_records import SessionRecord, WaitRecord
 from rainzmq.server.core.state import ServerState
 
 NEWS_ROW_BYTES = 64

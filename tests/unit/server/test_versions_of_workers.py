@@ -5,7 +5,7 @@ from __future__ import annotations
 from rainzmq.protocol.messages import client as c
 from rainzmq.protocol.messages import worker as w
 from rainzmq.server.core.events import WorkerSaid
-from rainzmq.server.core.records import SessionRecord
+from rainzmq.server.core.session_records import SessionRecord
 from rainzmq.testing.server_core import ServerUnderTest, body
 
 OLD, NEW = ("builtin", "python", "python 3.11.7"), ("builtin", "python", "python 3.12.1")
