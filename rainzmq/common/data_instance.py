@@ -195,10 +195,10 @@ class DataInstance:
     def with_content_type(self, content_type: str | None) -> DataInstance:
         """The same content under another content type."""
         other = DataInstance.__new__(DataInstance)
-        for name in ("spec", "info", "data_type", "path", "_data", "_archive"):
-            setattr(other, name, getattr(self, name))
-        other.content_type = content_type
-        other._cached = _NOTHING
+        kept = ("spec", "info", "data_type", "path", "_data", "_archive")
+        values = {name: getattr(self, name) for name in kept}
+        for name, value in {**values, "content_type": content_type, "_cached": _NOTHING}.items():
+            setattr(other, name, value)
         return other
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -195,7 +195,7 @@ class LabeledList(Generic[T]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LabeledList):
             return NotImplemented
-        return self._data == other._data and self.labels == other.labels
+        return self._data == other.data and self.labels == other.labels
 
     def __add__(self, other: Iterable[T]) -> LabeledList[T]:
         result = LabeledList(self._data, self._labels)
@@ -225,8 +225,9 @@ class LabeledList(Generic[T]):
         data, labels = self.data, self.labels
         data[where] = new.data
         labels[where] = new.labels
-        checked = LabeledList(data, labels)
-        self._data, self._labels, self._positions = checked._data, checked._labels, None
+        LabeledList(data, labels)  # KeyError when a label is there twice
+        self._data = data
+        self._relabel(labels)
 
     def _no_label(self, label: Any) -> str:
         names = [repr(name) for name in itertools.islice(self._positions or (), _SHOWN_LABELS + 1)]

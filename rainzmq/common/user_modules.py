@@ -60,6 +60,7 @@ class LoadedUnit:
         needs: as `UnitRef.needs`.
         seen: digests of the units that its modules may have imported, by name.
         modules: its modules by full name, empty while it is in force.
+        unit: as it travelled.
     """
 
     def __init__(self, ref: UnitRef, unit: Unit, directory: Callable[[], str]) -> None:
@@ -67,7 +68,7 @@ class LoadedUnit:
         self.needs = ref.needs
         self.seen: dict[str, bytes] = {}
         self.modules: dict[str, ModuleType] = {}
-        self._unit = unit
+        self.unit = unit
         self._directory = directory
         self._bases: dict[str, str] = {}
 
@@ -84,11 +85,11 @@ class LoadedUnit:
 
     def spec(self, name: str) -> importlib.machinery.ModuleSpec | None:
         """How to load one of its modules; None when it has none of this name."""
-        module = self._unit.modules.get(name)
+        module = self.unit.modules.get(name)
         if module is None:
             return None
         path = self._path(module.path)
-        if module.is_package and module.path not in self._unit.files:
+        if module.is_package and module.path not in self.unit.files:
             spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
             spec.submodule_search_locations = _namespace_path(name, path)
             return spec
@@ -99,8 +100,8 @@ class LoadedUnit:
 
     def show_sources(self) -> None:
         """Have tracebacks show its sources, not what has become of the files since."""
-        for module in self._unit.modules.values():
-            data = self._unit.files.get(module.path)
+        for module in self.unit.modules.values():
+            data = self.unit.files.get(module.path)
             path = self._bases and self._known_path(module.path)
             if data is not None and path and module.path.endswith(".py"):
                 linecache.cache[path] = _lines_of(path, data)
@@ -110,13 +111,13 @@ class LoadedUnit:
             return importlib.machinery.ExtensionFileLoader(name, path)
         if path.endswith(_BYTECODE):
             return importlib.machinery.SourcelessFileLoader(name, path)
-        data = self._unit.files[module.path]
+        data = self.unit.files[module.path]
         linecache.cache[path] = _lines_of(path, data)
-        return _Loader(name, path, data, self._unit.bound.get(name))
+        return _Loader(name, path, data, self.unit.bound.get(name))
 
     def _path(self, path: str) -> str:
         """Where a file of it is on this host."""
-        root, rest = self._unit.root_of(path)
+        root, rest = self.unit.root_of(path)
         base = self._bases.get(root.prefix)
         if base is None:
             base = self._bases[root.prefix] = self._base(root.path, root.inode, root.prefix)
@@ -126,7 +127,7 @@ class LoadedUnit:
         return os.path.join(base, rest) if rest else base
 
     def _known_path(self, path: str) -> str | None:
-        root, rest = self._unit.root_of(path)
+        root, rest = self.unit.root_of(path)
         base = self._bases.get(root.prefix)
         return None if base is None else os.path.join(base, rest)
 
@@ -140,7 +141,7 @@ class LoadedUnit:
         """The private directory that its files are in."""
         target = os.path.join(self._directory(), self.digest.hex())
         if not os.path.isdir(target):
-            for path, data in self._unit.files.items():
+            for path, data in self.unit.files.items():
                 place = os.path.join(target, path)
                 os.makedirs(os.path.dirname(place), exist_ok=True)
                 with open(place, "wb") as file:
@@ -298,7 +299,7 @@ class UserModules:
     def _unpacked(self, ref: UnitRef, get_data: Callable[[str], bytes]) -> Unit:
         for unit in self._aside.get(ref.name, []):
             if unit.digest == ref.digest:
-                return unit._unit
+                return unit.unit
         return unpack_unit(get_data(ref.hidden_name) if ref.data is None else ref.data)
 
     def _private(self) -> str:

@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 import warnings
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -43,7 +42,6 @@ _WORKER_STOP_S = 2.0
 _SERVER_STOP_S = 0.8
 
 _numbers = itertools.count(1)
-_open_clusters: weakref.WeakSet[LocalCluster] = weakref.WeakSet()
 
 
 class LocalCluster:
@@ -112,7 +110,6 @@ class LocalCluster:
         name = f"local-{socket.gethostname()}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_numbers)}"
         self.logdir = home() / "logs" / name
         self.access_file = home() / "servers" / f"{name}.json"
-        _open_clusters.add(self)
         atexit.register(self.close)
         try:
             self._start(counts, port)
@@ -229,7 +226,6 @@ class LocalCluster:
         if self._server is not None:
             self._server.stop(time.monotonic() + _SERVER_STOP_S)
             self.access_file.unlink(missing_ok=True)  # a killed server left it
-        _open_clusters.discard(self)
         atexit.unregister(self.close)
         if any(child.was_killed() for child in self._children()):
             _sweep_workdirs()
@@ -284,19 +280,6 @@ class LocalCluster:
         if child is self._server:
             return "\nThe cluster is lost; make a new LocalCluster."
         return "\nThe cluster has no worker left, so tasks wait; add_worker() starts another."
-
-    def _abandon(self) -> None:
-        for child in self._children():
-            child.abandon()
-
-
-def _abandon_all() -> None:
-    for cluster in list(_open_clusters):
-        cluster._abandon()
-
-
-# A forked child that outlives this process must not hold the lifelines of its clusters.
-os.register_at_fork(after_in_child=_abandon_all)
 
 
 def _web_arguments(

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 from rainzmq.common.errors import RainException
@@ -29,6 +30,8 @@ POLL_S = 0.005
 _FULL_BELOW_BYTES = 4 << 10
 _TAIL_LINES = 20
 _TAIL_BYTES = 8 << 10
+
+_children: weakref.WeakSet[ChildProcess] = weakref.WeakSet()
 
 
 class ChildProcess:
@@ -83,6 +86,7 @@ class ChildProcess:
         finally:
             os.close(reading)
         self.pid = self._popen.pid
+        _children.add(self)
 
     def tell(self, line: str) -> None:
         """Sends one line over the lifeline; no error when the child is gone."""
@@ -178,3 +182,12 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return str(number)
+
+
+def _abandon_all() -> None:
+    for child in list(_children):
+        child.abandon()
+
+
+# A forked child that outlives this process must not hold the lifelines of its children.
+os.register_at_fork(after_in_child=_abandon_all)

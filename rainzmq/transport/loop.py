@@ -51,14 +51,15 @@ class Timer:
         """Do not call it. No effect once it was called or cancelled."""
         if self._callback is not None:
             self._callback = None
-            self._loop._note_cancelled()
+            self._loop.note_cancelled()
 
     @property
     def active(self) -> bool:
         """It has been neither called nor cancelled."""
         return self._callback is not None
 
-    def _take(self) -> Callback | None:
+    def take(self) -> Callback | None:
+        """For the loop: the callback, to be called now; None when it was cancelled."""
         callback, self._callback = self._callback, None
         return callback
 
@@ -128,6 +129,14 @@ class Loop:
         timer = Timer(self, callback)
         heapq.heappush(self._timers, (self.now() + delay_s, next(self._timer_numbers), timer))
         return timer
+
+    def note_cancelled(self) -> None:
+        """For timers: one of them was cancelled."""
+        self._cancelled += 1
+        if self._cancelled > _COMPACT_ABOVE and self._cancelled * 2 > len(self._timers):
+            self._timers = [entry for entry in self._timers if entry[2].active]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
 
     def call_soon(self, callback: Callback) -> None:
         """Call `callback` within this turn, before the turn-end callbacks (from one of those: in the next
@@ -208,18 +217,11 @@ class Loop:
         while self._timers and self._timers[0][0] <= now:
             due.append(heapq.heappop(self._timers)[2])
         for timer in due:
-            callback = timer._take()
+            callback = timer.take()
             if callback is None:
                 self._cancelled -= 1
             else:
                 callback()
-
-    def _note_cancelled(self) -> None:
-        self._cancelled += 1
-        if self._cancelled > _COMPACT_ABOVE and self._cancelled * 2 > len(self._timers):
-            self._timers = [entry for entry in self._timers if entry[2].active]
-            heapq.heapify(self._timers)
-            self._cancelled = 0
 
     def _watch(self, source: Source) -> _Watch:
         return self._watches.setdefault(source, _Watch())

@@ -84,9 +84,10 @@ class Process:
         pid: its process id and that of its group and session.
         returncode: None while it runs, then its exit code, or minus the number of the signal that ended it.
         killed: `kill_tree` was called on it before it ended.
+        popen, table, token, on_exit: for this module.
     """
 
-    __slots__ = ("_on_exit", "_popen", "_table", "killed", "pid", "returncode", "started_s", "token")
+    __slots__ = ("killed", "on_exit", "pid", "popen", "returncode", "started_s", "table", "token")
 
     def __init__(
         self,
@@ -101,9 +102,9 @@ class Process:
         self.killed = False
         self.token = token
         self.started_s = started_s
-        self._popen = popen
-        self._table = table
-        self._on_exit = on_exit
+        self.popen = popen
+        self.table = table
+        self.on_exit = on_exit
 
 
 def become_subreaper() -> None:
@@ -220,7 +221,7 @@ def end(processes: Iterable[Process], timeout_s: float = _END_TIMEOUT_S) -> None
         kill_tree(process)
     deadline = time.monotonic() + timeout_s
     for process in running:
-        process._table.end(process, deadline)
+        process.table.end(process, deadline)
 
 
 def _table_of(loop: ProcessLoop) -> _Table:
@@ -300,7 +301,7 @@ class _Table:
         """Report the exit when nothing that the process started is running any more."""
         left = left_by(process.pid, self._running, lambda pid: _token_of(pid) == process.token, _is_alive)
         if not left or time.monotonic() > deadline:
-            process._on_exit(process)
+            process.on_exit(process)
             return
         for pid in left:
             with suppress(ProcessLookupError, PermissionError):
@@ -309,7 +310,7 @@ class _Table:
 
     def _reap(self, process: Process) -> None:
         _kill_group(process.pid)
-        process.returncode = process._popen.wait()
+        process.returncode = process.popen.wait()
         del self._running[process.pid]
         self._tokens.discard(process.token)
         self._sweep_later()
