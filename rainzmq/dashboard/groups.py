@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from rainzmq.dashboard.page import Ask
+from rainzmq.dashboard.page import PageQuery
 from rainzmq.monitoring.session import STATES, SessionLog
 from rainzmq.monitoring.views import GroupView, StateCounts, groups
 
@@ -22,7 +22,7 @@ SORTS: dict[str, Callable[[GroupView], Any]] = {
 """What groups can be sorted by; with a `-` before it the largest come first."""
 
 
-def groups_of(ask: Ask) -> list[GroupView]:
+def groups_of(ask: PageQuery) -> list[GroupView]:
     """Groups of the chosen sessions, depth first; those of one name count together."""
 
     def make() -> list[GroupView]:
@@ -32,7 +32,7 @@ def groups_of(ask: Ask) -> list[GroupView]:
     return ask.once("merged groups", make)
 
 
-def _groups(ask: Ask, session: SessionLog) -> list[GroupView]:
+def _groups(ask: PageQuery, session: SessionLog) -> list[GroupView]:
     return ask.site.once(("groups", ask.time, session.session_id), lambda: groups(session, ask.time))
 
 

@@ -1,4 +1,4 @@
-"""What every page is: fragments of HTML and figures, from an `Ask` that says what to show."""
+"""What every page is: fragments of HTML and figures, from an `PageQuery` that says what to show."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PAGES = (
 """Path and title of the pages that the header leads to."""
 
 
-class Ask:
+class PageQuery:
     """What a page is asked to show, for one update.
 
     Attributes:
@@ -160,20 +160,20 @@ class Page:
         """File of the macros of its fragments."""
         return f"{self.path}_parts.html"
 
-    def start(self, ask: Ask, again: Callable[[], None]) -> None:
+    def start(self, ask: PageQuery, again: Callable[[], None]) -> None:
         """Make the figures. `again`: to be called when a figure was zoomed and there is more to show."""
 
-    def fragments(self, ask: Ask) -> dict[str, str]:
+    def fragments(self, ask: PageQuery) -> dict[str, str]:
         """HTML by name; always of the same names."""
         return {}
 
-    def draw(self, ask: Ask) -> None:
+    def draw(self, ask: PageQuery) -> None:
         """Bring the figures up to date."""
 
     def recolor(self, theme: Theme) -> None:
         """Give the figures another theme."""
 
-    def frame(self, ask: Ask) -> dict[str, str]:
+    def frame(self, ask: PageQuery) -> dict[str, str]:
         """What stands around every page."""
         server = server_view(ask.hub, ask.time)
         usual = _usual(ask.there, ask.time)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rainzmq.dashboard.page import Ask, Page
+from rainzmq.dashboard.page import Page, PageQuery
 from rainzmq.monitoring.columns import IntArray
 from rainzmq.monitoring.session import ABSENT, SessionLog
 from rainzmq.monitoring.standing import MADE, OBJECT_STATES, REMOVED, object_codes
@@ -43,7 +43,7 @@ class DataPage(Page):
 
     path, title = "data", "Data"
 
-    def fragments(self, ask: Ask) -> dict[str, str]:
+    def fragments(self, ask: PageQuery) -> dict[str, str]:
         """Sums, what moved, and a list of objects."""
         mine = {session.session_id for session in ask.sessions}
         moved = ask.once("moves", lambda: moves(ask.model, ask.time, mine))
@@ -65,7 +65,7 @@ class DataPage(Page):
         }
 
 
-def totals(ask: Ask) -> Totals:
+def totals(ask: PageQuery) -> Totals:
     """Sums over the chosen sessions."""
 
     def make() -> Totals:
@@ -101,7 +101,7 @@ def matrix(moved: list[MoveView]) -> Matrix:
     return Matrix(sorted(sources), sorted(workers), cells, most, is_cut)
 
 
-def object_page(ask: Ask) -> tuple[list[ObjectView], int, int]:
+def object_page(ask: PageQuery) -> tuple[list[ObjectView], int, int]:
     """(objects, place of the first, number of all) that the query asks for, the largest first."""
     state = ask.query.get("state")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rainzmq.common.states import SessionState
 from rainzmq.dashboard.graph_figure import GraphFigure, states_text
-from rainzmq.dashboard.page import Ask, Page
+from rainzmq.dashboard.page import Page, PageQuery
 from rainzmq.dashboard.palette import Theme
 from rainzmq.monitoring.dag import Graph, Node, graph
 from rainzmq.monitoring.session import SessionLog
@@ -24,13 +24,13 @@ class GraphPage(Page):
 
     path, title = "graph", "Graph"
 
-    def start(self, ask: Ask, again: Callable[[], None]) -> None:
+    def start(self, ask: PageQuery, again: Callable[[], None]) -> None:
         """Make the figure."""
         self._ask = ask
         self._figure = GraphFigure(ask.theme, self._link)
         self.figures = {"graph": self._figure.plot}
 
-    def fragments(self, ask: Ask) -> dict[str, str]:
+    def fragments(self, ask: PageQuery) -> dict[str, str]:
         """Which session it is, how it is folded, what the colours mean; and the graph as a table."""
         self._ask = ask
         session = chosen_session(ask)
@@ -59,7 +59,7 @@ class GraphPage(Page):
             ),
         }
 
-    def draw(self, ask: Ask) -> None:
+    def draw(self, ask: PageQuery) -> None:
         """Bring the graph up to date."""
         self._ask = ask
         session = chosen_session(ask)
@@ -92,19 +92,19 @@ class GraphPage(Page):
         return query.with_(open="\n".join(sorted(opened)))
 
 
-def chosen_session(ask: Ask) -> SessionLog | None:
+def chosen_session(ask: PageQuery) -> SessionLog | None:
     """The chosen session; of several that with most tasks of those that are open, or of all."""
     some = [session for session in ask.sessions if len(session.tasks)] or ask.sessions
     is_open = [session for session in some if session.state is SessionState.OPEN]
     return max(is_open or some, key=lambda session: len(session.tasks), default=None)
 
 
-def opened_groups(ask: Ask) -> frozenset[str]:
+def opened_groups(ask: PageQuery) -> frozenset[str]:
     """Groups that were clicked on."""
     return frozenset(key for key in ask.query.get("open").split("\n") if key)
 
 
-def shown_graph(ask: Ask, session: SessionLog) -> Graph:
+def shown_graph(ask: PageQuery, session: SessionLog) -> Graph:
     """The graph as the query asks for it."""
     chosen = ask.query.get("fold")
     folded = None

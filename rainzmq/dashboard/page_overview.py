@@ -12,7 +12,7 @@ from rainzmq.common.headline import headline
 from rainzmq.common.states import SessionState, TaskState, WorkerState
 from rainzmq.dashboard.charts import Load, Throughput
 from rainzmq.dashboard.groups import groups_of
-from rainzmq.dashboard.page import Ask, Page
+from rainzmq.dashboard.page import Page, PageQuery
 from rainzmq.dashboard.palette import Theme
 from rainzmq.dashboard.texts import readable
 from rainzmq.monitoring.series import edges, loads, span_of, throughput
@@ -56,12 +56,12 @@ class OverviewPage(Page):
 
     path, title = "overview", "Overview"
 
-    def start(self, ask: Ask, again: Callable[[], None]) -> None:
+    def start(self, ask: PageQuery, again: Callable[[], None]) -> None:
         """Make both charts."""
         self._throughput, self._load = Throughput(ask.theme), Load(ask.theme)
         self.figures = {"throughput": self._throughput.plot, "load": self._load.plot}
 
-    def fragments(self, ask: Ask) -> dict[str, str]:
+    def fragments(self, ask: PageQuery) -> dict[str, str]:
         """Numbers, progress by group, what waits, workers, failures."""
         workers = [worker for worker in ask.worker_views() if worker.state is WorkerState.LIVE]
         views, counts = ask.session_views(), ask.counts()
@@ -78,7 +78,7 @@ class OverviewPage(Page):
             ),
         }
 
-    def draw(self, ask: Ask) -> None:
+    def draw(self, ask: PageQuery) -> None:
         """Bring both charts up to date."""
         span = span_of(ask.model, ask.model.now if ask.hub.is_replay else ask.until, _recent(ask))
         ended = sum(ask.counts()[state] for state in (TaskState.FINISHED, TaskState.FAILED))
@@ -101,7 +101,7 @@ class OverviewPage(Page):
         self._load.recolor(theme)
 
 
-def _recent(ask: Ask) -> float | None:
+def _recent(ask: PageQuery) -> float | None:
     return None if ask.hub.is_replay else RECENT_S
 
 
@@ -111,7 +111,7 @@ def _top_groups(all_groups: list[GroupView]) -> list[GroupView]:
     return two if len(two) <= _MOST_GROUPS else [group for group in all_groups if group.depth == 0]
 
 
-def failures(ask: Ask) -> list[Failures]:
+def failures(ask: PageQuery) -> list[Failures]:
     """What failed in the chosen sessions, by what it said and what it is shown as; the last first."""
     found: dict[tuple[str, str], Failures] = {}
     for view, session in zip(ask.session_views(), ask.sessions, strict=True):

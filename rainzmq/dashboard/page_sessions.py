@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rainzmq.dashboard.page import Ask, Page
+from rainzmq.dashboard.page import Page, PageQuery
 
 _MOST = 200
 
@@ -12,7 +12,7 @@ class SessionsPage(Page):
 
     path, title = "sessions", "Sessions"
 
-    def fragments(self, ask: Ask) -> dict[str, str]:
+    def fragments(self, ask: PageQuery) -> dict[str, str]:
         """A table of the chosen session, or without a choice of all, the last first."""
         listed = ask.sessions if ask.choice else ask.there
         views = [ask.session_view(session) for session in listed[::-1]]

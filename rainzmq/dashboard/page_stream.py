@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rainzmq.dashboard.page import Ask, Page
+from rainzmq.dashboard.page import Page, PageQuery
 from rainzmq.dashboard.palette import Theme
 from rainzmq.dashboard.plots import from_wall
 from rainzmq.dashboard.stream_figure import StreamData, StreamFigure, stream_data, whole_span
@@ -21,7 +21,7 @@ class StreamPage(Page):
 
     path, title = "stream", "Task stream"
 
-    def start(self, ask: Ask, again: Callable[[], None]) -> None:
+    def start(self, ask: PageQuery, again: Callable[[], None]) -> None:
         """Make the figure; zooming it asks for more detail."""
         self._query = ask.query
         self._figure = StreamFigure(ask.theme, lambda task: self._query.link("task", id=task))
@@ -33,7 +33,7 @@ class StreamPage(Page):
         for end in ("start", "end"):
             self._figure.range.on_change(end, self._on_zoom)
 
-    def fragments(self, ask: Ask) -> dict[str, str]:
+    def fragments(self, ask: PageQuery) -> dict[str, str]:
         """Choice of the span, and the names with their colours."""
         if ask.query.get("span") != self._span_asked:
             self._span_asked, self._zoomed = ask.query.get("span"), None
@@ -46,7 +46,7 @@ class StreamPage(Page):
             "names": ask.render(self.parts, "names", is_empty=empty, **values),
         }
 
-    def draw(self, ask: Ask) -> None:
+    def draw(self, ask: PageQuery) -> None:
         """Bring the bars up to date; what is zoomed to stays."""
         self._query = ask.query
         self._is_drawing = True
@@ -59,7 +59,7 @@ class StreamPage(Page):
         """Another theme."""
         self._figure.recolor(theme)
 
-    def _data(self, ask: Ask) -> StreamData:
+    def _data(self, ask: PageQuery) -> StreamData:
         span = self._zoomed or shown_span(ask)
         return ask.once("stream", lambda: stream_data(ask.model, ask.sessions, span, ask.until), span)
 
@@ -73,7 +73,7 @@ class StreamPage(Page):
         self._again()
 
 
-def shown_span(ask: Ask) -> tuple[float, float]:
+def shown_span(ask: PageQuery) -> tuple[float, float]:
     """The span that the query asks for, s since the epoch."""
     chosen = _chosen(ask)
     # In a replay the whole run stays in view, whatever time is shown of it.
@@ -84,7 +84,7 @@ def shown_span(ask: Ask) -> tuple[float, float]:
     return whole
 
 
-def _chosen(ask: Ask) -> str:
+def _chosen(ask: PageQuery) -> str:
     chosen = ask.query.get("span")
     known = [span for span, _ in SPANS]
     return chosen if chosen in known else "all"

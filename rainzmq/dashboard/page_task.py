@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from rainzmq.common.ids import make_uid
-from rainzmq.dashboard.page import Ask, Page
+from rainzmq.dashboard.page import Page, PageQuery
 from rainzmq.monitoring.views import TaskDetail, find_task, parse_id, task_detail
 
 
@@ -14,7 +14,7 @@ class TaskPage(Page):
 
     path, title = "task", "Task"
 
-    def fragments(self, ask: Ask) -> dict[str, str]:
+    def fragments(self, ask: PageQuery) -> dict[str, str]:
         """All that is known of it."""
         text = ask.query.get("id")
         task = find_detail(ask, text)
@@ -25,7 +25,7 @@ class TaskPage(Page):
         return {"task": ask.render(self.parts, "task", task=task, **values)}
 
 
-def find_detail(ask: Ask, text: str) -> TaskDetail | None:
+def find_detail(ask: PageQuery, text: str) -> TaskDetail | None:
     """The task of an id such as `3/17`; None without one."""
     try:
         found_id = parse_id(text)

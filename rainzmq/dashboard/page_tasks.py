@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rainzmq.dashboard.groups import SORTS, groups_of, tree
-from rainzmq.dashboard.page import Ask, Page
+from rainzmq.dashboard.page import Page, PageQuery
 from rainzmq.monitoring.columns import IntArray
 from rainzmq.monitoring.session import ABSENT, STATES, SessionLog, StateArray
 from rainzmq.monitoring.views import GroupView, TaskView, name_matches, task_views
@@ -43,7 +43,7 @@ class TasksPage(Page):
 
     path, title = "tasks", "Tasks"
 
-    def fragments(self, ask: Ask) -> dict[str, str]:
+    def fragments(self, ask: PageQuery) -> dict[str, str]:
         """The tree, and the list of what is chosen."""
         everything = groups_of(ask)
         sort = ask.query.get("sort")
@@ -65,7 +65,7 @@ class TasksPage(Page):
         }
 
 
-def opened_groups(ask: Ask, everything: list[GroupView]) -> frozenset[str]:
+def opened_groups(ask: PageQuery, everything: list[GroupView]) -> frozenset[str]:
     """Names of the groups whose parts are shown; without a choice those of small trees are."""
     text = ask.query.get("open", "\n")
     if text != "\n":
@@ -73,7 +73,7 @@ def opened_groups(ask: Ask, everything: list[GroupView]) -> frozenset[str]:
     return frozenset(group.name for group in everything) if len(everything) <= 30 else frozenset()
 
 
-def task_page(ask: Ask) -> TaskPage:
+def task_page(ask: PageQuery) -> TaskPage:
     """The tasks that the query asks for: by name or part of it, state and worker."""
     query = ask.query
     name, find, state = query.get("name"), query.get("find").strip(), query.get("state")
@@ -95,12 +95,12 @@ def task_page(ask: Ask) -> TaskPage:
     return TaskPage(tasks, start, total)
 
 
-def _codes(ask: Ask, session: SessionLog) -> StateArray:
+def _codes(ask: PageQuery, session: SessionLog) -> StateArray:
     return ask.site.once(("states", ask.time, session.session_id), lambda: session.states(ask.time))
 
 
 def _rows(
-    ask: Ask, session: SessionLog, name: str, find: str, state: str, worker: str, slow: bool
+    ask: PageQuery, session: SessionLog, name: str, find: str, state: str, worker: str, slow: bool
 ) -> IntArray:
     tasks, codes = session.tasks, _codes(ask, session)
     wanted = codes != ABSENT

@@ -8,7 +8,7 @@ import numpy as np
 
 from rainzmq.common.states import WorkerState
 from rainzmq.dashboard.charts import Heat
-from rainzmq.dashboard.page import Ask, Page
+from rainzmq.dashboard.page import Page, PageQuery
 from rainzmq.dashboard.page_overview import RECENT_S
 from rainzmq.dashboard.palette import Theme
 from rainzmq.monitoring.series import edges, loads, rate, span_of
@@ -24,12 +24,12 @@ class WorkersPage(Page):
 
     path, title = "workers", "Workers"
 
-    def start(self, ask: Ask, again: Callable[[], None]) -> None:
+    def start(self, ask: PageQuery, again: Callable[[], None]) -> None:
         """Make the figure."""
         self._heat = Heat(ask.theme, "Cpu load of each worker over time", "%")
         self.figures = {"heat": self._heat.plot}
 
-    def fragments(self, ask: Ask) -> dict[str, str]:
+    def fragments(self, ask: PageQuery) -> dict[str, str]:
         """Tables of those that are there and those that are gone."""
         views = ask.worker_views()
         live = [view for view in views if view.state is WorkerState.LIVE]
@@ -40,7 +40,7 @@ class WorkersPage(Page):
         }
 
     @staticmethod
-    def _rates(ask: Ask) -> dict[int, list[float | None]]:
+    def _rates(ask: PageQuery) -> dict[int, list[float | None]]:
         """Bytes per second by number of the worker: received, sent, read, written."""
         return ask.once(
             "rates",
@@ -51,7 +51,7 @@ class WorkersPage(Page):
             },
         )
 
-    def draw(self, ask: Ask) -> None:
+    def draw(self, ask: PageQuery) -> None:
         """Bring the figure up to date."""
         until = ask.model.now if ask.hub.is_replay else ask.until
         times = edges(span_of(ask.model, until, None if ask.hub.is_replay else RECENT_S), 120)

@@ -17,7 +17,7 @@ from bokeh.core.properties import Int, String
 from bokeh.document import Document
 from bokeh.model import DataModel, Model
 
-from rainzmq.dashboard.page import Ask, Page
+from rainzmq.dashboard.page import Page, PageQuery
 from rainzmq.dashboard.palette import LIGHT, THEMES
 from rainzmq.dashboard.query import Query
 from rainzmq.dashboard.site import Site
@@ -131,10 +131,10 @@ class View:
         self._wants_update = False
         self._update()
 
-    def _ask(self) -> Ask:
-        return Ask(self.site, self._query, self.theme, self.page.path)
+    def _ask(self) -> PageQuery:
+        return PageQuery(self.site, self._query, self.theme, self.page.path)
 
-    def _show(self, ask: Ask) -> None:
+    def _show(self, ask: PageQuery) -> None:
         self._drawn = self.site.version()
         is_new = False
         for name, html in {**self.page.frame(ask), **self.page.fragments(ask)}.items():
