@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rainzmq.server.core.records import Body, ObjectRecord, TaskRecord
+from rainzmq.server.core.records import BodyRecord, ObjectRecord, TaskRecord
 
 PAGE_BITS = 8
 
@@ -24,7 +24,7 @@ _TASK, _OUTPUT = 1, 2
 class PastTask:
     """A finished task. `start_time`: s since the epoch; `worker`: the name of where it ran."""
 
-    body: Body
+    body: BodyRecord
     start_time: float
     duration_us: int
     worker: str | None
@@ -34,7 +34,7 @@ class PastTask:
 class PastOutput:
     """An output that was removed. `index`: which one of its task's."""
 
-    body: Body
+    body: BodyRecord
     index: int
     size: int
 
@@ -57,7 +57,7 @@ class History:
 
     def __init__(self) -> None:
         self._pages: dict[int, _Page] = {}
-        self._bodies: list[Body] = []
+        self._bodies: list[BodyRecord] = []
         self._body_numbers: dict[int, int] = {}
         self._workers: list[str | None] = []
         self._worker_numbers: dict[str | None, int] = {}

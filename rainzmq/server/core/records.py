@@ -18,7 +18,7 @@ from rainzmq.server.core import states
 from rainzmq.server.core.table import Table
 
 
-class Body:
+class BodyRecord:
     """A task body and what was measured of its tasks.
 
     Attributes:
@@ -84,7 +84,7 @@ class TaskRecord:
         "worker",
     )
 
-    def __init__(self, uid: int, body: Body, config: bytes, inputs: tuple[ObjectRecord, ...]) -> None:
+    def __init__(self, uid: int, body: BodyRecord, config: bytes, inputs: tuple[ObjectRecord, ...]) -> None:
         self.uid = uid
         self.body = body
         self.config = config

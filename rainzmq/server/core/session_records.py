@@ -12,7 +12,7 @@ from rainzmq.protocol.messages.shared import Failure, ObjectMeta
 from rainzmq.server.core import states
 from rainzmq.server.core.groups import NameGroups
 from rainzmq.server.core.history import History
-from rainzmq.server.core.records import Body, ObjectRecord, TaskRecord
+from rainzmq.server.core.records import BodyRecord, ObjectRecord, TaskRecord
 from rainzmq.server.core.table import Table
 
 
@@ -60,7 +60,7 @@ class SessionRecord:
     tasks: Table[TaskRecord] = field(default_factory=Table)
     objects: Table[ObjectRecord] = field(default_factory=Table)
     history: History = field(default_factory=History)
-    bodies: dict[int, Body] = field(default_factory=dict)
+    bodies: dict[int, BodyRecord] = field(default_factory=dict)
     consts: dict[int, ObjectMeta] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     users: dict[int, bytes] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from rainzmq.protocol.messages.client import Submit
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.server.core import noting, states
 from rainzmq.server.core.objects import object_finished, unread_object
-from rainzmq.server.core.records import Body, ObjectRecord, TaskRecord
+from rainzmq.server.core.records import BodyRecord, ObjectRecord, TaskRecord
 from rainzmq.server.core.session_records import SessionRecord
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.tasks import input_finished, session_failed, task_ready_or_waiting
@@ -33,7 +33,7 @@ def on_submit(state: ServerState, session: SessionRecord, submit: Submit) -> Non
             if len(body.config) > CONFIG_LIMIT_BYTES:
                 raise BadSubmit(f"body {body.key} has {len(body.config)} bytes of configuration")
             group = session.groups.of(body.name or body.task_type)
-            session.bodies[body.key] = Body(body, group, minor_of(session.python))
+            session.bodies[body.key] = BodyRecord(body, group, minor_of(session.python))
         consts = _add_constants(state, session, submit)
         tasks = _add_tasks(session, submit)
         for local_id in submit.keep:

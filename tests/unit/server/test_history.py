@@ -5,10 +5,10 @@ from __future__ import annotations
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.protocol.messages.worker import WorkerHello
 from rainzmq.server.core.history import PAGE_BITS, History, PastOutput, PastTask
-from rainzmq.server.core.records import Body, ObjectRecord, TaskRecord, WorkerRecord
+from rainzmq.server.core.records import BodyRecord, ObjectRecord, TaskRecord, WorkerRecord
 from rainzmq.testing.server_core import body
 
-BODY = Body(body(1), [0, 0])
+BODY = BodyRecord(body(1), [0, 0])
 WORKER = WorkerRecord(b"w", 1, WorkerHello("s", "h", 1, 1, Endpoint("h", 7, b"K" * 40), [], 0), 0.0)
 
 
