@@ -32,7 +32,7 @@ from rainzmq.rest.lists import object_page, task_page
 from rainzmq.rest.metrics import metrics
 from rainzmq.rest.problems import Problem
 from rainzmq.rest.resource import EVENT_STREAM, JSON, PROMETHEUS, SCHEMA_JSON, Ask, Resource
-from rainzmq.rest.schemas import NAMES, Cancelled, Index, Link, Page, schema
+from rainzmq.rest.schemas import NAMES, Index, Link, Page, SessionCancelled, schema
 
 ROOT = "/api/v1"
 
@@ -158,7 +158,7 @@ def _cancel(ask: Ask) -> Any:
         ask.hub.cancel(session.session_id, reason)
     except RainException as error:
         raise Problem(409, str(error)) from None
-    return Cancelled(session.session_id, reason)
+    return SessionCancelled(session.session_id, reason)
 
 
 def _schema(ask: Ask) -> Any:

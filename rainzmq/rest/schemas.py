@@ -34,7 +34,7 @@ class Page(Generic[Item]):
 
 
 @dataclasses.dataclass(slots=True)
-class Cancelled:
+class SessionCancelled:
     """A session is about to be cancelled: it has ended when its state says so."""
 
     session_id: Annotated[int, "the session"]
@@ -77,7 +77,7 @@ _RECORDS: dict[str, type[Any]] = {
     "task_detail": shapes.TaskDetail,
     "object": shapes.ObjectView,
     "move": shapes.MoveView,
-    "cancelled": Cancelled,
+    "cancelled": SessionCancelled,
     "index": Index,
     "problem": ProblemDetails,
 }
