@@ -18,7 +18,7 @@ YOUNG_OBJECTS = 20_000
 _MANY_STEPS = 50
 
 
-class Collector:
+class GarbageCollector:
     """Takes over from the automatic collector of this process, once it is started."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ from typing import assert_never
 import psutil
 
 from rainzmq._version import __version__
-from rainzmq.common.collector import Collector
+from rainzmq.common.collector import GarbageCollector
 from rainzmq.common.limits import (
     CHECK_VARIABLE,
     CLIENT_GRACE_S,
@@ -163,7 +163,7 @@ class Server:
         self._slow_watchers: set[bytes] = set()
         self._process = psutil.Process()
         self._check = os.environ.get(CHECK_VARIABLE) == "1"
-        self._collector = Collector()
+        self._collector = GarbageCollector()
         self._session_ended = False
         self.access = Access(
             host,
