@@ -15,7 +15,7 @@ _READ_BYTES = 1 << 18
 _FRAME_LIMIT_BYTES = (1 << 32) - 1
 
 
-class Connection:
+class WorkerConnection:
     """Messages from and to the worker, and the claims pipe (see `protocol.stream`)."""
 
     def __init__(self, stream: socket.socket, claims: int) -> None:
@@ -25,7 +25,7 @@ class Connection:
         self._buffer = bytearray(_READ_BYTES)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Connection:
+    def from_environment(cls, environment: Mapping[str, str]) -> WorkerConnection:
         """The connection whose descriptors the environment names; no child of this process inherits them.
 
         Raises:

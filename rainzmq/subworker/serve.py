@@ -25,7 +25,7 @@ from rainzmq.protocol.messages.subworker import (
 from rainzmq.protocol.messages.subworker import SubworkerTask as Task
 from rainzmq.protocol.stream import KIND_VARIABLE, PIN_VARIABLE, TEMPORARY_VARIABLE, UNABLE_EXIT_CODE
 from rainzmq.protocol.version import SUBWORKER_PROTOCOL_VERSION
-from rainzmq.subworker.connection import Connection
+from rainzmq.subworker.connection import WorkerConnection
 from rainzmq.subworker.recent import RecentOutputs
 from rainzmq.subworker.streams import line_buffered
 from rainzmq.subworker.tasks import METHODS, Tasks, Unable
@@ -37,7 +37,7 @@ _SIGKILL = 9
 class Server:
     """Tasks by number, and what to do with each message."""
 
-    def __init__(self, connection: Connection, tasks: Tasks) -> None:
+    def __init__(self, connection: WorkerConnection, tasks: Tasks) -> None:
         self._connection = connection
         self._tasks = tasks
         self._recent = RecentOutputs()
@@ -116,7 +116,7 @@ class Server:
 def main() -> int:
     """Serve the worker that started this process; 2 when there is none. Ends the process otherwise."""
     try:
-        connection = Connection.from_environment(os.environ)
+        connection = WorkerConnection.from_environment(os.environ)
     except ValueError as error:
         sys.stderr.write(f"A subworker is started by a worker, not by hand: {error}\n")
         return 2
