@@ -24,7 +24,7 @@ from rainzmq.common.trees import (
     MAX_TREE_ENTRIES,
     ArchiveError,
     DamagedArchive,
-    Entry,
+    TreeEntry,
     check_links,
     check_tree,
     scan_tree,
@@ -350,7 +350,7 @@ _KINDS = {
 }
 
 
-def _header(entry: Entry) -> bytes:
+def _header(entry: TreeEntry) -> bytes:
     info = tarfile.TarInfo(entry.name)
     info.mode = entry.mode
     if entry.is_link:

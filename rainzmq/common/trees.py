@@ -56,7 +56,7 @@ class TreeCancelled(Exception):
 
 
 @dataclass(slots=True)
-class Entry:
+class TreeEntry:
     """One entry of a tree.
 
     Attributes:
@@ -92,7 +92,7 @@ def modes_file(path: str | os.PathLike[str]) -> str:
     return os.fspath(path).rstrip("/") + ".rainzmq-modes"
 
 
-def scan_tree(path: str | os.PathLike[str]) -> list[Entry]:
+def scan_tree(path: str | os.PathLike[str]) -> list[TreeEntry]:
     """All entries below `path`, sorted by name within each directory, each directory before what is in it.
 
     Raises `ArchiveError` for anything that a tree may not hold, naming the entry, and `OSError` when it can
@@ -100,14 +100,14 @@ def scan_tree(path: str | os.PathLike[str]) -> list[Entry]:
     """
     root = os.fspath(path)
     saved = _read_modes(root)
-    entries: list[Entry] = []
+    entries: list[TreeEntry] = []
     for name, info in _checked(root):
         _check_kind(root, name, info.st_mode)
         mode = stat.S_IMODE(info.st_mode) & _MODE_BITS
         if saved is not None and not stat.S_ISLNK(info.st_mode):
             mode = saved.get(name, mode | 0o200)
         target = os.readlink(os.path.join(root, name)) if stat.S_ISLNK(info.st_mode) else ""
-        entries.append(Entry(name, mode, info, target))
+        entries.append(TreeEntry(name, mode, info, target))
         if len(entries) > MAX_TREE_ENTRIES:
             raise ArchiveError(
                 f"directory {root} has more than {MAX_TREE_ENTRIES} entries, which is the limit"
@@ -189,7 +189,7 @@ def _stays_inside(name: str, links: dict[str, str]) -> bool:
     return True
 
 
-def seal_tree(path: str | os.PathLike[str]) -> list[Entry]:
+def seal_tree(path: str | os.PathLike[str]) -> list[TreeEntry]:
     """Take all write permissions from the tree at `path`, keeping the modes it had in its side file.
 
     Files with other hard links are replaced by copies, for whoever has such a link could still write. Returns
@@ -269,7 +269,7 @@ def link_part(source: str, below: str, target: str) -> int:
     return sum(entry.size for entry in entries)
 
 
-def _entries_below(root: str, prefix: str) -> list[Entry]:
+def _entries_below(root: str, prefix: str) -> list[TreeEntry]:
     """Those entries of a tree whose name begins with `prefix`; a link among them must not leave it."""
     entries = scan_tree(root)
     if prefix:
