@@ -25,7 +25,7 @@ class Arrival(NamedTuple):
     size_bytes: int
 
 
-class Failure(NamedTuple):
+class FetchFailure(NamedTuple):
     """Why an object did not come.
 
     Attributes:
@@ -40,7 +40,7 @@ class Failure(NamedTuple):
 
 
 Arrived = Callable[[Arrival], None]
-Failed = Callable[[Failure], None]
+Failed = Callable[[FetchFailure], None]
 
 
 class PeerLostError(Exception):

@@ -20,7 +20,7 @@ from rainzmq.common.limits import CREDIT_BYTES
 from rainzmq.protocol.messages.data import CancelTransfer, Credit, Data, End, FetchData, TransferError
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.protocol.schema import ProtocolError
-from rainzmq.transport.carrier import Arrival, Arrived, Carrier, Done, Failed, Failure, PeerLostError
+from rainzmq.transport.carrier import Arrival, Arrived, Carrier, Done, Failed, FetchFailure, PeerLostError
 from rainzmq.transport.transfer import STALL_S, Outgoing, Peer, Receiver, Sender, Sink, Source, Store
 
 MAX_INCOMING = 8
@@ -358,7 +358,7 @@ class Exchange:
             if arrived is not None and arrival is not None:
                 arrived(arrival)
             elif failed is not None and error is not None and receiver is not None:
-                failed(Failure(error, receiver.silent, receiver.refused))
+                failed(FetchFailure(error, receiver.silent, receiver.refused))
             else:
                 done(error)
 

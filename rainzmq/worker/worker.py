@@ -30,7 +30,7 @@ from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.store.objects import StoreFull
 from rainzmq.transport.access import Access, find_access
-from rainzmq.transport.carrier import Arrival, Failure
+from rainzmq.transport.carrier import Arrival, FetchFailure
 from rainzmq.transport.control import ControlClient
 from rainzmq.transport.data import DataPeer, DataPort
 from rainzmq.transport.keys import KeyPair
@@ -309,7 +309,7 @@ class Worker:
             if self.store.has(job.uid + 1 + index):
                 self.store.remove(job.uid + 1 + index)
 
-    def _on_fetched(self, uid: int, failure: Failure | None) -> None:
+    def _on_fetched(self, uid: int, failure: FetchFailure | None) -> None:
         if failure is None:
             self._handle(ev.ObjectArrived(uid))
             return

@@ -14,7 +14,7 @@ from rainzmq.common.archive import ArchiveError
 from rainzmq.common.limits import CHUNK_BYTES, CREDIT_BYTES
 from rainzmq.protocol.messages.data import CancelTransfer, Credit, Data, End, FetchData, Offer, TransferError
 from rainzmq.protocol.schema import ProtocolError
-from rainzmq.transport.carrier import Arrival, Failure, PeerLostError
+from rainzmq.transport.carrier import Arrival, FetchFailure, PeerLostError
 from rainzmq.transport.exchange import (
     AVOID_S,
     FULL_CREDIT_INCOMING,
@@ -382,11 +382,11 @@ def test_a_replica_is_asked_as_soon_as_its_holder_is_silent(network: Network) ->
 def test_the_only_holder_is_asked_a_few_times(network: Network) -> None:
     network.filter = lambda source, target, message, piece: [] if target == "a" else [(message, piece)]
     b = network.nodes["b"]
-    failures: list[Failure] = []
+    failures: list[FetchFailure] = []
     b.exchange.fetch(UID, False, ["a"], lambda error: None, failed=failures.append)
     network.run_for(TRIES * STALL_S)
     assert len(network.sent(FetchData, "a")) == TRIES
-    assert failures == [Failure(f"a: it did not answer ({TRIES} times)", ["a"], False)]
+    assert failures == [FetchFailure(f"a: it did not answer ({TRIES} times)", ["a"], False)]
     assert b.renewed == ["a"], "once"
 
 
@@ -410,7 +410,7 @@ def test_a_holder_that_is_gone_is_not_asked_later_either(network: Network) -> No
     network.add("c")
     network.filter = lambda source, target, message, piece: [] if target == "c" else [(message, piece)]
     b = network.nodes["b"]
-    failures: list[Failure] = []
+    failures: list[FetchFailure] = []
     b.exchange.fetch(UID, False, ["c", "a"], lambda error: None, failed=failures.append)
     network.run()
     b.exchange.forget_peer("a")
@@ -441,7 +441,7 @@ def test_a_holder_without_a_connection_is_left_for_another_or_asked_again(networ
 def test_what_is_refused_is_not_asked_for_again(network: Network) -> None:
     network.add("c", {UID: CONTENT})
     b = network.nodes["b"]
-    failures: list[Failure] = []
+    failures: list[FetchFailure] = []
 
     def refuse(data: bytes | memoryview) -> None:
         raise ArchiveError("more than 3 entries")
@@ -453,7 +453,7 @@ def test_what_is_refused_is_not_asked_for_again(network: Network) -> None:
 
     b.exchange.fetch(UID, True, ["a", "c"], lambda error: None, open_sink=open_sink, failed=failures.append)
     network.run()
-    assert failures == [Failure("more than 3 entries", [], True)]
+    assert failures == [FetchFailure("more than 3 entries", [], True)]
     assert len(network.sent(FetchData)) == 1
 
 
