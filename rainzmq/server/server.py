@@ -336,7 +336,7 @@ class Server:
                 self._send(effect.peer, effect.messages)
             case ev.SendEvents():
                 self._send_events(effect)
-            case ev.Forget():
+            case ev.ForgetPeer():
                 self._reader.forget(effect.peer)
             case ev.WatchProcess():
                 self._processes.watch(effect.epoch, effect.pid, effect.started)

@@ -190,7 +190,7 @@ class SendEvents:
 
 
 @dataclass(slots=True)
-class Forget:
+class ForgetPeer:
     """A peer is not known any more; frames that wait for it may go."""
 
     peer: bytes
@@ -261,7 +261,7 @@ class AnotherTurn:
 Effect = (
     Send
     | SendEvents
-    | Forget
+    | ForgetPeer
     | WatchProcess
     | UnwatchProcess
     | OfferTicket

@@ -34,7 +34,7 @@ from rainzmq.server.core.events import (
     ClientMessage,
     ClientProcessSeen,
     ClientReturned,
-    Forget,
+    ForgetPeer,
     Send,
     WatchProcess,
 )
@@ -144,7 +144,7 @@ def _move(state: ServerState, client: ClientRecord, peer: bytes) -> list[Any]:
             for uid, fetches in session.fetches.items()
         }
     waiting = state.outbox.pop(old, [])
-    state.effects.append(Forget(old))
+    state.effects.append(ForgetPeer(old))
     return waiting
 
 

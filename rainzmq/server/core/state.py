@@ -14,7 +14,7 @@ from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.scheduler.ready import ReadyQueues
 from rainzmq.server.core import states
 from rainzmq.server.core.deaths import Deaths
-from rainzmq.server.core.events import Effect, Forget, Log, Send
+from rainzmq.server.core.events import Effect, ForgetPeer, Log, Send
 from rainzmq.server.core.feed import Feed
 from rainzmq.server.core.records import ObjectRecord, TaskRecord, WorkerRecord
 from rainzmq.server.core.session_records import ClientRecord, PastSession, SessionRecord
@@ -112,7 +112,7 @@ class ServerState:
         messages = self.outbox.pop(peer, None)
         if messages:
             self.effects.append(Send(peer, messages))
-        self.effects.append(Forget(peer))
+        self.effects.append(ForgetPeer(peer))
 
     def session_of(self, uid: int) -> SessionRecord | None:
         """The open session a uid belongs to; None when there is none."""
