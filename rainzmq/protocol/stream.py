@@ -55,7 +55,7 @@ def to_frame(message: Any) -> bytes:
     return _LENGTH.pack(len(payload)) + payload
 
 
-class FrameReader:
+class FrameCutter:
     """Cuts a stream of bytes into the payloads of frames."""
 
     __slots__ = ("_limit", "_rest")

@@ -9,7 +9,7 @@ from typing import Any
 
 from rainzmq.protocol.codec import decode_bare
 from rainzmq.protocol.messages.subworker import CONVERSATION
-from rainzmq.protocol.stream import CLAIM, CLAIMS_VARIABLE, SOCKET_VARIABLE, FrameReader, to_frame
+from rainzmq.protocol.stream import CLAIM, CLAIMS_VARIABLE, SOCKET_VARIABLE, FrameCutter, to_frame
 
 _READ_BYTES = 1 << 18
 _FRAME_LIMIT_BYTES = (1 << 32) - 1
@@ -21,7 +21,7 @@ class WorkerConnection:
     def __init__(self, stream: socket.socket, claims: int) -> None:
         self._stream = stream
         self._claims = claims
-        self._reader = FrameReader(_FRAME_LIMIT_BYTES)
+        self._reader = FrameCutter(_FRAME_LIMIT_BYTES)
         self._buffer = bytearray(_READ_BYTES)
 
     @classmethod

@@ -34,7 +34,7 @@ from rainzmq.protocol.stream import (
     SOCKET_VARIABLE,
     TEMPORARY_VARIABLE,
     UNABLE_EXIT_CODE,
-    FrameReader,
+    FrameCutter,
     to_frame,
 )
 from rainzmq.protocol.version import SUBWORKER_PROTOCOL_VERSION
@@ -100,7 +100,7 @@ class SubworkerLink:
         self._ready = False
         self._process: processes.Process | None = None
         self._stream: socket.socket | None = None
-        self._reader = FrameReader(RESULT_FRAME_LIMIT_BYTES)
+        self._reader = FrameCutter(RESULT_FRAME_LIMIT_BYTES)
         self._unsent = bytearray()
         self._claims = (-1, -1)
         self._sent: dict[int, int] = {}

@@ -7,7 +7,7 @@ import pytest
 from rainzmq.protocol.codec import decode_bare
 from rainzmq.protocol.messages.subworker import CONVERSATION, Bye
 from rainzmq.protocol.schema import ProtocolError
-from rainzmq.protocol.stream import FrameReader, to_frame
+from rainzmq.protocol.stream import FrameCutter, to_frame
 
 
 def test_frame_is_a_length_and_a_message() -> None:
@@ -20,7 +20,7 @@ def test_frame_is_a_length_and_a_message() -> None:
 def test_frames_are_found_however_the_stream_is_cut(size: int) -> None:
     payloads = [b"", b"a", b"bcd" * 10, b"e"]
     stream = b"".join(len(item).to_bytes(4, "big") + item for item in payloads)
-    reader = FrameReader(100)
+    reader = FrameCutter(100)
     found = []
     for start in range(0, len(stream), size):
         found += reader.feed(stream[start : start + size])
@@ -28,7 +28,7 @@ def test_frames_are_found_however_the_stream_is_cut(size: int) -> None:
 
 
 def test_too_long_frame_is_refused_before_it_arrives() -> None:
-    reader = FrameReader(100)
+    reader = FrameCutter(100)
     assert reader.feed(b"\x00\x00\x00\x64") == []
     with pytest.raises(ProtocolError, match="a frame of 101 bytes; at most 100"):
-        FrameReader(100).feed(b"\x00\x00\x00\x65")
+        FrameCutter(100).feed(b"\x00\x00\x00\x65")
