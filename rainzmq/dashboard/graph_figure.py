@@ -12,7 +12,7 @@ from bokeh.plotting import figure
 
 from rainzmq.dashboard.palette import LIGHT, Theme
 from rainzmq.dashboard.plots import FONT, base_figure, paint, pan_range, put
-from rainzmq.monitoring.dag import Graph, Node, graph
+from rainzmq.monitoring.dag import Dag, Node, graph
 from rainzmq.monitoring.session import (
     ASSIGNED,
     CANCELLED,
@@ -65,7 +65,7 @@ class GraphFigure:
         edge_keys = ("x0", "y0", "x1", "y1", "c0", "c1", "width")
         self._edges = ColumnDataSource(data={key: [] for key in edge_keys})
         self.plot = self._figure()
-        self._graph: Graph | None = None
+        self._graph: Dag | None = None
         paint(self.plot, theme)
 
     def _figure(self) -> figure:
@@ -114,7 +114,7 @@ class GraphFigure:
             plot.add_tools(TapTool(renderers=[self._boxes], visible=False))
         return plot
 
-    def draw(self, shown: Graph) -> None:
+    def draw(self, shown: Dag) -> None:
         """Show a graph."""
         self._graph = shown
         theme = self._theme
@@ -178,7 +178,7 @@ def graph_figure(session: SessionLog, time: float | None = None, theme: Theme | 
     return made.plot
 
 
-def _places(shown: Graph) -> tuple[Any, Any, int, int]:
+def _places(shown: Dag) -> tuple[Any, Any, int, int]:
     """(x, y, columns, rows): a layer is a column, in the middle of the height of the largest."""
     x = np.array([node.x for node in shown.nodes])
     sizes = np.bincount(x.astype(np.int64)) if len(x) else np.zeros(1, dtype=np.int64)
@@ -191,7 +191,7 @@ def _places(shown: Graph) -> tuple[Any, Any, int, int]:
     return x, y, len(sizes), max(1, rows)
 
 
-def _curves(shown: Graph, x: Any, right: Any, y: Any) -> dict[str, Any]:
+def _curves(shown: Dag, x: Any, right: Any, y: Any) -> dict[str, Any]:
     source = np.array([edge[0] for edge in shown.edges], dtype=np.int64)
     target = np.array([edge[1] for edge in shown.edges], dtype=np.int64)
     count = np.array([edge[2] for edge in shown.edges], dtype=np.float64)
@@ -202,7 +202,7 @@ def _curves(shown: Graph, x: Any, right: Any, y: Any) -> dict[str, Any]:
     return {"x0": begin, "y0": y[source], "x1": over, "y1": y[target], "c0": c0, "c1": c1, "width": width}
 
 
-def _bars(shown: Graph, x: Any, right: Any, y: Any, theme: Theme) -> dict[str, Any]:
+def _bars(shown: Dag, x: Any, right: Any, y: Any, theme: Theme) -> dict[str, Any]:
     """What is done of each node: a strip at the bottom of a group, an edge on the left of a task."""
     rows: list[tuple[float, float, float, float, str]] = []
     for index, node in enumerate(shown.nodes):

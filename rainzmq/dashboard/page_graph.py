@@ -8,7 +8,7 @@ from rainzmq.common.states import SessionState
 from rainzmq.dashboard.graph_figure import GraphFigure, states_text
 from rainzmq.dashboard.page import Page, PageQuery
 from rainzmq.dashboard.palette import Theme
-from rainzmq.monitoring.dag import Graph, Node, graph
+from rainzmq.monitoring.dag import Dag, Node, graph
 from rainzmq.monitoring.session import SessionLog
 
 SHOWN_TASKS = 1000
@@ -63,13 +63,13 @@ class GraphPage(Page):
         """Bring the graph up to date."""
         self._ask = ask
         session = chosen_session(ask)
-        self._figure.draw(Graph([], [], False, 0) if session is None else shown_graph(ask, session))
+        self._figure.draw(Dag([], [], False, 0) if session is None else shown_graph(ask, session))
 
     def recolor(self, theme: Theme) -> None:
         """Another theme."""
         self._figure.recolor(theme)
 
-    def _rows(self, shown: Graph) -> list[tuple[Node, str, str, list[str], int]]:
+    def _rows(self, shown: Dag) -> list[tuple[Node, str, str, list[str], int]]:
         """(node, where it leads, states in words, names of some that it reads from, number of others)."""
         sources: dict[int, list[int]] = {}
         for source, target, _ in shown.edges:
@@ -104,7 +104,7 @@ def opened_groups(ask: PageQuery) -> frozenset[str]:
     return frozenset(key for key in ask.query.get("open").split("\n") if key)
 
 
-def shown_graph(ask: PageQuery, session: SessionLog) -> Graph:
+def shown_graph(ask: PageQuery, session: SessionLog) -> Dag:
     """The graph as the query asks for it."""
     chosen = ask.query.get("fold")
     folded = None

@@ -53,7 +53,7 @@ class Node:
 
 
 @dataclass(slots=True)
-class Graph:
+class Dag:
     """Nodes and edges (from, to, number of dependencies) as indices into them."""
 
     nodes: list[Node]
@@ -80,7 +80,7 @@ def graph(
     time: float | None = None,
     opened: Collection[str] = (),
     folded: bool | None = None,
-) -> Graph:
+) -> Dag:
     """The graph of a session as it was at a time.
 
     Args:
@@ -108,7 +108,7 @@ def graph(
     most = _place(nodes, edges)
     if folded is None and not fold and most > MOST_IN_LAYER:
         return graph(session, time, opened, folded=True)
-    return Graph(nodes, edges, fold, tasks)
+    return Dag(nodes, edges, fold, tasks)
 
 
 def _groups(

@@ -11,7 +11,7 @@ from bokeh.resources import INLINE
 from rainzmq.dashboard.graph_figure import GraphFigure, graph_figure
 from rainzmq.dashboard.palette import DARK, LIGHT
 from rainzmq.dashboard.stream_figure import StreamFigure, stream_data, stream_figure, whole_span
-from rainzmq.monitoring.dag import Graph, Node
+from rainzmq.monitoring.dag import Dag, Node
 from rainzmq.testing.events import START, demo_hub
 
 
@@ -67,11 +67,11 @@ def test_a_layer_is_a_column_however_many_it_has():
     figure = GraphFigure(LIGHT)
     leaves = [Node(f"1/{n}", "leaf", True, True, 1, [0, 0, 0, 0, 1, 0, 0], 0.0, float(n)) for n in range(128)]
     top = Node("1/999", "sum", True, True, 1, [1, 0, 0, 0, 0, 0, 0], 1.0, 0.0)
-    figure.draw(Graph([*leaves, top], [(n, 128, 1) for n in range(128)], False, 129))
+    figure.draw(Dag([*leaves, top], [(n, 128, 1) for n in range(128)], False, 129))
     assert set(figure.nodes.data["left"][:128]) == {0.0}
     assert list(figure.nodes.data["y"][:128]) == list(range(128))
     assert (figure.nodes.data["left"][128], figure.nodes.data["y"][128]) == (1.0, 63.5)
     assert figure.plot.height > 128 * 20, "it is scrolled, not squeezed"
     many = [Node(f"1/{n}", "leaf", True, True, 1, [0, 0, 0, 0, 1, 0, 0], 0.0, float(n)) for n in range(1000)]
-    figure.draw(Graph(many, [], False, 1000))
+    figure.draw(Dag(many, [], False, 1000))
     assert figure.plot.height <= 8000
