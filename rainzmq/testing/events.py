@@ -21,7 +21,7 @@ START = 1_790_000_000.0
 _OUT = OutputTemplate("out", False, None, None, None, None)
 
 
-class History:
+class SimulatedHistory:
     """Events in the making; `events` are those so far."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class History:
 
 def demo_history(rows: int = 20, end: bool = True) -> list[Any]:
     """The events of the made-up run. `end`: session 1 is closed at its end."""
-    history = History()
+    history = SimulatedHistory()
     add = history.add
     add(e.SnapshotBegin, 0.0, 1, "0.0", START)
     add(e.SnapshotEnd, 0.0, 1)
@@ -62,7 +62,7 @@ def demo_history(rows: int = 20, end: bool = True) -> list[Any]:
     return history.events
 
 
-def _submitted(history: History, rows: int) -> list[int]:
+def _submitted(history: SimulatedHistory, rows: int) -> list[int]:
     bodies = [
         TaskBody(1, "builtin/load", 1, "load/parse", b"", [], [_OUT]),
         TaskBody(2, "python/run", 1, None, b"", [], [_OUT]),
@@ -78,7 +78,7 @@ def _submitted(history: History, rows: int) -> list[int]:
     return ids
 
 
-def _run(history: History, rows: int, ids: list[int]) -> float:
+def _run(history: SimulatedHistory, rows: int, ids: list[int]) -> float:
     """Let the tasks run; when the last one was done."""
     add, time = history.add, 0.4
     free = {(worker, cpu): time for worker in (1, 2) for cpu in (0, 1)}
@@ -104,7 +104,7 @@ def _run(history: History, rows: int, ids: list[int]) -> float:
     return time
 
 
-def _broken(history: History, time: float) -> None:
+def _broken(history: SimulatedHistory, time: float) -> None:
     add = history.add
     add(e.SessionCame, time / 2, 2, "broken <script>", "node (pid 98)")
     body = TaskBody(1, "python/run", 1, "bad", b"", [], [])
