@@ -57,7 +57,7 @@ class Throughput:
         self._failed.glyph.fill_color = theme.states[TaskState.FAILED]
 
 
-class Load:
+class LoadChart:
     """Cpu and memory of the workers over time: means, and for the cpus the range over the workers."""
 
     def __init__(self, theme: Theme) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rainzmq.common.headline import headline
 from rainzmq.common.states import SessionState, TaskState, WorkerState
-from rainzmq.dashboard.charts import Load, Throughput
+from rainzmq.dashboard.charts import LoadChart, Throughput
 from rainzmq.dashboard.groups import groups_of
 from rainzmq.dashboard.page import Page, PageQuery
 from rainzmq.dashboard.palette import Theme
@@ -58,7 +58,7 @@ class OverviewPage(Page):
 
     def start(self, ask: PageQuery, again: Callable[[], None]) -> None:
         """Make both charts."""
-        self._throughput, self._load = Throughput(ask.theme), Load(ask.theme)
+        self._throughput, self._load = Throughput(ask.theme), LoadChart(ask.theme)
         self.figures = {"throughput": self._throughput.plot, "load": self._load.plot}
 
     def fragments(self, ask: PageQuery) -> dict[str, str]:
