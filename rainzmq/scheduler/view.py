@@ -22,7 +22,7 @@ class BodyView(Protocol):
     mean_s: float | None
 
 
-class ObjectView(Protocol):
+class ObjectLike(Protocol):
     """An input or output of a task. It is unfinished until its producer is committed."""
 
     state: DataObjectState
@@ -52,9 +52,9 @@ class TaskView(Protocol):
     @property
     def body(self) -> BodyView: ...
     @property
-    def inputs(self) -> Sequence[ObjectView]: ...
+    def inputs(self) -> Sequence[ObjectLike]: ...
     @property
-    def outputs(self) -> Sequence[ObjectView]: ...
+    def outputs(self) -> Sequence[ObjectLike]: ...
     @property
     def worker(self) -> WorkerView | None: ...
 
