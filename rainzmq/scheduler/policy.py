@@ -18,7 +18,7 @@ from heapq import heapify, heappop, heapreplace
 
 from rainzmq.common.states import DataObjectState, TaskState
 from rainzmq.scheduler.ready import ReadyQueues
-from rainzmq.scheduler.view import Assignments, Request, TaskView, WorkerView
+from rainzmq.scheduler.view import Assignments, Request, TaskLike, WorkerView
 
 AHEAD_S = 0.05
 """Expected work a worker may hold per cpu beyond what fills its cpus, seconds."""
@@ -66,7 +66,7 @@ def assign(ready: ReadyQueues, workers: Sequence[WorkerView], now: float) -> Ass
     least_loaded: dict[Request, _LeastLoaded] = {}
     open_requests = ready.requests()
     while open_requests:
-        task: TaskView | None = None
+        task: TaskLike | None = None
         best_request = open_requests[0]
         for request in list(open_requests):
             top = ready.peek(request)
@@ -88,12 +88,12 @@ def assign(ready: ReadyQueues, workers: Sequence[WorkerView], now: float) -> Ass
             yield task, worker
 
 
-def _comes_before(one: TaskView, other: TaskView) -> bool:
+def _comes_before(one: TaskLike, other: TaskLike) -> bool:
     """Whether a task goes before one of another request: longer paths first, then older tasks."""
     return one.blevel > other.blevel or (one.blevel == other.blevel and one.uid < other.uid)
 
 
-def send_ahead(worker: WorkerView) -> Iterator[TaskView]:
+def send_ahead(worker: WorkerView) -> Iterator[TaskLike]:
     """Yield waiting tasks whose unfinished inputs are all about to be made by this worker, as far as it has
     room.
 
@@ -119,7 +119,7 @@ def fits(request: Request, worker: WorkerView) -> bool:
     return request[0] <= worker.cpus and request[1] in worker.kinds
 
 
-def gets_inputs(task: TaskView, worker: WorkerView) -> bool:
+def gets_inputs(task: TaskLike, worker: WorkerView) -> bool:
     """Whether the worker could get all finished inputs of a task: it has each, or reaches a holder."""
     cut_off = worker.cut_off
     for item in task.inputs:
@@ -129,19 +129,19 @@ def gets_inputs(task: TaskView, worker: WorkerView) -> bool:
     return True
 
 
-def _serves_readers(task: TaskView, worker: WorkerView) -> bool:
+def _serves_readers(task: TaskLike, worker: WorkerView) -> bool:
     """Whether those that read a task's outputs could get what they read besides, if it ran here."""
     readers = [reader for item in task.outputs for reader in item.consumers[:MAX_CANDIDATES]]
     return all(gets_inputs(reader, worker) for reader in readers)
 
 
-def expected_s(task: TaskView) -> float:
+def expected_s(task: TaskLike) -> float:
     """How long the task is expected to take, seconds."""
     mean = task.body.mean_s
     return UNMEASURED_S if mean is None else mean
 
 
-def retractions(workers: Sequence[WorkerView], ready: ReadyQueues, now: float) -> Iterator[TaskView]:
+def retractions(workers: Sequence[WorkerView], ready: ReadyQueues, now: float) -> Iterator[TaskLike]:
     """Yield assigned tasks that an idle worker should rather have; none while tasks are ready.
 
     A victim keeps as many tasks that can run as it has cpus: of one chain of tasks, however long, nothing is
@@ -178,7 +178,7 @@ def _surplus(worker: WorkerView) -> int:
     return worker.load - worker.ahead - worker.cpus
 
 
-def _consumers(task: TaskView, limit: int) -> list[TaskView]:
+def _consumers(task: TaskLike, limit: int) -> list[TaskLike]:
     """Waiting consumers of a task's outputs, at most `limit`: a fan-out is better spread when it is ready."""
     found = []
     for item in task.outputs:
@@ -190,7 +190,7 @@ def _consumers(task: TaskView, limit: int) -> list[TaskView]:
     return found
 
 
-def _made_here(task: TaskView, worker: WorkerView) -> bool:
+def _made_here(task: TaskLike, worker: WorkerView) -> bool:
     """Whether the worker is about to make all unfinished inputs of a fitting task, and has the large ones."""
     if task.state is not _WAITING or not fits(task.body.request, worker):
         return False
@@ -260,7 +260,7 @@ class _LeastLoaded:
         return None
 
 
-def _place(task: TaskView, least: _LeastLoaded) -> WorkerView | None:
+def _place(task: TaskLike, least: _LeastLoaded) -> WorkerView | None:
     """The worker where the task would start first, of those that hold its inputs and the least loaded one;
     None when none of them has room.
     """
@@ -279,7 +279,7 @@ def _place(task: TaskView, least: _LeastLoaded) -> WorkerView | None:
     return _cheapest(task, candidates.values(), least)
 
 
-def _cheapest(task: TaskView, candidates: Iterable[WorkerView], least: _LeastLoaded) -> WorkerView | None:
+def _cheapest(task: TaskLike, candidates: Iterable[WorkerView], least: _LeastLoaded) -> WorkerView | None:
     """Where of some workers the task would start first, None of none."""
     best: WorkerView | None = None
     best_key: tuple[float, float] | None = None
@@ -294,7 +294,7 @@ def _cheapest(task: TaskView, candidates: Iterable[WorkerView], least: _LeastLoa
     return best
 
 
-def _unhampered(task: TaskView, least: _LeastLoaded) -> list[WorkerView]:
+def _unhampered(task: TaskLike, least: _LeastLoaded) -> list[WorkerView]:
     """Workers with room for a task, while some cannot reach each other: those that can get its inputs, and
     rather those whose outputs its readers can get. All that fit when none can, so that its input is missed.
     """

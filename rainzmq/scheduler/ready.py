@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 
 from rainzmq.common.ids import session_of
 from rainzmq.common.states import TaskState
-from rainzmq.scheduler.view import Request, TaskView
+from rainzmq.scheduler.view import Request, TaskLike
 
 _READY = TaskState.READY
 
@@ -29,7 +29,7 @@ class _Queues:
 
     def __init__(self) -> None:
         self.order: list[Place] = []
-        self.queues: dict[Place, deque[TaskView]] = {}
+        self.queues: dict[Place, deque[TaskLike]] = {}
 
 
 class ReadyQueues:
@@ -40,7 +40,7 @@ class ReadyQueues:
     def __init__(self) -> None:
         self._requests: dict[Request, _Queues] = {}
 
-    def push(self, task: TaskView, first: bool = False) -> None:
+    def push(self, task: TaskLike, first: bool = False) -> None:
         """Add a task whose state has just become `ready`; `first` of its b-level and session."""
         request, place = task.body.request, (-task.blevel, session_of(task.uid))
         of_request = self._requests.get(request)
@@ -55,7 +55,7 @@ class ReadyQueues:
         else:
             queue.append(task)
 
-    def peek(self, request: Request) -> TaskView | None:
+    def peek(self, request: Request) -> TaskLike | None:
         """The first ready task of a request, None without one."""
         of_request = self._requests.get(request)
         if of_request is None:
@@ -75,7 +75,7 @@ class ReadyQueues:
         of_request = self._requests[request]
         of_request.queues[of_request.order[0]].popleft()
 
-    def of(self, request: Request, session_id: int) -> Iterator[TaskView]:
+    def of(self, request: Request, session_id: int) -> Iterator[TaskLike]:
         """Ready tasks of a request and a session, in no order."""
         of_request = self._requests.get(request)
         for place, queue in of_request.queues.items() if of_request is not None else ():

@@ -30,16 +30,16 @@ class ObjectLike(Protocol):
     @property
     def size(self) -> int: ...
     @property
-    def producer(self) -> TaskView | None: ...
+    def producer(self) -> TaskLike | None: ...
     @property
-    def consumers(self) -> Sequence[TaskView]: ...
+    def consumers(self) -> Sequence[TaskLike]: ...
     @property
     def holders(self) -> Sequence[WorkerView]: ...
     @property
     def expected(self) -> Sequence[WorkerView]: ...
 
 
-class TaskView(Protocol):
+class TaskLike(Protocol):
     """A task that may be placed."""
 
     uid: int
@@ -77,7 +77,7 @@ class WorkerView(Protocol):
     progress_at: float
 
     @property
-    def tasks(self) -> Mapping[int, TaskView]: ...
+    def tasks(self) -> Mapping[int, TaskLike]: ...
     @property
     def cut_off(self) -> Container[Any]: ...
     @property
@@ -85,4 +85,4 @@ class WorkerView(Protocol):
         """Its tasks whose consumers may be sent ahead."""
 
 
-Assignments = Iterator[tuple[TaskView, WorkerView]]
+Assignments = Iterator[tuple[TaskLike, WorkerView]]
