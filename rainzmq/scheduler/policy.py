@@ -18,7 +18,7 @@ from heapq import heapify, heappop, heapreplace
 
 from rainzmq.common.states import DataObjectState, TaskState
 from rainzmq.scheduler.ready import ReadyQueues
-from rainzmq.scheduler.view import Assignments, Request, TaskLike, WorkerView
+from rainzmq.scheduler.view import Assignments, Request, TaskLike, WorkerLike
 
 AHEAD_S = 0.05
 """Expected work a worker may hold per cpu beyond what fills its cpus, seconds."""
@@ -56,7 +56,7 @@ STEAL_MIN_S = 0.02
 """A worker whose backlog per cpu is under this is left alone, seconds."""
 
 
-def assign(ready: ReadyQueues, workers: Sequence[WorkerView], now: float) -> Assignments:
+def assign(ready: ReadyQueues, workers: Sequence[WorkerLike], now: float) -> Assignments:
     """Yield (task, worker) pairs for ready tasks, best first.
 
     The caller applies each pair (the task leaves the state `ready`, the worker's load grows) before it asks
@@ -93,7 +93,7 @@ def _comes_before(one: TaskLike, other: TaskLike) -> bool:
     return one.blevel > other.blevel or (one.blevel == other.blevel and one.uid < other.uid)
 
 
-def send_ahead(worker: WorkerView) -> Iterator[TaskLike]:
+def send_ahead(worker: WorkerLike) -> Iterator[TaskLike]:
     """Yield waiting tasks whose unfinished inputs are all about to be made by this worker, as far as it has
     room.
 
@@ -114,12 +114,12 @@ def send_ahead(worker: WorkerView) -> Iterator[TaskLike]:
         frontier.popleft()
 
 
-def fits(request: Request, worker: WorkerView) -> bool:
+def fits(request: Request, worker: WorkerLike) -> bool:
     """Whether the worker could ever run a task of this request."""
     return request[0] <= worker.cpus and request[1] in worker.kinds
 
 
-def gets_inputs(task: TaskLike, worker: WorkerView) -> bool:
+def gets_inputs(task: TaskLike, worker: WorkerLike) -> bool:
     """Whether the worker could get all finished inputs of a task: it has each, or reaches a holder."""
     cut_off = worker.cut_off
     for item in task.inputs:
@@ -129,7 +129,7 @@ def gets_inputs(task: TaskLike, worker: WorkerView) -> bool:
     return True
 
 
-def _serves_readers(task: TaskLike, worker: WorkerView) -> bool:
+def _serves_readers(task: TaskLike, worker: WorkerLike) -> bool:
     """Whether those that read a task's outputs could get what they read besides, if it ran here."""
     readers = [reader for item in task.outputs for reader in item.consumers[:MAX_CANDIDATES]]
     return all(gets_inputs(reader, worker) for reader in readers)
@@ -141,7 +141,7 @@ def expected_s(task: TaskLike) -> float:
     return UNMEASURED_S if mean is None else mean
 
 
-def retractions(workers: Sequence[WorkerView], ready: ReadyQueues, now: float) -> Iterator[TaskLike]:
+def retractions(workers: Sequence[WorkerLike], ready: ReadyQueues, now: float) -> Iterator[TaskLike]:
     """Yield assigned tasks that an idle worker should rather have; none while tasks are ready.
 
     A victim keeps as many tasks that can run as it has cpus: of one chain of tasks, however long, nothing is
@@ -173,7 +173,7 @@ def retractions(workers: Sequence[WorkerView], ready: ReadyQueues, now: float) -
                 surplus -= task.body.request[0]
 
 
-def _surplus(worker: WorkerView) -> int:
+def _surplus(worker: WorkerLike) -> int:
     """How many cpus its tasks that can run now ask for beyond what it has."""
     return worker.load - worker.ahead - worker.cpus
 
@@ -190,7 +190,7 @@ def _consumers(task: TaskLike, limit: int) -> list[TaskLike]:
     return found
 
 
-def _made_here(task: TaskLike, worker: WorkerView) -> bool:
+def _made_here(task: TaskLike, worker: WorkerLike) -> bool:
     """Whether the worker is about to make all unfinished inputs of a fitting task, and has the large ones."""
     if task.state is not _WAITING or not fits(task.body.request, worker):
         return False
@@ -208,7 +208,7 @@ def _made_here(task: TaskLike, worker: WorkerView) -> bool:
     return True
 
 
-def _has_room(request: Request, task_s: float, worker: WorkerView) -> bool:
+def _has_room(request: Request, task_s: float, worker: WorkerLike) -> bool:
     cpus = request[0]
     load = worker.load
     if load + cpus <= 2 * worker.cpus:
@@ -226,7 +226,7 @@ class _LeastLoaded:
     """
 
     def __init__(
-        self, request: Request, workers: Sequence[WorkerView], reserved: set[int], now: float
+        self, request: Request, workers: Sequence[WorkerLike], reserved: set[int], now: float
     ) -> None:
         self.request = request
         self.reserved = reserved
@@ -236,16 +236,16 @@ class _LeastLoaded:
         self.fitting = [item[2] for item in self._heap] if self.has_cuts else []
         heapify(self._heap)
 
-    def key(self, worker: WorkerView) -> tuple[float, float]:
+    def key(self, worker: WorkerLike) -> tuple[float, float]:
         """When a task would start there, seconds from now, and how full the worker is."""
         busy = worker.load + self.request[0] > worker.cpus
         return (_behind_s(worker, self._now) if busy else 0.0, worker.load / worker.cpus)
 
-    def takes(self, worker: WorkerView, task_s: float) -> bool:
+    def takes(self, worker: WorkerLike, task_s: float) -> bool:
         """Whether a task that takes so long may be assigned to a worker now."""
         return id(worker) not in self.reserved and _has_room(self.request, task_s, worker)
 
-    def best(self, task_s: float) -> WorkerView | None:
+    def best(self, task_s: float) -> WorkerLike | None:
         """The least loaded worker that has room for a task; None without one."""
         heap = self._heap
         while heap:
@@ -260,7 +260,7 @@ class _LeastLoaded:
         return None
 
 
-def _place(task: TaskLike, least: _LeastLoaded) -> WorkerView | None:
+def _place(task: TaskLike, least: _LeastLoaded) -> WorkerLike | None:
     """The worker where the task would start first, of those that hold its inputs and the least loaded one;
     None when none of them has room.
     """
@@ -279,9 +279,9 @@ def _place(task: TaskLike, least: _LeastLoaded) -> WorkerView | None:
     return _cheapest(task, candidates.values(), least)
 
 
-def _cheapest(task: TaskLike, candidates: Iterable[WorkerView], least: _LeastLoaded) -> WorkerView | None:
+def _cheapest(task: TaskLike, candidates: Iterable[WorkerLike], least: _LeastLoaded) -> WorkerLike | None:
     """Where of some workers the task would start first, None of none."""
-    best: WorkerView | None = None
+    best: WorkerLike | None = None
     best_key: tuple[float, float] | None = None
     heavy = [item for item in task.inputs if item.holders or item.expected]
     for worker in candidates:
@@ -294,7 +294,7 @@ def _cheapest(task: TaskLike, candidates: Iterable[WorkerView], least: _LeastLoa
     return best
 
 
-def _unhampered(task: TaskLike, least: _LeastLoaded) -> list[WorkerView]:
+def _unhampered(task: TaskLike, least: _LeastLoaded) -> list[WorkerLike]:
     """Workers with room for a task, while some cannot reach each other: those that can get its inputs, and
     rather those whose outputs its readers can get. All that fit when none can, so that its input is missed.
     """
@@ -304,14 +304,14 @@ def _unhampered(task: TaskLike, least: _LeastLoaded) -> list[WorkerView]:
     return [worker for worker in able if least.takes(worker, task_s)]
 
 
-def _behind_s(worker: WorkerView, now: float) -> float:
+def _behind_s(worker: WorkerLike, now: float) -> float:
     """How long a new task would wait on a busy worker, seconds: what its tasks are expected to take, and, as
     expectations can be wrong, at least as long as nothing has come from it.
     """
     return worker.backlog_s / worker.cpus + max(0.0, now - worker.progress_at)
 
 
-def _reserve(request: Request, workers: Iterable[WorkerView], reserved: set[int]) -> None:
+def _reserve(request: Request, workers: Iterable[WorkerLike], reserved: set[int]) -> None:
     """Keep the fitting worker with the least load for the request during this round."""
     candidates = [worker for worker in workers if fits(request, worker) and id(worker) not in reserved]
     if candidates:

@@ -34,9 +34,9 @@ class ObjectLike(Protocol):
     @property
     def consumers(self) -> Sequence[TaskLike]: ...
     @property
-    def holders(self) -> Sequence[WorkerView]: ...
+    def holders(self) -> Sequence[WorkerLike]: ...
     @property
-    def expected(self) -> Sequence[WorkerView]: ...
+    def expected(self) -> Sequence[WorkerLike]: ...
 
 
 class TaskLike(Protocol):
@@ -56,10 +56,10 @@ class TaskLike(Protocol):
     @property
     def outputs(self) -> Sequence[ObjectLike]: ...
     @property
-    def worker(self) -> WorkerView | None: ...
+    def worker(self) -> WorkerLike | None: ...
 
 
-class WorkerView(Protocol):
+class WorkerLike(Protocol):
     """A worker that tasks may be placed on.
 
     Attributes:
@@ -85,4 +85,4 @@ class WorkerView(Protocol):
         """Its tasks whose consumers may be sent ahead."""
 
 
-Assignments = Iterator[tuple[TaskLike, WorkerView]]
+Assignments = Iterator[tuple[TaskLike, WorkerLike]]
