@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from rainzmq.cli.source import Item, Page
+from rainzmq.cli.source import FirstTasks, Item
 from rainzmq.common.errors import RainException
 from rainzmq.monitoring import views
 from rainzmq.monitoring.columns import IntArray
@@ -47,7 +47,7 @@ class HubSource:
             raise RainException(f"there is no session {session_id}")
         return [asdict(item) for item in views.groups(session)]
 
-    def tasks(self, wanted: dict[str, str], limit: int) -> Page:
+    def tasks(self, wanted: dict[str, str], limit: int) -> FirstTasks:
         """Up to `limit` tasks of those that are wanted."""
         model = self._hub.model
         chosen = int(wanted["session"]) if "session" in wanted else None
@@ -63,7 +63,7 @@ class HubSource:
             if len(rows):
                 found = views.task_views(session, rows, model, None, codes[rows])
                 items += [asdict(item) for item in found]
-        return Page(items, total)
+        return FirstTasks(items, total)
 
     def task(self, task_id: str) -> Item:
         """All about a task."""

@@ -16,7 +16,7 @@ import urllib.request
 from typing import IO, Any
 
 from rainzmq.cli.extra import EXTRA
-from rainzmq.cli.source import Item, Page
+from rainzmq.cli.source import FirstTasks, Item
 from rainzmq.cli.terminal import clean
 from rainzmq.common.errors import RainException
 from rainzmq.transport.access import Access, HttpAccess, find_access
@@ -79,7 +79,7 @@ class RestSource:
         """The tasks of a session by the parts of their names."""
         return self._all(f"sessions/{session_id}/groups")
 
-    def tasks(self, wanted: dict[str, str], limit: int) -> Page:
+    def tasks(self, wanted: dict[str, str], limit: int) -> FirstTasks:
         """Up to `limit` tasks of those that are wanted."""
         return self._pages("tasks", wanted, limit)
 
@@ -100,7 +100,7 @@ class RestSource:
     def _all(self, path: str) -> list[Item]:
         return self._pages(path, {}, None).items
 
-    def _pages(self, path: str, wanted: dict[str, str], limit: int | None) -> Page:
+    def _pages(self, path: str, wanted: dict[str, str], limit: int | None) -> FirstTasks:
         items: list[Item] = []
         cursor, total = None, 0
         while True:
@@ -115,7 +115,7 @@ class RestSource:
             except (KeyError, TypeError):
                 raise self._odd("a page without items") from None
             if cursor is None or (limit is not None and len(items) >= limit):
-                return Page(items if limit is None else items[:limit], total)
+                return FirstTasks(items if limit is None else items[:limit], total)
 
     def _get(self, path: str) -> Item:
         return self._ask(path, None)

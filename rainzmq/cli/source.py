@@ -22,7 +22,7 @@ Item = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Page:
+class FirstTasks:
     """The first of some tasks, and how many there are in all."""
 
     items: list[Item]
@@ -52,7 +52,7 @@ class Source(Protocol):
     def groups(self, session_id: int) -> list[Item]:
         """The tasks of a session by the parts of their names, depth first."""
 
-    def tasks(self, wanted: dict[str, str], limit: int) -> Page:
+    def tasks(self, wanted: dict[str, str], limit: int) -> FirstTasks:
         """Up to `limit` tasks. `wanted` may hold "session", "state", "name" and "worker"."""
 
     def task(self, task_id: str) -> Item:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from rainzmq.cli.source import Item, Page, Source, session_number
+from rainzmq.cli.source import FirstTasks, Item, Source, session_number
 from rainzmq.cli.source_options import open_source, same_source, source_options
 from rainzmq.common.states import TaskState
 
@@ -72,7 +72,7 @@ def tasks(
     return 0
 
 
-def _find(source: Source, wanted: dict[str, str], limit: int) -> Page:
+def _find(source: Source, wanted: dict[str, str], limit: int) -> FirstTasks:
     """The tasks that are wanted; where none has the name, those of the group of that name."""
     page = source.tasks(wanted, limit)
     name = wanted.get("name", "")
@@ -95,7 +95,7 @@ def _none(source: Source, wanted: dict[str, str]) -> str:
     return f"no task {where} {' and '.join(is_like)} (of {total})"
 
 
-def _show(source: Source, page: Page, wanted: dict[str, str], options: str) -> None:
+def _show(source: Source, page: FirstTasks, wanted: dict[str, str], options: str) -> None:
     """The table. `options`: those that lead another command to the same source."""
     from rainzmq.cli.terminal import cell, console, duration, moment, note, state_cell, table
 
