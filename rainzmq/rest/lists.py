@@ -17,13 +17,13 @@ from rainzmq.monitoring.shapes import ObjectView, TaskView
 from rainzmq.monitoring.standing import OBJECT_STATES, object_codes, standing
 from rainzmq.monitoring.views import task_views
 from rainzmq.rest.problems import bad_parameter
-from rainzmq.rest.schemas import Page
+from rainzmq.rest.schemas import ListPart
 
 Values = dict[str, Any]
 _Item = TypeVar("_Item")
 
 
-def task_page(model: Model, wanted: Values, limit: int) -> Page[TaskView]:
+def task_page(model: Model, wanted: Values, limit: int) -> ListPart[TaskView]:
     """Up to `limit` tasks. `wanted`: values of `session`, `state`, `name`, `worker`, `time` and `after`."""
     time = wanted.get("time")
 
@@ -36,7 +36,7 @@ def task_page(model: Model, wanted: Values, limit: int) -> Page[TaskView]:
     return _page(model, wanted, limit, lambda session: session.tasks, rows, words)
 
 
-def object_page(model: Model, wanted: Values, limit: int) -> Page[ObjectView]:
+def object_page(model: Model, wanted: Values, limit: int) -> ListPart[ObjectView]:
     """Up to `limit` objects. `wanted`: values of `session`, `state`, `worker`, `time` and `after`."""
     time = wanted.get("time")
 
@@ -56,7 +56,7 @@ def _page(
     table: Callable[[SessionLog], IdColumns],
     rows: Callable[[SessionLog], IntArray],
     words: Callable[[SessionLog, IntArray], list[_Item]],
-) -> Page[_Item]:
+) -> ListPart[_Item]:
     items: list[_Item] = []
     after: ID | None = wanted.get("after")
     total, more, last = 0, False, None
@@ -69,7 +69,7 @@ def _page(
         if len(shown):
             items += words(session, shown)
             last = ID(session.session_id, int(table(session)["ids"][shown[-1]]))
-    return Page(items, str(last) if more else None, total)
+    return ListPart(items, str(last) if more else None, total)
 
 
 def _sessions(model: Model, wanted: Values) -> Iterator[SessionLog]:

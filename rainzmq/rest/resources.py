@@ -32,19 +32,19 @@ from rainzmq.rest.lists import object_page, task_page
 from rainzmq.rest.metrics import metrics
 from rainzmq.rest.problems import Problem
 from rainzmq.rest.resource import EVENT_STREAM, JSON, PROMETHEUS, SCHEMA_JSON, Ask, Resource
-from rainzmq.rest.schemas import NAMES, Index, Link, Page, SessionCancelled, schema
+from rainzmq.rest.schemas import NAMES, Index, Link, ListPart, SessionCancelled, schema
 
 ROOT = "/api/v1"
 
 _Item = TypeVar("_Item")
 
 
-def _first(items: list[_Item], ask: Ask, key: Callable[[_Item], int]) -> Page[_Item]:
+def _first(items: list[_Item], ask: Ask, key: Callable[[_Item], int]) -> ListPart[_Item]:
     """A page of a list whose items are in the order of `key`."""
     after = ask["after"]
     rest = [item for item in items if after is None or key(item) > after]
     shown = rest[: ask.limit]
-    return Page(shown, key(shown[-1]) if len(rest) > len(shown) else None, len(items))
+    return ListPart(shown, key(shown[-1]) if len(rest) > len(shown) else None, len(items))
 
 
 def _index(ask: Ask) -> Index:
@@ -79,7 +79,7 @@ def _sessions(ask: Ask) -> Any:
         if ask.time is None or session.came <= ask.time
     ]
     page = _first(there, ask, lambda session: session.session_id)
-    return Page([session_view(session, ask.time) for session in page.items], page.next, page.total)
+    return ListPart([session_view(session, ask.time) for session in page.items], page.next, page.total)
 
 
 def _session(ask: Ask) -> Any:
@@ -91,7 +91,7 @@ def _groups(ask: Ask) -> Any:
     start = 0 if ask["after"] is None else ask["after"]
     end = start + ask.limit
     more = end if end < len(table.nodes) else None
-    return Page([table.view(node) for node in table.nodes[start:end].tolist()], more, len(table.nodes))
+    return ListPart([table.view(node) for node in table.nodes[start:end].tolist()], more, len(table.nodes))
 
 
 def _task(ask: Ask) -> Any:
@@ -127,7 +127,7 @@ def _moves(ask: Ask) -> Any:
     found = moves(ask.hub.model, ask.time, None if ask["session"] is None else [ask["session"]])
     start = 0 if ask["after"] is None else ask["after"]
     end = start + ask.limit
-    return Page(found[start:end], end if end < len(found) else None, len(found))
+    return ListPart(found[start:end], end if end < len(found) else None, len(found))
 
 
 def event_filter(ask: Ask) -> EventFilter:
@@ -148,7 +148,7 @@ def _events(ask: Ask) -> Any:
             "events are not kept here (`--events none`): they can be followed only, with ?follow=true",
         )
     rows, after = ask.hub.log.query(event_filter(ask), ask.limit)
-    return Page(rows, after, None)
+    return ListPart(rows, after, None)
 
 
 def _cancel(ask: Ask) -> Any:

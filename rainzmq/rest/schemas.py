@@ -25,7 +25,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 @dataclasses.dataclass(slots=True)
-class Page(Generic[Item]):
+class ListPart(Generic[Item]):
     """Part of a list."""
 
     items: Annotated[list[Item], "items in order"]
@@ -127,7 +127,7 @@ def _of_record(kind: type[Any]) -> Schema:
 
 
 def _of_page(name: str) -> Schema:
-    made = _of_record(Page)
+    made = _of_record(ListPart)
     item = schema(_PAGES[name])
     definitions = {**item.get("$defs", {})}
     definitions[_PAGES[name]] = {key: value for key, value in item.items() if key not in ("$defs", "$schema")}
