@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from rainzmq.cli.source import Item, Source, session_number
+from rainzmq.cli.source import Item, ItemSource, session_number
 from rainzmq.cli.source_options import open_server
 from rainzmq.common.errors import RainException
 from rainzmq.common.states import UNENDED, SessionState
@@ -47,7 +47,7 @@ def cancel(session: str, reason: str, yes: bool, server: str | None, access_file
     return 0
 
 
-def _wait_for_end(source: Source, number: int) -> str:
+def _wait_for_end(source: ItemSource, number: int) -> str:
     """The state of a session that is being cancelled, once it has ended or after `_END_S`."""
     deadline = time.monotonic() + _END_S
     while time.monotonic() < deadline:

@@ -29,7 +29,7 @@ class FirstTasks:
     total: int
 
 
-class Source(Protocol):
+class ItemSource(Protocol):
     """Where items come from. Every method raises RainException, with the reason, when it can not tell."""
 
     @property
@@ -59,7 +59,7 @@ class Source(Protocol):
         """All about the task of an id such as "3/17"."""
 
 
-def session_number(source: Source, text: str, *, prefer_open: bool = False) -> int:
+def session_number(source: ItemSource, text: str, *, prefer_open: bool = False) -> int:
     """The session that a user means by its number or, when only one has it, its name.
 
     Args:
@@ -85,7 +85,7 @@ def session_number(source: Source, text: str, *, prefer_open: bool = False) -> i
     raise RainException(f"there is no session {text!r} {source.place} ({what})")
 
 
-def full_task_id(source: Source, text: str) -> str:
+def full_task_id(source: ItemSource, text: str) -> str:
     """A task id such as "3/17" from one, or from "17" when there is only one session.
 
     Raises:

@@ -14,7 +14,7 @@ import click
 
 from rainzmq.cli.extra import EVENTS, need_extra
 from rainzmq.cli.runs import HELP, find_events
-from rainzmq.cli.source import Source
+from rainzmq.cli.source import ItemSource
 
 if TYPE_CHECKING:
     from rainzmq.cli.rest_client import RestSource
@@ -43,7 +43,7 @@ def source_options(command: _Command) -> _Command:
     return command
 
 
-def open_source(server: str | None, access_file: Path | None, replay: Path | None) -> Source:
+def open_source(server: str | None, access_file: Path | None, replay: Path | None) -> ItemSource:
     """Where the items come from that the options of `source_options` mean.
 
     Raises:

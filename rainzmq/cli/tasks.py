@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from rainzmq.cli.source import FirstTasks, Item, Source, session_number
+from rainzmq.cli.source import FirstTasks, Item, ItemSource, session_number
 from rainzmq.cli.source_options import open_source, same_source, source_options
 from rainzmq.common.states import TaskState
 
@@ -72,7 +72,7 @@ def tasks(
     return 0
 
 
-def _find(source: Source, wanted: dict[str, str], limit: int) -> FirstTasks:
+def _find(source: ItemSource, wanted: dict[str, str], limit: int) -> FirstTasks:
     """The tasks that are wanted; where none has the name, those of the group of that name."""
     page = source.tasks(wanted, limit)
     name = wanted.get("name", "")
@@ -81,7 +81,7 @@ def _find(source: Source, wanted: dict[str, str], limit: int) -> FirstTasks:
     return page
 
 
-def _none(source: Source, wanted: dict[str, str]) -> str:
+def _none(source: ItemSource, wanted: dict[str, str]) -> str:
     """What to say when no task is like what is wanted."""
     where = f"of session {wanted['session']} {source.place}" if "session" in wanted else source.place
     total = source.tasks({key: wanted[key] for key in ("session",) if key in wanted}, 1).total
@@ -95,7 +95,7 @@ def _none(source: Source, wanted: dict[str, str]) -> str:
     return f"no task {where} {' and '.join(is_like)} (of {total})"
 
 
-def _show(source: Source, page: FirstTasks, wanted: dict[str, str], options: str) -> None:
+def _show(source: ItemSource, page: FirstTasks, wanted: dict[str, str], options: str) -> None:
     """The table. `options`: those that lead another command to the same source."""
     from rainzmq.cli.terminal import cell, console, duration, moment, note, state_cell, table
 
@@ -144,7 +144,7 @@ def _columns(width: int, whys: dict[str, str], items: list[Item]) -> list[str]:
     return [name for name in columns if name not in left_out]
 
 
-def _whys(source: Source, items: list[Item]) -> dict[str, str]:
+def _whys(source: ItemSource, items: list[Item]) -> dict[str, str]:
     """By the ids of tasks: why they failed, and what others wait for."""
     found = {item["id"]: item["reason"] for item in items if item["reason"]}
     deadline = time.monotonic() + _WHYS_S

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from rainzmq.cli.sessions import session_table
-from rainzmq.cli.source import Item, Source
+from rainzmq.cli.source import Item, ItemSource
 from rainzmq.cli.source_options import open_source, source_options
 from rainzmq.cli.workers import worker_table
 from rainzmq.common.errors import RainException
@@ -70,7 +70,7 @@ def top(
     return 0
 
 
-def _look(source: Source) -> dict[str, Any]:
+def _look(source: ItemSource) -> dict[str, Any]:
     sessions = source.sessions()
     shown = _session_of_groups(sessions)
     return {
@@ -94,7 +94,7 @@ def _session_of_groups(sessions: list[Item]) -> int | None:
 # The live view.
 
 
-def _watch(source: Source, look: dict[str, Any], out: Console, interval_s: float) -> None:
+def _watch(source: ItemSource, look: dict[str, Any], out: Console, interval_s: float) -> None:
     """Show it again and again until the user ends it, and leave the terminal as it was."""
     from rich.live import Live
 
