@@ -20,7 +20,7 @@ from rainzmq.common.ids import local_of, session_of
 from rainzmq.common.states import SessionState, TaskState
 from rainzmq.monitoring.bulk import Bulk
 from rainzmq.monitoring.columns import Columns, IntArray
-from rainzmq.monitoring.session import STATES, WAITING, Printed, SessionLog
+from rainzmq.monitoring.session import STATES, WAITING, PrintedTails, SessionLog
 from rainzmq.protocol.messages import events as e
 
 SAMPLES = 14_400
@@ -414,7 +414,7 @@ class Model:
             session = self.sessions.get(session_of(uid))
             if session is None:
                 continue
-            session.printed[local_of(uid)] = Printed(attempt, stdout, stderr, stdout_bytes, stderr_bytes)
+            session.printed[local_of(uid)] = PrintedTails(attempt, stdout, stderr, stdout_bytes, stderr_bytes)
             key, size = (session.session_id, local_of(uid)), len(stdout) + len(stderr)
             self._printed_bytes += size - self._printed.pop(key, 0)
             self._printed[key] = size

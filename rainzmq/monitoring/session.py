@@ -57,7 +57,7 @@ class PastAttempt:
 
 
 @dataclass(slots=True)
-class Printed:
+class PrintedTails:
     """What a task wrote: the ends of both streams, and how many bytes there were."""
 
     attempt: int
@@ -100,7 +100,7 @@ class SessionLog:
     names: list[str] = field(default_factory=list)
     inputs: IdList = field(default_factory=IdList)
     past: list[PastAttempt] = field(default_factory=list)
-    printed: dict[int, Printed] = field(default_factory=dict)
+    printed: dict[int, PrintedTails] = field(default_factory=dict)
     debugs: dict[int, str] = field(default_factory=dict)
     configs: dict[int, bytes] = field(default_factory=dict)
     users: dict[int, bytes] = field(default_factory=dict)

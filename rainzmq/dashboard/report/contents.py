@@ -17,7 +17,7 @@ from rainzmq.monitoring.critical import CriticalPath, critical_path
 from rainzmq.monitoring.groups import folded_groups, shown_names
 from rainzmq.monitoring.hub import Hub
 from rainzmq.monitoring.model import Model
-from rainzmq.monitoring.session import STATES, Printed, SessionLog
+from rainzmq.monitoring.session import STATES, PrintedTails, SessionLog
 from rainzmq.monitoring.speed import Speed, speed
 from rainzmq.monitoring.summary import (
     OUTCOMES_IN_VAIN,
@@ -93,7 +93,7 @@ class Failed:
 
     session: views.SessionView
     failure: Any
-    printed: Printed | None
+    printed: PrintedTails | None
 
 
 @dataclass(slots=True)
@@ -304,7 +304,7 @@ def _path_groups(session: SessionLog, path: CriticalPath) -> list[tuple[str, int
     return [(name, counts[name], seconds) for name, seconds in sums.most_common(_MOST_NAMES)]
 
 
-def _printed(session: SessionLog, view: views.SessionView) -> Printed | None:
+def _printed(session: SessionLog, view: views.SessionView) -> PrintedTails | None:
     if view.failure is None or view.failure.task is None:
         return None
     return session.printed.get(parse_id(view.failure.task).id)
