@@ -18,7 +18,7 @@ from rainzmq.common.states import DataType
 from rainzmq.common.trees import is_executable
 from rainzmq.protocol.messages.subworker import SubworkerTask
 from rainzmq.subworker.failure import cut
-from rainzmq.subworker.sandbox import Sandbox
+from rainzmq.subworker.sandbox import TaskDirectories
 
 
 class Context:
@@ -28,7 +28,7 @@ class Context:
         function: the function that runs; the same object for every task of it in a session.
     """
 
-    def __init__(self, task: SubworkerTask, sandbox: Sandbox, start_time: float) -> None:
+    def __init__(self, task: SubworkerTask, sandbox: TaskDirectories, start_time: float) -> None:
         self.function: Callable[..., Any] | None = None
         self._task = task
         self._sandbox = sandbox

@@ -14,7 +14,7 @@ from rainzmq.common.states import DataType
 from rainzmq.common.trees import make_executable
 from rainzmq.protocol.messages.subworker import SubworkerOutput, SubworkerResult
 from rainzmq.subworker.context import user_json
-from rainzmq.subworker.sandbox import Sandbox
+from rainzmq.subworker.sandbox import TaskDirectories
 
 MESSAGE_DATA_BYTES = 1 << 20
 """Results of one task in its message are at most this together; what goes beyond is written to files."""
@@ -33,7 +33,11 @@ class Collector:
     """
 
     def __init__(
-        self, name: str, outputs: Sequence[SubworkerOutput], sandbox: Sandbox, input_paths: frozenset[str]
+        self,
+        name: str,
+        outputs: Sequence[SubworkerOutput],
+        sandbox: TaskDirectories,
+        input_paths: frozenset[str],
     ) -> None:
         self._name = name
         self._outputs = outputs

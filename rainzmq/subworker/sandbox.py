@@ -40,7 +40,7 @@ _MARK_NS = 1_073_741_824_123_456_789
 _F_SETSIG = 10
 
 
-class Sandbox:
+class TaskDirectories:
     """Working directories and result paths below one base directory."""
 
     def __init__(self) -> None:

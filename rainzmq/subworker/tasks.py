@@ -33,7 +33,7 @@ from rainzmq.subworker.leftovers import Leftovers
 from rainzmq.subworker.outputs import Collector
 from rainzmq.subworker.packages import PackageCheck
 from rainzmq.subworker.random_state import RandomState
-from rainzmq.subworker.sandbox import Sandbox
+from rainzmq.subworker.sandbox import TaskDirectories
 from rainzmq.subworker.streams import Streams
 from rainzmq.subworker.surroundings import Surroundings
 from rainzmq.subworker.temporary import TemporaryFiles
@@ -96,7 +96,7 @@ class Tasks:
         self._used = False
         self.spoiled: str | None = None
         """Why this process must not run another task; None while it may."""
-        self._sandbox = Sandbox()
+        self._sandbox = TaskDirectories()
         self._streams = Streams()
         self._calls = Calls()
         self._function: Callable[..., Any] | None = None

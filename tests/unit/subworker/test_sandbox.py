@@ -10,33 +10,33 @@ from pathlib import Path
 
 import pytest
 
-from rainzmq.subworker.sandbox import Sandbox
+from rainzmq.subworker.sandbox import TaskDirectories
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+def sandbox(tmp_path: Path) -> Iterator[TaskDirectories]:
     before = os.getcwd()
-    sandbox = Sandbox()
+    sandbox = TaskDirectories()
     sandbox.enter(str(tmp_path))
     yield sandbox
     os.chdir(before)
     sandbox.leave(set())
 
 
-def next_task(sandbox: Sandbox, base: Path) -> str:
+def next_task(sandbox: TaskDirectories, base: Path) -> str:
     """The working directory of the task after this one."""
     sandbox.leave(set())
     sandbox.enter(str(base))
     return os.getcwd()
 
 
-def test_an_untouched_directory_is_used_again(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_an_untouched_directory_is_used_again(sandbox: TaskDirectories, tmp_path: Path) -> None:
     here = os.getcwd()
     for _ in range(3):
         assert next_task(sandbox, tmp_path) == here
 
 
-def test_one_that_is_empty_again_is_used_again(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_one_that_is_empty_again_is_used_again(sandbox: TaskDirectories, tmp_path: Path) -> None:
     here = os.getcwd()
     Path("file").write_bytes(b"")
     os.unlink("file")
@@ -74,14 +74,16 @@ def _unpack_a_tar_with_the_directory_in_it() -> None:
     ],
     ids=["file", "hidden", "link", "file and time restored", "hidden and time restored", "tar"],
 )
-def test_what_a_task_left_is_gone(sandbox: Sandbox, tmp_path: Path, leave: Callable[[], object]) -> None:
+def test_what_a_task_left_is_gone(
+    sandbox: TaskDirectories, tmp_path: Path, leave: Callable[[], object]
+) -> None:
     leave()
     for _ in range(2):
         next_task(sandbox, tmp_path)
         assert os.listdir(".") == []
 
 
-def test_modes_and_names_are_as_of_a_new_directory(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_modes_and_names_are_as_of_a_new_directory(sandbox: TaskDirectories, tmp_path: Path) -> None:
     os.chmod(".", 0o500)
     next_task(sandbox, tmp_path)
     assert os.stat(".").st_mode & 0o777 == 0o700
@@ -91,7 +93,7 @@ def test_modes_and_names_are_as_of_a_new_directory(sandbox: Sandbox, tmp_path: P
     assert Path(sandbox.stage("file", is_directory=False)).read_bytes() == b"x"
 
 
-def test_a_directory_that_is_gone_is_replaced(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_directory_that_is_gone_is_replaced(sandbox: TaskDirectories, tmp_path: Path) -> None:
     os.rmdir(os.getcwd())
     next_task(sandbox, tmp_path)
     assert os.listdir(".") == []
