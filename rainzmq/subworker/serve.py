@@ -34,7 +34,7 @@ _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9
 
 
-class Server:
+class TaskServer:
     """Tasks by number, and what to do with each message."""
 
     def __init__(self, connection: WorkerConnection, tasks: Tasks) -> None:
@@ -129,7 +129,7 @@ def main() -> int:
     tasks = Tasks(os.environ.get(PIN_VARIABLE) == "1", os.environ.get(TEMPORARY_VARIABLE))
     gc.freeze()
     try:
-        Server(connection, tasks).serve()
+        TaskServer(connection, tasks).serve()
     except ConnectionError:
         return _end(1)
     except Unable as error:
