@@ -39,7 +39,7 @@ from rainzmq.common.trees import (
 )
 from rainzmq.common.units import format_size
 from rainzmq.store.signature import Signature, signature_of
-from rainzmq.store.streams import FileSource, MemorySource, Sink, Source, TreeSource, write_all
+from rainzmq.store.streams import FileSource, MemorySource, ObjectSink, Source, TreeSource, write_all
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -266,14 +266,14 @@ class ObjectStore:
         kind = TreeSource if content.is_directory else FileSource
         return kind(self._path_of(content), content.digest, found)
 
-    def open_sink(self, uid: int, is_directory: bool, executable: bool = False) -> Sink:
+    def open_sink(self, uid: int, is_directory: bool, executable: bool = False) -> ObjectSink:
         """Take an object in as a stream. It is in the store once the sink's `finish` returned.
 
         Raises `StoreFull`.
         """
         try:
             place = partial(self._place, uid, is_directory, executable)
-            return Sink(is_directory, self._new_path(uid), place, self._full)
+            return ObjectSink(is_directory, self._new_path(uid), place, self._full)
         except OSError as error:
             raise self._full(error, 0) from error
 

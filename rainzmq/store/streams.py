@@ -126,7 +126,7 @@ def _digest_of(source: Source) -> bytes:
     return state.digest()
 
 
-class Sink:
+class ObjectSink:
     """Takes the stream of one object and puts it into the store when it is complete.
 
     `position` is the number of bytes taken. Errors of the disk come as `StoreFull` or `OSError`, a bad

@@ -15,5 +15,5 @@ def stop(*_: Any) -> None:
 
 
 if __name__ == "__main__":
-    streams.Sink.write = stop  # type: ignore[method-assign]
+    streams.ObjectSink.write = stop  # type: ignore[method-assign]
     run()
