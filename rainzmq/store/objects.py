@@ -39,7 +39,7 @@ from rainzmq.common.trees import (
 )
 from rainzmq.common.units import format_size
 from rainzmq.store.signature import Signature, signature_of
-from rainzmq.store.streams import FileSource, MemorySource, ObjectSink, Source, TreeSource, write_all
+from rainzmq.store.streams import FileSource, MemorySource, ObjectSink, ObjectSource, TreeSource, write_all
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -257,7 +257,7 @@ class ObjectStore:
         except OSError:
             return False
 
-    def open_source(self, uid: int) -> Source:
+    def open_source(self, uid: int) -> ObjectSource:
         """The object as a stream. Raises `OSError`."""
         content = self._contents[uid]
         found = partial(setattr, content, "digest")

@@ -18,7 +18,7 @@ from rainzmq.common.trees import remove_tree
 _HASH_BYTES = 1 << 20
 
 
-class Source(Protocol):
+class ObjectSource(Protocol):
     """A stored object as a stream. It stays readable when the object is removed meanwhile, if it is a blob.
 
     Attributes:
@@ -47,18 +47,18 @@ class MemorySource:
         self.size = len(data)
 
     def digest(self) -> bytes:
-        """See `Source`."""
+        """See `ObjectSource`."""
         if self._digest is None:
             self._digest = hashlib.sha256(self._data).digest()
             self._found(self._digest)
         return self._digest
 
     def read(self, offset: int, count: int) -> memoryview:
-        """See `Source`."""
+        """See `ObjectSource`."""
         return self._data[offset : offset + count]
 
     def close(self) -> None:
-        """See `Source`."""
+        """See `ObjectSource`."""
 
 
 class FileSource:
@@ -74,20 +74,20 @@ class FileSource:
         self._found = found
 
     def digest(self) -> bytes:
-        """See `Source`."""
+        """See `ObjectSource`."""
         if self._digest is None:
             self._digest = _digest_of(self)
             self._found(self._digest)
         return self._digest
 
     def read(self, offset: int, count: int) -> bytes | memoryview:
-        """See `Source`."""
+        """See `ObjectSource`."""
         if os.fstat(self._descriptor).st_size != self.size:  # touching the lost pages would end this process
             raise OSError("the stored file was truncated")
         return self._map[offset : offset + count]
 
     def close(self) -> None:
-        """See `Source`. Pieces that were read stay valid: they keep the map."""
+        """See `ObjectSource`. Pieces that were read stay valid: they keep the map."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -104,22 +104,22 @@ class TreeSource:
         self._found = found
 
     def digest(self) -> bytes:
-        """See `Source`."""
+        """See `ObjectSource`."""
         if self._digest is None:
             self._digest = _digest_of(self)
             self._found(self._digest)
         return self._digest
 
     def read(self, offset: int, count: int) -> bytes:
-        """See `Source`."""
+        """See `ObjectSource`."""
         return self._archive.read(offset, count)
 
     def close(self) -> None:
-        """See `Source`."""
+        """See `ObjectSource`."""
         self._archive.close()
 
 
-def _digest_of(source: Source) -> bytes:
+def _digest_of(source: ObjectSource) -> bytes:
     state = hashlib.sha256()
     for offset in range(0, source.size, _HASH_BYTES):
         state.update(source.read(offset, _HASH_BYTES))
