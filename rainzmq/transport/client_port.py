@@ -32,7 +32,7 @@ from rainzmq.transport.port import (
     send_now,
 )
 from rainzmq.transport.sockets import Context, make_curve_server, set_common
-from rainzmq.transport.transfer import Peer, Store
+from rainzmq.transport.transfer import Peer, StoreLike
 
 OnRequest = Callable[["ClientPeer", Header, FetchData | Offer], None]
 
@@ -57,7 +57,13 @@ class ClientPort(Port):
     """
 
     def __init__(
-        self, context: Context, loop: Loop, store: Store, keys: KeyPair, domain: str, on_request: OnRequest
+        self,
+        context: Context,
+        loop: Loop,
+        store: StoreLike,
+        keys: KeyPair,
+        domain: str,
+        on_request: OnRequest,
     ) -> None:
         super().__init__(loop, store)
         self._on_request = on_request

@@ -37,7 +37,7 @@ from rainzmq.transport.sockets import (
     set_common,
     use_family_of,
 )
-from rainzmq.transport.transfer import Peer, Store
+from rainzmq.transport.transfer import Peer, StoreLike
 
 MAX_PEERS = 4096
 IDLE_LINK_S = 60.0
@@ -105,7 +105,7 @@ class DataPort(Port):
         self,
         context: Context,
         loop: Loop,
-        store: Store,
+        store: StoreLike,
         keys: KeyPair,
         peer_keys: KeyPair,
         domain: str,

@@ -21,7 +21,7 @@ from rainzmq.protocol.messages.data import CancelTransfer, Credit, Data, End, Fe
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.protocol.schema import ProtocolError
 from rainzmq.transport.carrier import Arrival, Arrived, Carrier, Done, Failed, FetchFailure, PeerLostError
-from rainzmq.transport.transfer import STALL_S, Outgoing, Peer, Receiver, Sender, Sink, Source, Store
+from rainzmq.transport.transfer import STALL_S, Outgoing, Peer, Receiver, Sender, Sink, Source, StoreLike
 
 MAX_INCOMING = 8
 """Objects that are received at a time; more wait."""
@@ -82,7 +82,7 @@ class Exchange:
     """The transfers of one socket. All methods are called in the thread of the socket's loop."""
 
     def __init__(
-        self, store: Store, carrier: Carrier, now: Callable[[], float], new_transfer: Callable[[], int]
+        self, store: StoreLike, carrier: Carrier, now: Callable[[], float], new_transfer: Callable[[], int]
     ) -> None:
         self._store = store
         self._carrier = carrier

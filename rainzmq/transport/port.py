@@ -20,7 +20,7 @@ from rainzmq.protocol.version import PROTOCOL_VERSION
 from rainzmq.transport.exchange import CHECK_INTERVAL_S, Exchange
 from rainzmq.transport.loop import Loop, Timer
 from rainzmq.transport.sockets import Socket
-from rainzmq.transport.transfer import Peer, Store
+from rainzmq.transport.transfer import Peer, StoreLike
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def send_now(socket: Socket, frames: list[Any]) -> None:
 class Port(ABC):
     """A data socket with its exchange, in a loop."""
 
-    def __init__(self, loop: Loop, store: Store) -> None:
+    def __init__(self, loop: Loop, store: StoreLike) -> None:
         self.loop = loop
         self.exchange = Exchange(store, self, loop.now, new_transfer)
         self.bad_frames = Tally()

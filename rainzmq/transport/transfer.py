@@ -76,7 +76,7 @@ class Sink(Protocol):
         """Leave nothing."""
 
 
-class Store(Protocol):
+class StoreLike(Protocol):
     """Where objects come from and go to (`rainzmq.store.ObjectStore`)."""
 
     def has(self, uid: int) -> bool:
