@@ -21,7 +21,7 @@ from rainzmq.protocol.messages.data import CancelTransfer, Credit, Data, End, Fe
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.protocol.schema import ProtocolError
 from rainzmq.transport.carrier import Arrival, Arrived, Carrier, Done, Failed, FetchFailure, PeerLostError
-from rainzmq.transport.transfer import STALL_S, Outgoing, Peer, Receiver, Sender, Sink, Source, StoreLike
+from rainzmq.transport.transfer import STALL_S, Outgoing, Peer, Receiver, Sender, SinkLike, Source, StoreLike
 
 MAX_INCOMING = 8
 """Objects that are received at a time; more wait."""
@@ -117,7 +117,7 @@ class Exchange:
         ticket: bytes = b"",
         transfer: int | None = None,
         size_limit: int | None = None,
-        open_sink: Callable[[], Sink] | None = None,
+        open_sink: Callable[[], SinkLike] | None = None,
         executable: bool = False,
         arrived: Arrived | None = None,
         failed: Failed | None = None,

@@ -61,7 +61,7 @@ class Source(Protocol):
         """Let go of it."""
 
 
-class Sink(Protocol):
+class SinkLike(Protocol):
     """Takes the stream of one object; `position` bytes so far. `abort` must follow any error."""
 
     position: int
@@ -85,7 +85,7 @@ class StoreLike(Protocol):
     def open_source(self, uid: int) -> Source:
         """Its stream; `KeyError` when it is not here. May be called from any thread."""
 
-    def open_sink(self, uid: int, is_directory: bool, executable: bool = False) -> Sink:
+    def open_sink(self, uid: int, is_directory: bool, executable: bool = False) -> SinkLike:
         """A place for it; raises when there is no room."""
 
 
@@ -110,7 +110,7 @@ class Receiver:
         self,
         uid: int,
         holders: Sequence[Peer],
-        open_sink: Callable[[], Sink],
+        open_sink: Callable[[], SinkLike],
         new_transfer: Callable[[], int],
         *,
         credit: int = CREDIT_BYTES,
@@ -138,7 +138,7 @@ class Receiver:
         self._reply_to = reply_to
         self._ticket = ticket
         self._size_limit = size_limit
-        self._sink: Sink | None = None
+        self._sink: SinkLike | None = None
         self.outstanding = 0
         self._tries: Counter[Peer] = Counter()
         self._damaged = 0
