@@ -21,7 +21,7 @@ from rainzmq.protocol.messages.data import CancelTransfer, Credit, Data, End, Fe
 from rainzmq.protocol.messages.shared import Endpoint
 from rainzmq.protocol.schema import ProtocolError
 from rainzmq.transport.carrier import Arrival, Arrived, Carrier, Done, Failed, FetchFailure, PeerLostError
-from rainzmq.transport.transfer import STALL_S, Outgoing, Peer, Receiver, Sender, SinkLike, Source, StoreLike
+from rainzmq.transport.transfer import STALL_S, Outgoing, Peer, Receiver, Sender, SinkLike, StoreLike
 
 MAX_INCOMING = 8
 """Objects that are received at a time; more wait."""
@@ -393,7 +393,7 @@ class Exchange:
 
     def _open_sender(self, transfer: int) -> None:
         peer, request, ended = self._requests.pop(transfer)
-        source: Source | None = None
+        source = None
         try:
             source = self._store.open_source(request.uid)
             sender = Sender(peer, request, source, self._now())

@@ -46,7 +46,7 @@ Peer = Hashable
 Outgoing = list[tuple[Peer, Any]]
 
 
-class Source(Protocol):
+class SourceLike(Protocol):
     """A stored object as a stream of `size` bytes."""
 
     size: int
@@ -82,7 +82,7 @@ class StoreLike(Protocol):
     def has(self, uid: int) -> bool:
         """Whether the object is here."""
 
-    def open_source(self, uid: int) -> Source:
+    def open_source(self, uid: int) -> SourceLike:
         """Its stream; `KeyError` when it is not here. May be called from any thread."""
 
     def open_sink(self, uid: int, is_directory: bool, executable: bool = False) -> SinkLike:
@@ -327,7 +327,7 @@ class Sender:
         last_heard: when the receiver was last heard, on the caller's clock.
     """
 
-    def __init__(self, peer: Peer, request: FetchData, source: Source, now: float) -> None:
+    def __init__(self, peer: Peer, request: FetchData, source: SourceLike, now: float) -> None:
         """`ValueError` for a request that makes no sense."""
         if not 0 <= request.offset <= source.size or request.credit <= 0:
             raise ValueError(
@@ -361,7 +361,7 @@ class Sender:
 
     def next_piece(self) -> tuple[Data, bytes | memoryview] | None:
         """The next piece that may be sent now, None for none; the same again until `sent`. Raises as
-        `Source.read`.
+        `SourceLike.read`.
         """
         count = min(CHUNK_BYTES, self._credit, self.size - self.offset)
         if count <= 0:
