@@ -20,7 +20,7 @@ _MOST_ROWS = 400
 
 
 @dataclass(slots=True)
-class TaskPage:
+class TaskSlice:
     """Part of a list of tasks: `tasks` from `start` on, of `total`."""
 
     tasks: list[TaskView]
@@ -73,7 +73,7 @@ def opened_groups(ask: PageQuery, everything: list[GroupView]) -> frozenset[str]
     return frozenset(group.name for group in everything) if len(everything) <= 30 else frozenset()
 
 
-def task_page(ask: PageQuery) -> TaskPage:
+def task_page(ask: PageQuery) -> TaskSlice:
     """The tasks that the query asks for: by name or part of it, state and worker."""
     query = ask.query
     name, find, state = query.get("name"), query.get("find").strip(), query.get("state")
@@ -92,7 +92,7 @@ def task_page(ask: PageQuery) -> TaskPage:
         if len(part):
             tasks += task_views(session, part, ask.model, ask.time, _codes(ask, session)[part])
             wanted -= len(part)
-    return TaskPage(tasks, start, total)
+    return TaskSlice(tasks, start, total)
 
 
 def _codes(ask: PageQuery, session: SessionLog) -> StateArray:
