@@ -46,7 +46,7 @@ from rainzmq.server.core.state import CoreOptions
 from rainzmq.server.peers import FrameReader
 from rainzmq.server.processes import ProcessWatch
 from rainzmq.server.relay import Relay
-from rainzmq.server.web import WebOptions, WebProcess
+from rainzmq.server.web import WebChild, WebOptions
 from rainzmq.transport.access import ROLES, Access, process_started, remove_access, write_access
 from rainzmq.transport.control_server import ControlServer
 from rainzmq.transport.keys import KeyPair
@@ -158,7 +158,7 @@ class Server:
             self._cluster_id, self._epoch, self._refuse, self._deny, self._cut_off, self._name_of
         )
         self._cut_offs = Tally()
-        self._web: WebProcess | None = None
+        self._web: WebChild | None = None
         self._flushing: Timer | None = None
         self._slow_watchers: set[bytes] = set()
         self._process = psutil.Process()
@@ -199,7 +199,7 @@ class Server:
             self.loop.now(),
         )
         if options.web is not None:
-            self._web = WebProcess(self.loop, options.web, options.logdir)
+            self._web = WebChild(self.loop, options.web, options.logdir)
             self.access.http = self._web.access
         self.access.path = write_access(self.access, options.access_file)
         self.loop.at_turn_end(self._on_turn_end)

@@ -65,7 +65,7 @@ def missing_packages() -> list[str]:
     return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
-class WebProcess:
+class WebChild:
     """Binds the sockets when it is made, starts the process with `start`.
 
     Args:
