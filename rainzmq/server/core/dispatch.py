@@ -75,7 +75,7 @@ def _chunks(uids: list[int], size: int = 20_000) -> Iterator[list[int]]:
         yield uids[start : start + size]
 
 
-class _Builder:
+class _AssignBuilder:
     """Columns of one `Assign` after the other; inputs of a task may stand in some before the one with it."""
 
     def __init__(self, state: ServerState, worker: WorkerRecord) -> None:
@@ -167,7 +167,7 @@ class _Builder:
 def _assigns(state: ServerState, worker: WorkerRecord, tasks: list[TaskRecord]) -> list[m.Assign]:
     if not tasks:
         return []
-    builder = _Builder(state, worker)
+    builder = _AssignBuilder(state, worker)
     for task in tasks:
         builder.add(task)
     return builder.messages
