@@ -113,7 +113,7 @@ class LoadedUnit:
             return importlib.machinery.SourcelessFileLoader(name, path)
         data = self.unit.files[module.path]
         linecache.cache[path] = _lines_of(path, data)
-        return _Loader(name, path, data, self.unit.bound.get(name))
+        return _UnitLoader(name, path, data, self.unit.bound.get(name))
 
     def _path(self, path: str) -> str:
         """Where a file of it is on this host."""
@@ -155,7 +155,7 @@ def _namespace_path(name: str, path: str) -> Any:
     return loader._path
 
 
-class _Loader(importlib.machinery.SourceFileLoader):
+class _UnitLoader(importlib.machinery.SourceFileLoader):
     """Loads a module from the source that travelled; other files are read where they are."""
 
     def __init__(self, name: str, path: str, source: bytes, bound: bytes | None = None) -> None:
@@ -357,7 +357,7 @@ class UserModules:
             files[spec.origin] = _signature(spec.origin)
             with open(spec.origin, "rb") as file:
                 # Bytecode beside it may be of another content of the same second and size.
-                spec.loader = _Loader(name, spec.origin, file.read())
+                spec.loader = _UnitLoader(name, spec.origin, file.read())
         return spec
 
     def _forget_loose(self) -> None:
