@@ -93,7 +93,7 @@ class SimulatedWorker:
         """End a turn."""
         while self.handle(we.StartReady()):
             pass
-        self.handle(we.TurnEnded())
+        self.handle(we.ReportDue())
 
     def _room(self, cpus: tuple[int, ...], session_id: int, body_key: int, not_short: bool) -> int:
         slot = self.slots.get(cpus)

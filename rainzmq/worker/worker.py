@@ -242,7 +242,7 @@ class Worker:
     def _on_turn_end(self) -> None:
         while self._handle(ev.StartReady()):
             pass
-        self._handle(ev.TurnEnded())
+        self._handle(ev.ReportDue())
         if self._health.lost is not None and not self.engine.running and self.exit_reason is None:
             self._renew(self._health.lost)
         self._link.greet_if_due()

@@ -32,13 +32,13 @@ from rainzmq.worker.core.events import (
     ObjectArrived,
     ObjectDamaged,
     RemoveObjects,
+    ReportDue,
     Reset,
     StartJob,
     StartReady,
     StoreObject,
     TellServer,
     Told,
-    TurnEnded,
 )
 from rainzmq.worker.core.jobs import Job, unmade
 from rainzmq.worker.core.records import AssignedTask, Promise, Replica
@@ -81,7 +81,7 @@ class WorkerEngine:
                 self._on_job_ended(event)
             case StartReady():
                 self._start_ready()
-            case TurnEnded():
+            case ReportDue():
                 self._on_turn_ended()
             case Told():
                 self._on_told(event.message)

@@ -103,7 +103,7 @@ class StartReady:
 
 
 @dataclass(slots=True)
-class TurnEnded:
+class ReportDue:
     """Report what happened. Comes after `StartReady`, so that jobs that end at once are in the same
     report.
     """
@@ -119,7 +119,7 @@ Event = (
     | KindsTroubled
     | Reset
     | StartReady
-    | TurnEnded
+    | ReportDue
 )
 
 

@@ -81,7 +81,7 @@ class Worker:
     def turn(self) -> tuple[list[Job], m.Report | None]:
         """Jobs that are started at the end of the turn, and the report."""
         started = self.engine.handle(e.StartReady())
-        sent = self.engine.handle(e.TurnEnded())
+        sent = self.engine.handle(e.ReportDue())
         messages = [
             message for effect in sent if isinstance(effect, e.TellServer) for message in effect.messages
         ]
@@ -466,7 +466,7 @@ def test_reports_of_much_output_fit_a_frame_and_hold_the_end_of_a_task_with_its_
     for job in started:
         more = {} if kind == jobs.FINISHED else {"error": "x" * 1000}
         worker.ends(job, kind, printed=Printed("\N{GRINNING FACE}" * 4096, "\ufffd" * 4096, 1, 1), **more)
-    (effect,) = worker.engine.handle(e.TurnEnded())
+    (effect,) = worker.engine.handle(e.ReportDue())
     assert len(effect.messages) > 1
     for report in effect.messages:
         assert len(encode(report, Header())) < CONTROL_FRAME_LIMIT_BYTES
@@ -546,7 +546,7 @@ def test_reports_are_split_before_they_are_too_large_for_a_frame():
     for job in worker.turn()[0]:
         outcome = Outcome(job.uid, 0, jobs.FINISHED, outputs=[Produced(data=b"")])
         worker.engine.handle(e.JobEnded(outcome, [4096], [(job.uid + 1, bytes(4096))]))
-    (effect,) = worker.engine.handle(e.TurnEnded())
+    (effect,) = worker.engine.handle(e.ReportDue())
     assert len(effect.messages) > 1
     assert sum(len(report.finished) for report in effect.messages) == 200
     assert all(sum(len(data) for _, data in report.inline) < 300_000 for report in effect.messages)
