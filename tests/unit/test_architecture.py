@@ -273,3 +273,18 @@ def test_states_are_compared_with_members_and_not_with_strings():
             if is_state and spelled & words:
                 found.append(f"{path}:{node.lineno} {ast.unparse(node)}")
     assert found == []
+
+
+SAME_NAME: dict[str, str] = {}
+"""Names that two classes of the package may have, and why."""
+
+
+def test_no_two_classes_have_one_name():
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
+    twice = {name: found for name, found in places.items() if len(found) > 1}
+    assert {name: found for name, found in twice.items() if name not in SAME_NAME} == {}
+    assert SAME_NAME.keys() <= twice.keys(), "a name that is allowed for nothing"
