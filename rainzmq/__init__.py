@@ -30,6 +30,7 @@ __all__ = [
     "Session",
     "SessionException",
     "Task",
+    "TaskCancelled",
     "TaskException",
     "__version__",
     "blob",

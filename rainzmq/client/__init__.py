@@ -13,7 +13,7 @@ from rainzmq.client.outputs import Output, OutputDir
 from rainzmq.client.program import Program
 from rainzmq.client.remote import Remote, remote
 from rainzmq.client.session import Session, get_active_session
-from rainzmq.common.errors import RainException, RainWarning, SessionException, TaskException
+from rainzmq.common.errors import RainException, RainWarning, SessionException, TaskCancelled, TaskException
 
 __all__ = [
     "Client",
@@ -29,6 +29,7 @@ __all__ = [
     "Session",
     "SessionException",
     "Task",
+    "TaskCancelled",
     "TaskException",
     "blob",
     "dataobj",

@@ -60,8 +60,8 @@ class SessionChannel:
     @property
     def error(self) -> SessionException | None:
         """The error that ended the session, as far as it was heard of; None while there is none."""
-        if self._heard.failure is None and self.connected:
-            self._heard.failure = self.connection.failures.get(self.session_id)
+        if self._heard.end is None and self.connected:
+            self._heard.end = self.connection.ends.get(self.session_id)
         return self._failure_error(False)
 
     def check(self) -> None:
@@ -85,8 +85,8 @@ class SessionChannel:
             raise self.reason(error) from None
 
     def _check_failure(self) -> None:
-        if self._heard.failure is None:
-            self._heard.failure = self.connection.failure_of(self.session_id)
+        if self._heard.end is None:
+            self._heard.end = self.connection.end_of(self.session_id)
         error = self._failure_error(self._told)
         if error is not None:
             self._told = True
@@ -94,5 +94,5 @@ class SessionChannel:
 
     def _failure_error(self, told: bool) -> SessionException | None:
         # A new one each time: an exception that is raised again and again collects tracebacks.
-        failure = self._heard.failure
-        return None if failure is None else failure_error(failure, self.session_id, self._submitted, told)
+        end = self._heard.end
+        return None if end is None else failure_error(end, self.session_id, self._submitted, told)

@@ -31,6 +31,7 @@ from typing import Any
 from rainzmq._version import __version__
 from rainzmq.client.call_site import warn_softly
 from rainzmq.client.doorbell import Doorbell
+from rainzmq.client.ended import SessionEnd, SessionEnds
 from rainzmq.client.greeting import take_greeting
 from rainzmq.client.heartbeat import start_heartbeat
 from rainzmq.client.outage import RETRY_S, Ledger, Outage
@@ -51,13 +52,13 @@ from rainzmq.protocol.messages.client import (
     ClientResume,
     ClientResumed,
     ClientWelcome,
+    FinishedTasks,
     Knock,
     RequestFailed,
     SessionFailed,
     SessionWarned,
     Wait,
 )
-from rainzmq.protocol.messages.shared import Failure
 from rainzmq.protocol.schema import MESSAGES, ProtocolError
 from rainzmq.transport.control import ControlClient
 
@@ -79,14 +80,14 @@ class Connection:
     """The connection of one client.
 
     Attributes:
-        failures: what ended sessions, by session, as far as heard.
+        ends: how sessions ended, as far as heard.
         header: what stands before every message of this client.
         welcome: what the server said at the handshake.
     """
 
     def __init__(self, control: ControlClient, where: str) -> None:
         """`control` is connected; `where` is the server's address, for people. Call `greet` next."""
-        self.failures: dict[int, Failure] = {}
+        self.ends = SessionEnds()
         self.welcome: ClientWelcome | None = None
         self._control = control
         self._where = where
@@ -230,14 +231,12 @@ class Connection:
         """Send a request and wait for all parts of its answer; raises what `Pending.wait` raises."""
         pending = self.request(make, session_id)
         try:
-            replies = pending.wait(None)
+            return pending.wait(None) or []
         finally:
             pending.cancel()
-        assert replies is not None
-        return replies
 
-    def failure_of(self, session_id: int) -> Failure | None:
-        """What ended a session, None for nothing, after taking in what has come.
+    def end_of(self, session_id: int) -> SessionEnd | None:
+        """How a session ended, None when it did not, after taking in what has come.
 
         Raises:
             SessionException: the connection is lost, and not after a failure of that session.
@@ -246,10 +245,10 @@ class Connection:
         with self._lock:
             if self._lost is None:
                 self._take_in()
-            failure = self.failures.get(session_id)
-            if failure is None:
+            end = self.ends.get(session_id)
+            if end is None:
                 self._check()
-        return failure
+        return end
 
     def end_waits(self, session_id: int) -> None:
         """The session was closed: whatever other threads still ask about it fails with SessionException."""
@@ -297,7 +296,7 @@ class Connection:
                     self._take_in()
                 if pending.done:
                     return
-                if pending.session_id is not None and pending.session_id in self.failures:
+                if pending.session_id is not None and self.ends.get(pending.session_id) is not None:
                     raise SessionException(f"Session {pending.session_id} failed", pending.session_id)
                 self._check()
                 left_s = None if deadline is None else deadline - time.monotonic()
@@ -429,8 +428,8 @@ class Connection:
             self._send_heartbeat()
         elif isinstance(message, ClientResumed):
             self._on_resumed(message)
-        elif isinstance(message, SessionFailed):
-            self.failures.setdefault(message.session_id, message.failure)
+        elif isinstance(message, FinishedTasks | SessionFailed):
+            self.ends.take(message)
         elif isinstance(message, SessionWarned):
             self._warnings.append(message.text)
         elif isinstance(message, ClientBye):

@@ -74,9 +74,12 @@ class DataObject:
         node = self.graph_node
         if not node.batch:
             return None
+        heard = self.session.heard
+        if heard.end is not None:
+            return heard.end.object_state(node.num)
         if node.state is not None and node.state is not DataObjectState.UNFINISHED:
             return node.state
-        if self.session.heard.finished_batch >= node.batch:
+        if heard.finished_batch >= node.batch:
             return DataObjectState.FINISHED if node.keep else DataObjectState.REMOVED
         return DataObjectState.UNFINISHED
 

@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from rainzmq.client.call_site import CallSite
+from rainzmq.client.ended import SessionEnd
 from rainzmq.client.nodes import BodyKey, ObjectNode, TaskNode, describe_task
-from rainzmq.common.errors import SessionException, TaskException
+from rainzmq.common.errors import SessionException, TaskCancelled, TaskException
 from rainzmq.common.ids import id_of, local_of
+from rainzmq.common.states import SessionState
 from rainzmq.protocol.codec import unpack
 from rainzmq.protocol.messages.client import Submit
-from rainzmq.protocol.messages.shared import Failure
 
 _LOADS = ("builtin/load", "builtin/load_dir")
 _MAX_INPUTS = 10
@@ -139,13 +140,16 @@ def _short(text: str) -> str:
 
 
 def failure_error(
-    failure: Failure, session_id: int, submitted: SubmittedTasks, told: bool = False
+    end: SessionEnd, session_id: int, submitted: SubmittedTasks, told: bool = False
 ) -> SessionException:
-    """A new exception for a failure. `told` is for calls after the one that was told first."""
+    """A new exception for the end of a session. `told` is for calls after the one that was told first."""
+    failure = end.failure
     done = f"{failure.finished} of {failure.submitted} tasks were finished" if failure.submitted > 1 else ""
     if not failure.task:
-        text = f"Session {session_id} failed: {failure.message}"
-        return SessionException(f"{text}\n{done}" if done else text, session_id)
+        is_cancelled = end.state is SessionState.CANCELLED
+        text = f"Session {session_id} {'was cancelled' if is_cancelled else 'failed'}: {failure.message}"
+        kind = TaskCancelled if is_cancelled else SessionException
+        return kind(f"{text}\n{done}" if done else text, session_id)
     task_id = id_of(failure.task)
     where = "" if failure.worker is None else f" on worker {failure.worker}"
     again = "" if not failure.attempt else f" in attempt {failure.attempt + 1}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import Any, overload
 
 from rainzmq.client.call_site import user_site
@@ -172,10 +171,9 @@ class Task:
     def info(self) -> TaskInfo | None:
         """What was last heard of it, None before anything was."""
         node = self.graph_node
-        failure = self.session.heard.failure_of(node.num) if node.batch else None
-        if failure is not None and (node.info is None or node.info.error is None):
-            info = TaskInfo() if node.info is None else node.info
-            node.info = replace(info, error=failure.message, worker=failure.worker, debug=failure.debug)
+        end = self.session.heard.end if node.batch else None
+        if end is not None and (node.info is None or node.info.error is None):
+            node.info = end.task_info(node.num, node.info)
         return node.info
 
     @property
@@ -184,11 +182,11 @@ class Task:
         node, heard = self.graph_node, self.session.heard
         if not node.batch:
             return None
-        if heard.failure_of(node.num) is not None:
-            return TaskState.FAILED
+        if heard.end is not None:
+            return heard.end.task_state(node.num)
         if heard.finished_batch >= node.batch:
             return TaskState.FINISHED
-        return TaskState.NOT_ASSIGNED if node.state is None else node.state
+        return TaskState.WAITING if node.state is None else node.state
 
     def keep_outputs(self) -> None:
         """Keep all outputs; see `DataObject.keep`."""

@@ -12,11 +12,11 @@ from collections import Counter
 from typing import Any
 
 from rainzmq.client.draft import Draft
+from rainzmq.client.ended import SessionEnd
 from rainzmq.client.nodes import ObjectNode, TaskNode
 from rainzmq.common.specs import TaskInfo
-from rainzmq.common.states import DataObjectState, DataType, TaskState
+from rainzmq.common.states import DataObjectState, DataType, SessionState, TaskState
 from rainzmq.common.units import format_duration, format_size
-from rainzmq.protocol.messages.shared import Failure
 
 Rows = list[tuple[str, str]]
 """(what, HTML) of the lines of a table."""
@@ -44,7 +44,7 @@ def client_html(address: str, connected: bool, url: str | None) -> str:
 
 
 def session_html(
-    session_id: int, name: str, state: str, submitted: int, draft: Draft, failure: Failure | None
+    session_id: int, name: str, state: SessionState, submitted: int, draft: Draft, end: SessionEnd | None
 ) -> str:
     """A session: how many tasks were submitted, what was not, and what ended it."""
     rows: Rows = [("state", text(state)), ("submitted", text(_count(submitted, "task")))]
@@ -52,8 +52,8 @@ def session_html(
         objects = sum(1 for _ in draft.objects())
         waiting = f"{_count(len(draft.tasks), 'task')}, {_count(objects, 'data object')}"
         rows.append(("not submitted", text(waiting)))
-    if failure is not None:
-        rows.append(("error", pre(failure.message)))
+    if end is not None:
+        rows.append(("error", pre(end.failure.message)))
     return card(f"Session {session_id}", name, rows)
 
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rainzmq.client.draft import Draft
+from rainzmq.client.ended import SessionEnd
 from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException
-from rainzmq.common.ids import local_of
-from rainzmq.protocol.messages.shared import Failure
 
 
 @dataclass(slots=True)
@@ -23,16 +22,11 @@ class Heard:
 
     Attributes:
         finished_batch: everything that went with this submit or an earlier one is finished.
-        failure: what ended it, None while nothing is known to have.
+        end: how it failed or was cancelled, None while it is not known to have been.
     """
 
     finished_batch: int = 0
-    failure: Failure | None = None
-
-    def failure_of(self, num: int) -> Failure | None:
-        """Why a task failed, None when it is not known to have."""
-        failure = self.failure
-        return failure if failure is not None and local_of(failure.task) == num else None
+    end: SessionEnd | None = None
 
 
 class Owner(Protocol):

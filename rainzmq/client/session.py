@@ -25,7 +25,7 @@ from rainzmq.client.pickling import renew_at_submit
 from rainzmq.client.submit import Submission
 from rainzmq.common.data_instance import DataInstance
 from rainzmq.common.errors import RainException, SessionException
-from rainzmq.common.states import DataObjectState, TaskState
+from rainzmq.common.states import DataObjectState, SessionState, TaskState
 from rainzmq.common.tracebacks import at_border
 from rainzmq.protocol.messages.client import AskProgress, CloseSession, News, Update
 
@@ -278,7 +278,7 @@ class Session:
     def _forgotten(self) -> list[str]:
         """What is lost when it is closed now, and was likely not meant to be."""
         texts = [self._never_submitted()] if self.draft.tasks else []
-        if self.heard.finished_batch == self._batch or self.heard.failure is not None:
+        if self.heard.finished_batch == self._batch or self.heard.end is not None:
             return texts
         progress = self._channel.connection.ask_in_parting(
             lambda number: AskProgress(number, self.session_id), self.session_id
@@ -339,15 +339,17 @@ class Session:
         from rainzmq.client.notebook import session_html
 
         return session_html(
-            self.session_id, self.name, self._state(), len(self._submitted), self.draft, self.heard.failure
+            self.session_id, self.name, self._state(), len(self._submitted), self.draft, self.heard.end
         )
 
     def __repr__(self) -> str:
         state = self._state()
         return f"<Session {self.session_id} {self.name!r} {state}, {self.task_count} unsubmitted tasks>"
 
-    def _state(self) -> str:
-        return "failed" if self.heard.failure is not None else "closed" if self.draft.closed else "open"
+    def _state(self) -> SessionState:
+        if self.heard.end is not None:
+            return self.heard.end.state
+        return SessionState.CLOSED if self.draft.closed else SessionState.OPEN
 
 
 def get_active_session() -> Session:

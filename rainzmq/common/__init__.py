@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rainzmq.common.errors import RainException, RainWarning, SessionException, TaskException
+from rainzmq.common.errors import RainException, RainWarning, SessionException, TaskCancelled, TaskException
 from rainzmq.common.ids import ID
 from rainzmq.common.labeled_list import LabeledList
 from rainzmq.common.specs import ObjectInfo, ObjectSpec, TaskInfo, TaskSpec
@@ -24,6 +24,7 @@ __all__ = [
     "RainException",
     "RainWarning",
     "SessionException",
+    "TaskCancelled",
     "TaskException",
     "TaskInfo",
     "TaskSpec",

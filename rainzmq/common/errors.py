@@ -1,8 +1,8 @@
 """The closed list of errors that users meet.
 
 `RainException` is anything wrong with a request or a connection, `SessionException` anything that ends a
-session, `TaskException` a task that failed (which fails its session too). Every error says what, where, why
-and what to do.
+session, `TaskException` a task that failed (which fails its session too), `TaskCancelled` what was cancelled
+on request. Every error says what, where, why and what to do.
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ class TaskException(SessionException):
         self.task_type = task_type
         self.attempt = attempt
         self.worker = worker
+
+
+class TaskCancelled(TaskException):
+    """What is asked for was cancelled on request, with its whole session. Attributes as those of
+    `TaskException`."""
 
 
 class RainWarning(Warning):

@@ -1,8 +1,33 @@
-"""One line of an error, for lists."""
+"""Errors in one line, for lists."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
+from rainzmq.common.ids import id_of
+from rainzmq.common.states import SessionState
+
 _LONGEST_LINE = 300
+
+
+class FailureView(Protocol):
+    """Why a session ended; see `protocol.messages.shared.Failure`."""
+
+    task: int
+    name: str | None
+    task_type: str | None
+    message: str
+
+
+def why_cancelled(session: SessionState, failure: FailureView | None) -> str:
+    """By whom a task was cancelled that had not finished when its session ended."""
+    if session is SessionState.CLOSED or failure is None:
+        return "cancelled: its session was closed before it was done"
+    if failure.task:
+        name = failure.name or failure.task_type
+        return f"cancelled: its session failed because of {id_of(failure.task)}{f' ({name})' if name else ''}"
+    how = "was cancelled" if session is SessionState.CANCELLED else "failed"
+    return f"cancelled: its session {how}: {headline(failure.message)}"
 
 
 def headline(text: str) -> str:

@@ -154,7 +154,8 @@ class TaskView:
     duration_s: Annotated[float | None, "how long it ran, or has been running until now"]
     reason: Annotated[
         str | None,
-        "why it failed, in one line: exception, or exit code and last words; else null",
+        "in one line why it failed (exception, or exit code and last words), or by whom it was cancelled; "
+        "else null",
     ]
 
 

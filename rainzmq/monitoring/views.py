@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rainzmq.common.headline import headline
+from rainzmq.common.headline import headline, why_cancelled
 from rainzmq.common.ids import ID, id_of, local_of, make_uid, session_of
 from rainzmq.common.states import AttemptState, SessionState, TaskState, WorkerState
 from rainzmq.monitoring.arguments import argument_texts
@@ -279,7 +279,7 @@ def _task_fields(
                 "started": started,
                 "ended": ended,
                 "duration_s": duration,
-                "reason": None if code != FAILED else _reason(session, row),
+                "reason": _reason(session, row, code),
             }
         )
     return found
@@ -292,8 +292,10 @@ def _failure_of(session: SessionLog, row: int) -> Failure | None:
     return failure if failure is not None and failure.task == uid else None
 
 
-def _reason(session: SessionLog, row: int) -> str | None:
-    failure = _failure_of(session, row)
+def _reason(session: SessionLog, row: int, code: int) -> str | None:
+    if code == CANCELLED:
+        return why_cancelled(session.state, session.failure)
+    failure = _failure_of(session, row) if code == FAILED else None
     return None if failure is None else headline(failure.message)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rainzmq.common.headline import headline
-from rainzmq.common.ids import id_of, make_uid
+from rainzmq.common.headline import headline, why_cancelled
+from rainzmq.common.ids import make_uid
 from rainzmq.common.states import AttemptState, SessionState
 from rainzmq.common.units import format_duration, format_size
 from rainzmq.monitoring.model import Model
@@ -135,14 +135,7 @@ def _failed(model: Model, session: SessionLog, stands: Standing, time: float | N
 
 
 def _cancelled(model: Model, session: SessionLog, stands: Standing, time: float | None) -> str:
-    failure = session.failure
-    if session.state is SessionState.CLOSED:
-        return "cancelled: its session was closed before it was done"
-    if failure is not None and failure.task:
-        name = f" ({failure.name or failure.task_type})" if failure.name or failure.task_type else ""
-        return f"cancelled: its session failed because of {id_of(failure.task)}{name}"
-    ended = "was cancelled" if session.state is SessionState.CANCELLED else "failed"
-    return f"cancelled: its session {ended}: {headline(failure.message if failure is not None else '')}"
+    return why_cancelled(session.state, session.failure)
 
 
 _SENTENCES = {

@@ -126,7 +126,9 @@ def test_failed_task_and_its_info_say_so(session: Session) -> None:
     session.submit()
     error = _wait_failed(session)
     assert bad.state is TaskState.FAILED
-    assert good.state is TaskState.NOT_ASSIGNED
+    assert good.state is TaskState.CANCELLED
+    assert good.info is not None
+    assert good.info.error == f"cancelled: its session failed because of {bad.id} (builtin/load)"
     assert bad.info is not None
     assert bad.info.error is not None
     assert "/no/such/file" in bad.info.error

@@ -14,9 +14,9 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, Any
 
-from rainzmq.common.states import DataObjectState, TaskState
+from rainzmq.common.states import DataObjectState, SessionState, TaskState
 from rainzmq.protocol.messages.shared import Failure, ObjectMeta, TaskBody
-from rainzmq.protocol.schema import message
+from rainzmq.protocol.schema import UInt32s, message
 
 CONVERSATION = "client-server"
 _CLIENT = ("client", "viewer")
@@ -256,11 +256,23 @@ class RequestFailed:
     reason: Annotated[str, "for people"]
 
 
-@message("session_failed", CONVERSATION, _SERVER)
-class SessionFailed:
-    """A session ended because of a task, or for a reason of the server's. Sent once, unasked."""
+@message("finished_tasks", CONVERSATION, _SERVER)
+class FinishedTasks:
+    """What had finished of a session that ended, as runs of ids: tasks with their outputs, and constants. Its
+    other tasks are cancelled, but the one that failed. Sent before `SessionFailed`, in any number of parts.
+    """
 
     session_id: Annotated[int, "the session"]
+    firsts: Annotated[UInt32s, "first id of each run"]
+    lasts: Annotated[UInt32s, "last id of each run"]
+
+
+@message("session_failed", CONVERSATION, _SERVER)
+class SessionFailed:
+    """A session ended because of a task, for a reason of the server's, or on request. Sent once, unasked."""
+
+    session_id: Annotated[int, "the session"]
+    state: Annotated[SessionState, "`failed`, or `cancelled` on request"]
     failure: Annotated[Failure, "why"]
 
 

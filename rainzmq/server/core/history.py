@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from rainzmq.server.core.records import BodyRecord, ObjectRecord, TaskRecord
 
@@ -103,6 +104,18 @@ class History:
     def blocks(self, bits: int) -> Iterator[int]:
         """Numbers of the blocks of 2 to the power of `bits` uids (at least a page) that have tasks."""
         return (page >> (bits - PAGE_BITS) for page in self._pages)
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """(first, last) uid of consecutive ones that are here."""
+        for number, page in self._pages.items():
+            first = number << PAGE_BITS
+            if 0 not in page.kind:
+                yield first, first + _OFFSET
+                continue
+            for is_here, run in groupby(enumerate(page.kind, first), key=lambda item: item[1] != 0):
+                if is_here:
+                    uids = [uid for uid, _ in run]
+                    yield uids[0], uids[-1]
 
     def task(self, uid: int) -> PastTask | None:
         """The task of a uid, None when it is none or not past."""

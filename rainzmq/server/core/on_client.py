@@ -303,7 +303,7 @@ def _on_cancel_session(state: ServerState, client: ClientRecord, message: e.Canc
         how = "unknown" if session is None else session.state
         _refuse(state, client, message.request, f"session {message.session_id} is {how}")
         return
-    text = f"the session was cancelled: {message.reason or 'no reason was given'}"
+    text = message.reason or "no reason was given"
     state.log("info", f"session {message.session_id} is cancelled by {client.name}: {message.reason}")
     session_failed(state, session, Failure(0, None, None, 0, None, text, ""), states.SESSION_CANCELLED)
     state.tell(client.peer, m.Done(message.request))

@@ -12,6 +12,7 @@ from rainzmq.protocol.messages.events import TasksRerun
 from rainzmq.protocol.messages.shared import Failure
 from rainzmq.scheduler import policy
 from rainzmq.server.core import noting, states, waits
+from rainzmq.server.core.ended import finished_tasks
 from rainzmq.server.core.history import History
 from rainzmq.server.core.objects import ask_back, object_finished, recover, release_inputs, unread_object
 from rainzmq.server.core.records import ObjectRecord, TaskRecord, WorkerRecord
@@ -234,7 +235,9 @@ def session_failed(
     failure.finished = failure.submitted - session.unfinished
     session.failure = failure
     noting.session_ended(state, session)
-    state.tell(session.peer, SessionFailed(session.session_id, failure))
+    for message in finished_tasks(session):
+        state.tell(session.peer, message)
+    state.tell(session.peer, SessionFailed(session.session_id, session.state, failure))
     empty_session(state, session)
 
 

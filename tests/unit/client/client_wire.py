@@ -10,6 +10,7 @@ from typing import Any
 
 from rainzmq import Session
 from rainzmq.client.connection import Connection
+from rainzmq.common.states import SessionState
 from rainzmq.protocol.codec import Header, decode, encode
 from rainzmq.protocol.messages.client import (
     CONVERSATION,
@@ -157,9 +158,12 @@ def polite(message: Any) -> Any:
     return None
 
 
-def failure(task_uid: int, message: str = "it broke", **changes: Any) -> SessionFailed:
-    fields = {"name": "n", "task_type": "a/b", "attempt": 0, "worker": "h:1", "debug": ""}
-    return SessionFailed(task_uid >> 32, Failure(task=task_uid, message=message, **{**fields, **changes}))
+def failure(
+    task_uid: int, message: str = "it broke", state: SessionState = SessionState.FAILED, **changes: Any
+) -> SessionFailed:
+    fields: dict[str, Any] = {"name": "n", "task_type": "a/b", "attempt": 0, "worker": "h:1", "debug": ""}
+    why = Failure(**{"task": task_uid, "message": message, **fields, **changes})
+    return SessionFailed(task_uid >> 32, state, why)
 
 
 @dataclass

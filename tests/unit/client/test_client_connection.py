@@ -240,7 +240,7 @@ def test_server_that_ended_the_sessions_meanwhile_says_why(wire: Wire) -> None:
     wire.control.answer = lambda message: ClientBye(
         "its connection was closed and it was last heard 70.0 s ago"
     )
-    assert wire.connection.failure_of(1) is None
+    assert wire.connection.end_of(1) is None
     wire.control.back()
     with pytest.raises(SessionException, match=r"last heard 70.* s ago"):
         wire.connection.check()
@@ -303,9 +303,11 @@ def test_failure_of_a_session_is_remembered_and_ends_its_waits(wire: Wire) -> No
     wire.control.push(failure(1 << 32 | 5, "first"), failure(1 << 32 | 6, "second"))
     with pytest.raises(SessionException):
         pending.wait(10)
-    assert wire.connection.failures[1].message == "first"
+    end = wire.connection.ends.get(1)
+    assert end is not None
+    assert end.failure.message == "first"
     assert other.wait(0.001) is None
-    assert wire.connection.failure_of(2) is None
+    assert wire.connection.end_of(2) is None
 
 
 def test_too_large_message_is_refused(wire: Wire) -> None:

@@ -10,12 +10,18 @@ import pytest
 from client_wire import Wire, failure
 
 from rainzmq import Client, Session, Task, blob, tasks
+from rainzmq.client.ended import SessionEnd
 from rainzmq.client.graph import _MOST_DRAWN
 from rainzmq.common.ids import make_uid
 from rainzmq.common.specs import ObjectInfo, TaskInfo
+from rainzmq.protocol.messages.client import SessionFailed
 from rainzmq.transport.access import HttpAccess
 
 EVIL = "<script>alert(1)</script>&\"'"
+
+
+def ended(message: SessionFailed) -> SessionEnd:
+    return SessionEnd(message.state, message.failure, [])
 
 
 class Checker(HTMLParser):
@@ -101,7 +107,7 @@ def test_session_shows_what_was_submitted_and_its_error(wire: Wire):
     assert "submitted 1 task" in shown(wire.session)
     assert "not submitted 1 task, 1 data object" in shown(wire.session)
 
-    wire.session.heard.failure = failure(make_uid(1, task.id.id), EVIL).failure
+    wire.session.heard.end = ended(failure(make_uid(1, task.id.id), EVIL))
 
     text = shown(wire.session)
     assert "failed" in text
@@ -116,7 +122,7 @@ def test_closed_session_says_so(session):
 
 
 def test_session_that_failed_and_was_closed_says_that_it_failed(session):
-    session.heard.failure = failure(make_uid(1, 1), EVIL).failure
+    session.heard.end = ended(failure(make_uid(1, 1), EVIL))
     session.close()
 
     assert "state failed" in shown(session)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rainzmq import (
     RainWarning,
     SessionException,
     Task,
+    TaskCancelled,
     TaskException,
     blob,
     directory,
@@ -25,12 +27,14 @@ from rainzmq.client.datalink import ContentLost
 from rainzmq.client.snapshot import Snapshot
 from rainzmq.common import ID, DataObjectState, ObjectInfo, TaskInfo, TaskState
 from rainzmq.common.ids import make_uid
+from rainzmq.common.states import SessionState
 from rainzmq.protocol.messages.client import (
     AskProgress,
     CancelWait,
     CloseSession,
     Fetch,
     Fetched,
+    FinishedTasks,
     News,
     Progress,
     RequestFailed,
@@ -392,8 +396,81 @@ def test_failed_task_fails_its_session(wire: Wire) -> None:
         TaskState.FAILED,
         "Traceback:\n  ZeroDivisionError\n",
     )
-    assert other.state is TaskState.NOT_ASSIGNED
+    assert other.state is TaskState.CANCELLED
     assert isinstance(wire.session.error, TaskException)
+
+
+def test_states_after_a_failure_are_those_that_the_server_tells(wire: Wire) -> None:
+    constant = blob(b"c")
+    done, bad = task(constant, name="done"), task(name="bad")
+    stopped, never = task(name="stopped"), task(bad)
+    wire.session.submit()
+    assert [made.state for made in (done, bad, stopped, never)] == [TaskState.WAITING] * 4
+    wire.control.push(
+        FinishedTasks(1, [done.id.id, constant.id.id], [done.id.id + 1, constant.id.id]),
+        failure(make_uid(1, bad.id.id), name="bad"),
+    )
+    with pytest.raises(TaskException):
+        wire.session.wait_all()
+    assert [made.state for made in (done, bad, stopped, never)] == [
+        TaskState.FINISHED,
+        TaskState.FAILED,
+        TaskState.CANCELLED,
+        TaskState.CANCELLED,
+    ]
+    assert constant.state is done.output.state is DataObjectState.REMOVED
+    assert bad.output.state is never.output.state is DataObjectState.UNFINISHED
+    assert bad.info is not None
+    assert bad.info.error == "it broke"
+    for cancelled in (stopped, never):
+        assert cancelled.info is not None
+        assert cancelled.info.error == f"cancelled: its session failed because of {bad.id} (bad)"
+    assert done.info is None
+    assert repr(never).endswith(" cancelled>")
+    later = task()
+    with pytest.raises(TaskException):
+        wire.session.submit()
+    assert later.state is None
+
+
+def test_finished_tasks_come_in_any_number_of_parts_and_in_any_order(wire: Wire) -> None:
+    made = [task() for _ in range(6)]
+    wire.session.submit()
+    ids = [item.id.id for item in made]
+    wire.control.push(
+        FinishedTasks(1, [ids[3], ids[0]], [ids[3] + 1, ids[0] + 1]),
+        FinishedTasks(1, [ids[1]], [ids[1] + 1]),
+        FinishedTasks(2, [ids[5]], [ids[5] + 1]),
+        failure(make_uid(1, ids[4])),
+    )
+    with pytest.raises(TaskException):
+        wire.session.wait_all()
+    states = [item.state for item in made]
+    assert [states.index(TaskState.FAILED), states.count(TaskState.FINISHED)] == [4, 3]
+    assert states[2] is states[5] is TaskState.CANCELLED
+
+
+def test_a_session_that_was_cancelled_cancels_what_had_not_finished_and_says_why(wire: Wire) -> None:
+    done, other = task(), task()
+    wire.session.submit()
+    cancelled = failure(1 << 32, "wrong inputs", SessionState.CANCELLED, task=0, finished=1, submitted=2)
+    wire.control.push(FinishedTasks(1, [done.id.id], [done.id.id + 1]), cancelled)
+    calls: list[Callable[[], Any]] = [
+        other.wait,
+        other.update,
+        wire.session.wait_all,
+        lambda: wire.session.wait_some([other]),
+    ]
+    for call in calls:
+        with pytest.raises(TaskCancelled) as caught:
+            call()
+        assert str(caught.value) == "Session 1 was cancelled: wrong inputs\n1 of 2 tasks were finished"
+    assert isinstance(caught.value, TaskException)
+    assert (caught.value.session_id, caught.value.task_id) == (1, None)
+    assert (done.state, other.state) == (TaskState.FINISHED, TaskState.CANCELLED)
+    assert other.info is not None
+    assert other.info.error == "cancelled: its session was cancelled: wrong inputs"
+    assert "cancelled" in repr(wire.session)
 
 
 def test_site_is_known_when_the_task_was_dropped(wire: Wire) -> None:
@@ -432,8 +509,7 @@ def test_refused_request_of_a_failed_session_is_its_failure(wire: Wire) -> None:
 def test_session_may_fail_without_a_task(wire: Wire) -> None:
     made = task()
     wire.session.submit()
-    wire.control.push(failure(0, "no worker"), failure(1 << 32, "x"))
-    wire.connection.failures[1] = failure(0, "out of memory").failure
+    wire.control.push(failure(0, "no worker"), failure(1 << 32, "out of memory", task=0))
     with pytest.raises(SessionException, match="Session 1 failed: out of memory") as caught:
         made.wait()
     assert not isinstance(caught.value, TaskException)

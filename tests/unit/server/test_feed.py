@@ -11,6 +11,7 @@ from rainzmq.protocol.codec import Header, encode
 from rainzmq.protocol.messages import client as c
 from rainzmq.protocol.messages import events as e
 from rainzmq.protocol.messages import worker as w
+from rainzmq.server.core import states
 from rainzmq.server.core.events import (
     ClientJoined,
     Flush,
@@ -266,7 +267,8 @@ def test_a_session_can_be_cancelled_by_another_client(watched):
     watched.turn()
     assert watched.take(other, c.Done) == [c.Done(5)]
     (failed,) = watched.take(watched.client, c.SessionFailed)
-    assert "cancelled: it takes too long" in failed.failure.message
+    assert (failed.state, failed.failure.message) == (states.SESSION_CANCELLED, "it takes too long")
+    assert session.state is states.SESSION_CANCELLED
     (ended,) = [event for event in watched.told() if isinstance(event, e.SessionEnded)]
     assert (ended.state, ended.failure) == ("cancelled", failed.failure)
 

@@ -54,3 +54,19 @@ def test_it_takes_few_bytes_for_a_task() -> None:
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert used / 10_000 < 80
+
+
+def test_runs_are_consecutive_uids_page_by_page() -> None:
+    history = History()
+    size = 1 << PAGE_BITS
+    past(history, 10, 2)
+    past(history, 13, 0)
+    past(history, 20, 1)
+    past(history, size - 2, size + 3)
+    assert list(history.runs()) == [
+        (10, 13),
+        (20, 21),
+        (size - 2, size - 1),
+        (size, 2 * size - 1),
+        (2 * size, 2 * size + 1),
+    ]

@@ -275,6 +275,30 @@ def test_an_uploaded_constant_is_read_from_the_relay(server, uploaded_first):
     assert [e for e in server.effects if isinstance(e, DropUploads)] == [DropUploads([uid])]
 
 
+def test_the_client_of_a_failed_session_hears_what_had_finished(server):
+    worker = server.worker(b"w", cpus=4)
+    session = server.session()
+    server.submit(session, {1: [9], 3: [2], 5: [], 7: []}, keep=(4,), consts={9: b"c"})
+    server.finishes(worker, server.task(session, 1), server.task(session, 5))
+    server.finishes(worker, server.task(session, 3))
+    assert list(session.history.runs()) == [(make_uid(1, 5), make_uid(1, 6))]
+    server.take(server.client)
+    server.reports(worker, failed=[(make_uid(1, 7), 0, 1.0, 5, "boom", "")])
+    told, failed = server.take(server.client)
+    assert failed.failure.task == make_uid(1, 7)
+    runs = sorted(zip(told.firsts, told.lasts, strict=True))
+    assert (told.session_id, runs) == (1, [(1, 2), (3, 4), (5, 6), (9, 9)])
+
+
+def test_a_session_where_nothing_had_finished_has_nothing_to_tell(server):
+    worker = server.worker(b"w")
+    session = server.session()
+    server.submit(session, {1: [], 3: [2]})
+    server.take(server.client)
+    server.reports(worker, failed=[(make_uid(1, 1), 0, 1.0, 5, "boom", "")])
+    assert [type(message) for message in server.take(server.client)] == [c.SessionFailed]
+
+
 def test_a_failed_task_fails_its_session_and_no_other(server):
     worker = server.worker(b"w", cpus=4)
     good, bad = server.session(), server.session()
@@ -287,7 +311,7 @@ def test_a_failed_task_fails_its_session_and_no_other(server):
     assert failed.failure.message == "boom"
     assert failed.failure.debug == "debugged"
     assert failed.failure.worker == worker.name
-    assert bad.state == states.FAILED
+    assert bad.state is failed.state is states.SESSION_FAILED
     assert server.take(b"w") == [w.EndSessions([bad.session_id])]
     assert list(worker.tasks.values()) == [server.task(good, 1)]
     server.say(c.Wait(3, bad.session_id, [], "session"))
