@@ -10,7 +10,7 @@ from rainzmq.common.states import SessionState
 _LONGEST_LINE = 300
 
 
-class FailureView(Protocol):
+class EndReason(Protocol):
     """Why a session ended; see `protocol.messages.shared.Failure`."""
 
     task: int
@@ -19,7 +19,7 @@ class FailureView(Protocol):
     message: str
 
 
-def why_cancelled(session: SessionState, failure: FailureView | None) -> str:
+def why_cancelled(session: SessionState, failure: EndReason | None) -> str:
     """By whom a task was cancelled that had not finished when its session ended."""
     if session is SessionState.CLOSED or failure is None:
         return "cancelled: its session was closed before it was done"
