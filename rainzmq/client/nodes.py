@@ -9,6 +9,7 @@ belong to users. A session keeps nodes until they are submitted, and nothing aft
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rainzmq.client.call_site import CallSite
@@ -34,6 +35,7 @@ BodyKey = tuple[Body, tuple[Any, ...]]
 """A body and the labels of the inputs."""
 
 
+@dataclass(slots=True, eq=False)
 class ObjectNode:
     """A data object.
 
@@ -51,44 +53,19 @@ class ObjectNode:
         made_spec: the spec once somebody asked for it; None before.
     """
 
-    __slots__ = (
-        "batch",
-        "data_type",
-        "declared_type",
-        "info",
-        "keep",
-        "label",
-        "made_spec",
-        "num",
-        "payload",
-        "session_id",
-        "size_hint",
-        "state",
-        "unkept",
-    )
-
-    def __init__(
-        self,
-        session_id: int,
-        num: int,
-        label: str | None,
-        data_type: DataType,
-        declared_type: str | None,
-        size_hint: int | None = None,
-        payload: bytes | Snapshot | None = None,
-    ) -> None:
-        self.session_id = session_id
-        self.num = num
-        self.label = label
-        self.data_type = data_type
-        self.declared_type = declared_type
-        self.size_hint = size_hint
-        self.payload = payload
-        self.keep = self.unkept = False
-        self.batch = 0
-        self.state: DataObjectState | None = None
-        self.info: ObjectInfo | None = None
-        self.made_spec: ObjectSpec | None = None
+    session_id: int
+    num: int
+    label: str | None
+    data_type: DataType
+    declared_type: str | None
+    size_hint: int | None = None
+    payload: bytes | Snapshot | None = None
+    keep: bool = False
+    unkept: bool = False
+    batch: int = 0
+    state: DataObjectState | None = None
+    info: ObjectInfo | None = None
+    made_spec: ObjectSpec | None = None
 
     @property
     def id(self) -> ID:
@@ -116,6 +93,7 @@ class ObjectNode:
         return f"Data object{label} ({self.id})"
 
 
+@dataclass(slots=True, eq=False)
 class TaskNode:
     """A task.
 
@@ -138,54 +116,22 @@ class TaskNode:
         made_spec: the spec once somebody asked for it; None before.
     """
 
-    __slots__ = (
-        "batch",
-        "body",
-        "config",
-        "hidden",
-        "info",
-        "inputs",
-        "made_spec",
-        "name",
-        "num",
-        "outputs",
-        "session_id",
-        "shown_output",
-        "shown_outputs",
-        "site",
-        "spec_config",
-        "state",
-    )
-
-    def __init__(
-        self,
-        session_id: int,
-        num: int,
-        body: Body,
-        config: bytes,
-        name: str | None,
-        spec_config: Any,
-        site: CallSite | None,
-        inputs: LabeledList[Any] | None,
-        hidden: tuple[ObjectNode, ...],
-        outputs: tuple[ObjectNode, ...],
-    ) -> None:
-        self.session_id = session_id
-        self.num = num
-        self.body = body
-        self.config = config
-        self.name = name
-        self.spec_config = spec_config
-        self.site = site
-        self.inputs = inputs
-        self.hidden = hidden
-        self.outputs = outputs
-        self.shown_outputs: LabeledList[Any] | None = None
-        self.shown_output: Any = None
-        self.batch = 0
-        self.state: TaskState | None = None
-        self.info: TaskInfo | None = None
-        self.made_spec: TaskSpec | None = None
+    session_id: int
+    num: int
+    body: Body
+    config: bytes
+    name: str | None
+    spec_config: Any
+    site: CallSite | None
+    inputs: LabeledList[Any] | None
+    hidden: tuple[ObjectNode, ...]
+    outputs: tuple[ObjectNode, ...]
+    shown_outputs: LabeledList[Any] | None = None
+    shown_output: Any = None
+    batch: int = 0
+    state: TaskState | None = None
+    info: TaskInfo | None = None
+    made_spec: TaskSpec | None = None
 
     @property
     def id(self) -> ID:

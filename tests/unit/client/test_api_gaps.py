@@ -70,6 +70,10 @@ def test_modules_have_their_names(module: str, names: list[str]) -> None:
         assert hasattr(found, name), name
 
 
+def test_class_of_tasks_is_where_it_was_too() -> None:
+    assert rainzmq.task.Task is rainzmq.client.task.Task is Task
+
+
 def _arguments(function: Callable[..., Any]) -> list[tuple[str, Any]]:
     """Names and defaults (... for none) of what can be given by position, without `self`."""
     parameters = [
