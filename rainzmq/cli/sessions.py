@@ -45,7 +45,7 @@ def session_table(items: list[Item], now: float | None, width: int) -> Renderabl
     from rainzmq.cli.terminal import cell, state_cell, table
 
     is_wide = width >= _WIDE
-    numbers = ("session", "lasts", "done", "total", "running", "ready", "waiting", "failed")
+    numbers = ("session", "lasts", "done", "total", "running", "could run", "waiting", "failed")
     columns = ["session", "name", "client", "state", "opened", *numbers[1:], "why"]
     if not is_wide:
         columns = [name for name in columns if name not in ("client", "opened", "why")]
@@ -80,7 +80,7 @@ def _cells(item: Item, now: float | None) -> dict[str, Any]:
         "done": counts["finished"],
         "total": item["total"],
         "running": counts["running"],
-        "ready": counts["ready"] + counts["assigned"],
+        "could run": counts["ready"] + counts["assigned"],
         "waiting": counts["waiting"],
         "failed": counts["failed"],
         "why": why,

@@ -260,7 +260,7 @@ def _limited(groups: list[Item]) -> list[Item]:
 def _group_table(groups: list[Item], title: str, width: int) -> Table:
     from rainzmq.cli.terminal import cell, duration, table
 
-    numbers = ("done", "total", "running", "ready", "waiting", "failed", "mean")
+    numbers = ("done", "total", "running", "could run", "waiting", "failed", "mean")
     rows = table(title, "", *numbers, right=numbers, wide=title)
     length = min(_BAR, max(4, width - _BESIDE_BAR))
     for item in groups:

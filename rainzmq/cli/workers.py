@@ -14,7 +14,7 @@ from rainzmq.common.states import WorkerState
 if TYPE_CHECKING:
     from rich.table import Table
 
-_NUMBERS = ("cpus", "running", "queued", "finished", "cpu", "memory", "store")
+_NUMBERS = ("cpus", "running", "assigned", "finished", "cpu", "memory", "store")
 
 _WIDE = 100
 """Columns of a terminal that has room for everything."""
@@ -73,7 +73,7 @@ def _cells(item: Item) -> dict[str, Any]:
         "host": item["hostname"],
         "cpus": item["cpus"],
         "running": item["running"],
-        "queued": item["assigned"],
+        "assigned": item["assigned"],
         "finished": item["finished"],
         "cpu": "" if load is None else f"{load:.0f} %",
         "memory": "" if used is None else f"{size(used)} / {size(whole)}",

@@ -49,7 +49,7 @@ class SessionEnd:
                 info or TaskInfo(), error=failure.message, worker=failure.worker, debug=failure.debug
             )
         if state is TaskState.CANCELLED:
-            return replace(info or TaskInfo(), error=why_cancelled(self.state, failure))
+            return replace(info or TaskInfo(), error=f"cancelled: {why_cancelled(self.state, failure)}")
         return info
 
     def _had_finished(self, num: int) -> bool:

@@ -22,12 +22,12 @@ class EndReason(Protocol):
 def why_cancelled(session: SessionState, failure: EndReason | None) -> str:
     """By whom a task was cancelled that had not finished when its session ended."""
     if session is SessionState.CLOSED or failure is None:
-        return "cancelled: its session was closed before it was done"
+        return "its session was closed before it was done"
     if failure.task:
         name = failure.name or failure.task_type
-        return f"cancelled: its session failed because of {id_of(failure.task)}{f' ({name})' if name else ''}"
+        return f"its session failed because of {id_of(failure.task)}{f' ({name})' if name else ''}"
     how = "was cancelled" if session is SessionState.CANCELLED else "failed"
-    return f"cancelled: its session {how}: {headline(failure.message)}"
+    return f"its session {how}: {headline(failure.message)}"
 
 
 def headline(text: str) -> str:

@@ -135,7 +135,7 @@ def _failed(model: Model, session: SessionLog, stands: Standing, time: float | N
 
 
 def _cancelled(model: Model, session: SessionLog, stands: Standing, time: float | None) -> str:
-    return why_cancelled(session.state, session.failure)
+    return f"cancelled: {why_cancelled(session.state, session.failure)}"
 
 
 _SENTENCES = {

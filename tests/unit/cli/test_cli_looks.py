@@ -227,6 +227,15 @@ def test_workers_that_are_gone_are_listed_only_when_asked_for(rest, capsys):
     assert "it was lost" in run(capsys, "workers", "--all")[0]
 
 
+def test_columns_of_states_are_named_as_the_states_they_count(rest, capsys):
+    for command in ("sessions", "top"):
+        out, _ = run(capsys, command)
+        heading = next(line for line in out.splitlines() if " running " in line)
+        assert " could run " in heading, "ready and assigned ones together"
+        assert " ready " not in heading
+    assert " assigned " in run(capsys, "workers")[0].splitlines()[0]
+
+
 def test_top_outside_of_a_terminal_prints_once(rest, capsys):
     rest.hub.notes.append("events are kept in memory only")
 
