@@ -12,7 +12,7 @@ from rainzmq.protocol.messages.events import TasksAssigned
 from rainzmq.protocol.messages.shared import Endpoint, ObjectMeta
 from rainzmq.scheduler import policy
 from rainzmq.server.core import states
-from rainzmq.server.core.objects import ask_back
+from rainzmq.server.core.objects import retract
 from rainzmq.server.core.records import ObjectRecord, TaskRecord, WorkerRecord
 from rainzmq.server.core.state import ServerState
 from rainzmq.server.core.tasks import task_assigned
@@ -22,7 +22,7 @@ TASK_OVERHEAD_BYTES = 64
 
 
 def schedule(state: ServerState) -> None:
-    """Assign ready tasks, and ask back what an idle worker should rather have."""
+    """Assign ready tasks, and retract what an idle worker should rather have."""
     workers = state.schedulable()
     if not workers:
         return
@@ -36,7 +36,7 @@ def schedule(state: ServerState) -> None:
             task_assigned(state, task, worker)
     for task in policy.retractions(workers, state.ready, state.now):
         assert isinstance(task, TaskRecord)
-        ask_back(task)
+        retract(task)
 
 
 def gather(state: ServerState, worker: WorkerRecord) -> list[Any]:

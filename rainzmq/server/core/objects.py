@@ -82,7 +82,7 @@ def recover(state: ServerState, session: SessionRecord, item: ObjectRecord) -> l
     """An object has no content anywhere. Returns the tasks to run again, whose states the caller sets.
 
     Goes down the lineage as deep as content is missing. Objects on the way become unfinished; consumers of
-    them that were ready wait again; those assigned but not started are asked back.
+    them that were ready wait again; those assigned but not started are retracted.
     """
     rerun: dict[int, TaskRecord] = {}  # by uid: several outputs of one task may be lost
     stack = [item]
@@ -123,11 +123,11 @@ def _unfinished_again(state: ServerState, item: ObjectRecord) -> None:
             consumer.to(states.WAITING)
             consumer.waiting = 1
         else:
-            ask_back(consumer)
+            retract(consumer)
 
 
-def ask_back(task: TaskRecord) -> None:
-    """Retract a task from its worker if it is assigned and has not been asked back yet."""
+def retract(task: TaskRecord) -> None:
+    """Ask its worker for a task back that is assigned, unless that was done already."""
     if task.state is states.ASSIGNED and not task.retracting and task.worker is not None:
         task.retracting = True
         task.worker.to_retract.append(task.uid)

@@ -14,7 +14,7 @@ from rainzmq.protocol.schema import to_row
 from rainzmq.server.core import noting, states
 from rainzmq.server.core.deaths import Death
 from rainzmq.server.core.events import WorkerGone, WorkerJoined, WorkerMessage
-from rainzmq.server.core.objects import ask_back
+from rainzmq.server.core.objects import retract
 from rainzmq.server.core.reach import cut_off, runs_somewhere, worker_gone
 from rainzmq.server.core.records import TaskRecord, WorkerRecord
 from rainzmq.server.core.session_records import SessionRecord
@@ -342,7 +342,7 @@ def _discard_stale(state: ServerState, worker: WorkerRecord, uid: int, outputs: 
 def _on_missing(
     state: ServerState, worker: WorkerRecord, uid: int, why: str, silent: list[str], refused: bool
 ) -> None:
-    """A worker has not got an input, and no holder gave it. Its readers there are asked back.
+    """A worker has not got an input, and no holder gave it. Its readers there are retracted.
 
     When holders did not answer, the readers go where they can be reached; see `reach.py`. Otherwise replicas
     that nobody reads where they are count as lost, so that the object is made again; after a few times a
@@ -358,7 +358,7 @@ def _on_missing(
     state.log("warning", f"worker {worker.name} can not get object {id_of(uid)}: {why}")
     item.forget(worker)
     for task in waiting:
-        ask_back(task)
+        retract(task)
     if item.state is not states.OBJECT_FINISHED:
         return
     unreached = [holder for holder in item.holders if holder in worker.cut_off or holder.name in silent]

@@ -59,7 +59,7 @@ class TaskRecord:
         attempt: which attempt the current or next run is, from 0.
         crashes: how often it ended the process it ran in.
         crash_notes: where and how, one line each.
-        retracting: it was asked back from its worker.
+        retracting: it was retracted from its worker.
         expected_s: what it was counted with in its worker's backlog.
         start_time, duration_us: of the run that was committed.
     """

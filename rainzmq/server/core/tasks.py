@@ -14,7 +14,7 @@ from rainzmq.scheduler import policy
 from rainzmq.server.core import noting, states, waits
 from rainzmq.server.core.ended import finished_tasks
 from rainzmq.server.core.history import History
-from rainzmq.server.core.objects import ask_back, object_finished, recover, release_inputs, unread_object
+from rainzmq.server.core.objects import object_finished, recover, release_inputs, retract, unread_object
 from rainzmq.server.core.records import ObjectRecord, TaskRecord, WorkerRecord
 from rainzmq.server.core.session_records import SessionRecord
 from rainzmq.server.core.state import ServerState
@@ -138,7 +138,7 @@ def task_finished(
 def task_again(state: ServerState, session: SessionRecord, task: TaskRecord, new_attempt: bool) -> None:
     """An assigned or running task must run elsewhere: its worker is gone, or gave it back."""
     task_off_worker(session, task)
-    _ask_back_followers(task)
+    _retract_followers(task)
     task.worker = None
     task.retracting = False
     if new_attempt:
@@ -150,14 +150,14 @@ def task_again(state: ServerState, session: SessionRecord, task: TaskRecord, new
         _look_again(task)
 
 
-def _ask_back_followers(task: TaskRecord) -> None:
+def _retract_followers(task: TaskRecord) -> None:
     """Those that were sent ahead of it, and of them in turn, wait for what is now made elsewhere."""
     stack = [task]
     while stack:
         for item in stack.pop().outputs:
             for consumer in item.consumers:
                 if consumer.state is states.ASSIGNED and not consumer.retracting:
-                    ask_back(consumer)
+                    retract(consumer)
                     if consumer.waiting:
                         stack.append(consumer)
 

@@ -197,7 +197,7 @@ class WorkerEngine:
         for uid in message.uids:
             replica = self.replicas.get(uid)
             if replica is not None and replica.state is states.EXPECTED:
-                # Its readers stay as they are until the server asks them back.
+                # Its readers stay as they are until the server retracts them.
                 del self.replicas[uid]
                 self._effects.append(RemoveObjects([uid]))
                 self._reports.current.unfetched.append(uid)
@@ -248,7 +248,7 @@ class WorkerEngine:
                 self._give_back_readers(event.uid)
                 self._reports.current.unfetched.append(event.uid)
             else:
-                # Its readers stay as they are until the server asks them back.
+                # Its readers stay as they are until the server retracts them.
                 self._reports.current.missing.append((event.uid, event.reason, event.silent, event.refused))
 
     def _on_job_ended(self, event: JobEnded) -> None:
@@ -429,14 +429,12 @@ class WorkerEngine:
         for uid in task.inputs:
             promise = self.promised.get(uid)
             if promise is not None:
-                if task in promise.readers:  # else it waits for an earlier promise, and to be asked back
+                if task in promise.readers:  # else it waits for an earlier promise, and to be retracted
                     self.starts.add_follower(task, promise)
                 return
 
     def _drop(self, task: AssignedTask) -> None:
-        """It is not this worker's any more. Tasks that were sent ahead of it wait until they are asked
-        back.
-        """
+        """It is not this worker's any more. Tasks that were sent ahead of it wait until they are retracted."""
         task.to(states.DROPPED)
         if self.tasks.get(task.uid) is task:
             del self.tasks[task.uid]

@@ -36,7 +36,7 @@ def _check_inputs(engine: WorkerEngine, task: AssignedTask, name: str) -> None:
     replicas = [engine.replicas.get(uid) for uid in task.inputs]
     absent = sum(replica is None or replica.state is not states.STORED for replica in replicas)
     if task.state is states.FETCHING:
-        # It may be more: who waited for a fetch that was given up counts it until it is asked back.
+        # It may be more: who waited for a fetch that was given up counts it until it is retracted.
         assert task.missing >= absent, f"{name} waits for {task.missing} inputs, {absent} are not here"
         assert task.missing, f"{name} waits for nothing"
     elif task.state is states.READY:

@@ -368,7 +368,7 @@ def test_sessions_that_end_faster_than_a_turn_each_do_not_pile_up(server):
         assert not server.engine.state.trash
 
 
-def test_what_came_back_and_was_sent_again_in_one_turn_is_not_asked_back(server):
+def test_what_came_back_and_was_sent_again_in_one_turn_is_not_retracted(server):
     worker = server.worker(b"w")
     session = server.session()
     measured(server, session, worker)
