@@ -36,7 +36,7 @@ def measure(ctx, package, source):
     try:
         tree = ast.parse(source.get_bytes())
     except (SyntaxError, ValueError):  # some files are there to be wrong, or are written in Python 2
-        ctx.debug("{} can not be parsed", source.spec.label)
+        ctx.debug("{} cannot be parsed", source.spec.label)
         return {package: row}
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

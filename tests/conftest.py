@@ -112,7 +112,7 @@ def cluster(home: Path) -> Iterator[LocalCluster]:
 def kills_processes() -> None:
     """For tests that kill servers or workers of no `LocalCluster`: what those leave is removed.
 
-    A process that is killed can not remove its working directory; the next server or worker to start does.
+    A process that is killed cannot remove its working directory; the next server or worker to start does.
     """
 
 

@@ -20,7 +20,7 @@ from benchmarks.drivers.harness import Driver, Meter
 READY_TIMEOUT_S = 30.0
 _POLL_S = 0.01
 MERGE_INPUTS = 10_000
-"""Inputs of one merging task; more are merged in two levels, as a message can not hold a million ids."""
+"""Inputs of one merging task; more are merged in two levels, as a message cannot hold a million ids."""
 
 
 class ServerWorkloads(Driver):

@@ -25,14 +25,14 @@ def read_config(path: Path | None) -> dict[str, Any]:
     """What the file holds, as `tomllib` gives it; {} without a file.
 
     Raises:
-        RainException: it can not be read, is not TOML (says the line), or holds unknown or wrong things.
+        RainException: it cannot be read, is not TOML (says the line), or holds unknown or wrong things.
     """
     if path is None:
         return {}
     try:
         text = path.read_bytes().decode()
     except OSError as error:
-        raise RainException(f"can not read the configuration {path}: {error.strerror}") from error
+        raise RainException(f"cannot read the configuration {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise RainException(f"{path} is not a text in UTF-8: {error}") from error
     try:
@@ -53,7 +53,7 @@ def read_config(path: Path | None) -> dict[str, Any]:
 def _check_subworker(path: Path, name: str, entry: Any) -> None:
     if not _NAME.fullmatch(name):
         raise RainException(
-            f"{path}: {name!r} can not name a subworker: use letters, digits, '_', '-' and '.' "
+            f"{path}: {name!r} cannot name a subworker: use letters, digits, '_', '-' and '.' "
             "(it becomes the first part of task types, as in NAME/method)"
         )
     if name in _OWN_KINDS:

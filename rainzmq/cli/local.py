@@ -140,7 +140,7 @@ def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _not_runnable(program: str) -> tuple[int, str] | None:
-    """Exit code (as shells have it) and message for a program that can not be run; None when it can."""
+    """Exit code (as shells have it) and message for a program that cannot be run; None when it can."""
     if shutil.which(program) is not None:
         return None
     if os.path.isdir(program):
@@ -205,7 +205,7 @@ def _supervise(cluster: LocalCluster, command: Sequence[str], end_signals: set[s
     try:
         run = _CommandRun(cluster, command, mask, end_signals) if command else None
     except OSError as error:
-        click.echo(f"rainzmq: error: can not run {command[0]}: {error.strerror}", err=True)
+        click.echo(f"rainzmq: error: cannot run {command[0]}: {error.strerror}", err=True)
         return 126
     told: set[str] = set()
     while True:
@@ -216,7 +216,7 @@ def _supervise(cluster: LocalCluster, command: Sequence[str], end_signals: set[s
                 click.echo(f"rainzmq: {failure}", err=True)
                 told.add(failure)
         if not cluster.is_usable():
-            click.echo("rainzmq: error: the cluster can not go on and stops", err=True)
+            click.echo("rainzmq: error: the cluster cannot go on and stops", err=True)
             if run is not None:
                 run.end(_LOST_GRACE_S)
             return 1

@@ -163,12 +163,12 @@ def process_options(command: _Command) -> _Command:
 
 def writable_directory(path: Path, option: str, hint: str = "") -> Path:
     """`path` as an absolute directory that exists and can be written to; made if need be. `hint`: what else
-    than another `option` helps when it can not.
+    than another `option` helps when it cannot.
 
     What is made, missing directories above it included, is for the owner only (mode 0700).
 
     Raises:
-        RainException: it can not; says why and names the option to change.
+        RainException: it cannot; says why and names the option to change.
     """
     from rainzmq.transport.access import make_private
 
@@ -188,7 +188,7 @@ def check_file_place(path: Path | None, option: str) -> Path | None:
     """`path` made absolute; None stays None.
 
     Raises:
-        RainException: a file can not be put there; says why and names the option to change.
+        RainException: a file cannot be put there; says why and names the option to change.
     """
     if path is None:
         return None
@@ -205,7 +205,7 @@ def ready_place(path: Path | None) -> Iterator[Path | None]:
     What an earlier process left there is removed before, what this one writes there after.
 
     Raises:
-        RainException: a file can not be put there.
+        RainException: a file cannot be put there.
     """
     path = check_file_place(path, "--ready-file")
     if path is None:

@@ -64,14 +64,14 @@ def _check_place(path: Path, events: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that there never is a half one; RainException when it can not be written."""
+    """Write a file so that there never is a half one; RainException when it cannot be written."""
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
         os.replace(temporary, path)
     except OSError as error:
-        raise RainException(f"the report can not be written to {path}: {error.strerror}") from error
+        raise RainException(f"the report cannot be written to {path}: {error.strerror}") from error
     finally:
         with suppress(OSError):
             temporary.unlink()

@@ -1,6 +1,6 @@
 """Items of a running server, from the REST interface of its web process.
 
-The access file says where that is, and holds the token. When the web process ends the server starts it anew,
+The access file says where that is, and holds the token. When the web process ends the server restarts it,
 so a connection that breaks is tried again for `RETRY_S`.
 """
 
@@ -91,7 +91,7 @@ class RestSource:
         """Tell the server to end a session. It is over when its state says so.
 
         Raises:
-            RainException: the session is unknown or over, or the server can not be told.
+            RainException: the session is unknown or over, or the server cannot be told.
         """
         self._ask(f"sessions/{session_id}/cancel", json.dumps({"reason": reason}).encode())
 
@@ -146,7 +146,7 @@ class RestSource:
         return value
 
     def _look_again(self) -> None:
-        """The server may have been started anew, at another port."""
+        """The server may have been restarted, at another port."""
         try:
             self._access = find_access(None, None, self._access.path) if self._access.path else self._access
             self._http = _http_of(self._access)

@@ -30,7 +30,7 @@ class FirstTasks:
 
 
 class ItemSource(Protocol):
-    """Where items come from. Every method raises RainException, with the reason, when it can not tell."""
+    """Where items come from. Every method raises RainException, with the reason, when it cannot tell."""
 
     @property
     def is_live(self) -> bool:

@@ -71,7 +71,7 @@ def console(file: TextIO | None = None) -> Console:
 
     file = file or sys.stdout
     if isinstance(file, io.TextIOWrapper):
-        # A terminal or locale that can not show a character is no reason to stop.
+        # A terminal or locale that cannot show a character is no reason to stop.
         file.reconfigure(errors="backslashreplace")
     if file.isatty():
         return Console(file=file, highlight=False, markup=False, emoji=False)

@@ -75,7 +75,7 @@ def worker(
     if pin is not None:
         parsed["pin"] = pin
     if server == _FROM_LIFELINE and lifeline_fd is None:
-        raise click.UsageError("SERVER can not be '-': give host, host:port or the path of an access file")
+        raise click.UsageError("SERVER cannot be '-': give host, host:port or the path of an access file")
     logdir = start_logging("worker", logdir)
     if problem := too_many_cpus(cpus):
         logging.getLogger(__name__).warning("%s", problem)

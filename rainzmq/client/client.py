@@ -170,7 +170,7 @@ class Client:
             session.update(group)
 
     def __reduce__(self) -> Any:
-        raise RainException("A Client can not be pickled; a task can not use the client's connection")
+        raise RainException("A Client cannot be pickled; a task cannot use the client's connection")
 
     def _repr_html_(self) -> str:
         """For notebooks."""

@@ -41,7 +41,7 @@ from rainzmq.common.pickles import (
 from rainzmq.common.user_modules import OWN_NAMES
 
 MAX_BOUND_BYTES = 1 << 20
-"""When the globals of a module that were bound anew are larger, its functions travel by value."""
+"""When the globals of a module that were rebound are larger, its functions travel by value."""
 
 
 class Codebase:
@@ -50,7 +50,7 @@ class Codebase:
     Attributes:
         version: rises with every change of the units.
         reloaded_version: the last version in which a module was another one because this process imported it
-            anew or bound globals of it; later ones differ by more modules, or by what is looked at on submit.
+            again or rebound globals of it; later ones differ by more modules, or by what submits look at.
         kinds_version: rises when a module travels in another way than before, or is asked for the first time.
         units: what travels with calls now, each with the names of the units that it may import, None for any.
     """
@@ -200,7 +200,7 @@ class Codebase:
         elif look_at_disk:  # there may be modules now where none were
             self._places = {name: places for name, places in self._places.items() if places is not None}
         self._changes, self._modules = count, modules
-        anew = not look_at_disk and states[0] is not None and not states[0]()
+        is_rebound = not look_at_disk and states[0] is not None and not states[0]()
         try:
             found, refused = self._find_units(look_at_modules, look_at_disk)
             refused.update(_users_of_edited(found))
@@ -216,7 +216,7 @@ class Codebase:
         if state != self._state:
             self.version += 1
             files = {unit.name: unit.files_digest for unit, _ in units}
-            if anew or (
+            if is_rebound or (
                 not look_at_disk and any(files.get(name) != old for name, old in self._digests.items())
             ):
                 self.reloaded_version = self.version

@@ -144,7 +144,7 @@ class Connection:
     def _check_process(self) -> None:
         """Before the lock, which another thread may have held when this process was forked."""
         if self.forked:
-            raise SessionException("A client can not be used in a forked process; make a new Client there")
+            raise SessionException("A client cannot be used in a forked process; make a new Client there")
 
     @property
     def forked(self) -> bool:
@@ -418,7 +418,7 @@ class Connection:
                 self._lose(f"the server sent {self._bad_frames} bad messages, the last one: {error}")
             return
         if (header.cluster_id, header.server_epoch) != (self.header.cluster_id, self.header.server_epoch):
-            self._lose("the server was started anew")
+            self._lose("the server was restarted")
             return
         if type(message) not in UNCOUNTED:
             self._ledger.received += 1

@@ -92,5 +92,5 @@ def target_errors(obj: ObjectNode, target: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise RainException(
-            f"{obj.describe()} can not be fetched to {target}: {error.strerror or error}"
+            f"{obj.describe()} cannot be fetched to {target}: {error.strerror or error}"
         ) from None

@@ -83,7 +83,7 @@ class Channel(Protocol):
 
 
 class DataLink:
-    """A client's connection to the relay, made anew after it broke."""
+    """A client's connection to the relay, made again after it broke."""
 
     def __init__(self, connect: Callable[[], Channel], header: Header, check: Callable[[], None]) -> None:
         """`connect` gives a connected channel; `check` raises when the client's connection is lost, and waits
@@ -116,7 +116,7 @@ class DataLink:
         """Get an object from the relay into `sink`; its size and digest are checked.
 
         Raises:
-            RainException: the relay can not give it, or the server is gone.
+            RainException: the relay cannot give it, or the server is gone.
         """
         with self._lock:
             try:
@@ -165,9 +165,7 @@ class DataLink:
                 elif isinstance(message, TransferError):
                     if _stood_still(looked_s):  # it may well have given us up for that
                         raise _Broken(message.reason)
-                    raise RainException(
-                        f"The server can not take the constant {id_of(uid)}: {message.reason}"
-                    )
+                    raise RainException(f"The server cannot take the constant {id_of(uid)}: {message.reason}")
             if time.monotonic() - heard_s > GIVE_UP_AFTER_S:
                 raise RainException(
                     f"The server did not take the constant {id_of(uid)}: nothing was heard of the transfer "
@@ -281,7 +279,7 @@ class Sink:
         self._digest = hashlib.sha256()
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes. OSError when the file can not be written."""
+        """Take the next bytes. OSError when the file cannot be written."""
         if self._file is not None:
             self._file.write(data)
         else:

@@ -140,7 +140,7 @@ class DataObject:
 
     def __reduce__(self) -> Any:
         raise RainException(
-            f"{self.describe()} can not be pickled; pass it as an argument of a remote function"
+            f"{self.describe()} cannot be pickled; pass it as an argument of a remote function"
         )
 
     def _repr_html_(self) -> str:
@@ -177,7 +177,7 @@ def blob(
 
     Raises:
         RainException: another value without `encode`, `content_type` with anything but bytes, a value that
-            can not be encoded, no active session.
+            cannot be encoded, no active session.
         ValueError: an unknown content type.
     """
     check_content_type(content_type)
@@ -220,7 +220,7 @@ def directory(
     sub-directories also when empty, and symlinks inside of the tree.
 
     Raises:
-        RainException: it is missing, no directory, can not be read, or holds anything else, such as a symlink
+        RainException: it is missing, no directory, cannot be read, or holds anything else, such as a symlink
             that leaves it.
     """
     check_label(label)
@@ -233,7 +233,7 @@ def directory(
         snapshot = Snapshot(source)
     except OSError as error:
         raise RainException(
-            f"directory(): {error.filename or source!r} can not be read: {error.strerror}"
+            f"directory(): {error.filename or source!r} cannot be read: {error.strerror}"
         ) from None
     node = session.draft.new_constant(label, DataType.DIRECTORY, DIRECTORY_TYPE, snapshot)
     return DataObject(session, node)

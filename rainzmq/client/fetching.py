@@ -51,9 +51,7 @@ def _free_target(obj: ObjectNode, target: str) -> str:
     """`target`, if the object can be written there; checked before what may be a long wait."""
     parent = os.path.dirname(os.path.abspath(target))
     if not os.path.isdir(parent):
-        raise RainException(
-            f"{obj.describe()} can not be fetched to {target}: there is no directory {parent}"
-        )
+        raise RainException(f"{obj.describe()} cannot be fetched to {target}: there is no directory {parent}")
     if obj.data_type is DataType.BLOB:
         if os.path.isdir(target):
             raise RainException(f"{target} is a directory; name the file that {obj.describe()} is written to")

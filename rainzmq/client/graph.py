@@ -46,7 +46,7 @@ class Graph:
         return "\n".join(lines) + "\n"
 
     def write(self, path: str | os.PathLike[str], name: str = "rainzmq") -> None:
-        """Write the graph as a DOT file; OSError when that can not be done."""
+        """Write the graph as a DOT file; OSError when that cannot be done."""
         with open(path, "w", encoding="utf-8") as file:
             file.write(self.make_dot(name))
 

@@ -219,7 +219,7 @@ class Task:
 
     def __reduce__(self) -> Any:
         raise RainException(
-            f"{self.describe()} can not be pickled; pass its outputs as arguments of a remote function"
+            f"{self.describe()} cannot be pickled; pass its outputs as arguments of a remote function"
         )
 
     def _repr_html_(self) -> str:
@@ -382,7 +382,7 @@ def _pack_config(config: Any, task_type: str) -> bytes:
         _check_plain(config, "config")
         packed = pack(config)
     except (ValueError, OverflowError, RecursionError) as error:
-        raise RainException(f"The config of a {task_type} task can not be sent: {error}") from None
+        raise RainException(f"The config of a {task_type} task cannot be sent: {error}") from None
     if len(packed) > CONFIG_LIMIT_BYTES:
         raise RainException(
             f"The config of a {task_type} task has {len(packed)} bytes, the limit is {CONFIG_LIMIT_BYTES}; "

@@ -123,7 +123,7 @@ class ImportWatch:
         return made
 
     def look_again(self, module: ModuleType, source: Source) -> None:
-        """Take the source of a module anew when its file was edited, and its functions were changed in place
+        """Take the source of a module again when its file was edited, and its functions were changed in place
         to those that the file holds now. When they are of neither, its source is not known any more.
         """
         signature = module_files.signature(source.path)

@@ -1,4 +1,4 @@
-"""Whether the functions of a module became those of its edited file though nothing imported it anew.
+"""Whether the functions of a module became those of its edited file though nothing imported it again.
 
 `%autoreload 2` of IPython and tools like it give functions of a module their new code in place and add those
 that are new. They compile them one by one, so that lines, and indents within strings, are others than those

@@ -91,5 +91,5 @@ class InputDir(Input):
         if self.content_type not in (None, DIRECTORY_TYPE):
             raise RainException(f"A directory has no content type {self.content_type!r}")
         if self.load:
-            raise RainException("A directory can not be loaded; take it without load=True")
+            raise RainException("A directory cannot be loaded; take it without load=True")
         self.content_type = DIRECTORY_TYPE

@@ -1,6 +1,6 @@
 """How clients, sessions, tasks, data objects and graphs look in notebooks: tables of what is known here.
 
-Nobody is asked anything for it, so that displaying a variable takes no time and can not fail. Everything is
+Nobody is asked anything for it, so that displaying a variable takes no time and cannot fail. Everything is
 escaped. Colours are the notebook's own, so that it can be read in its dark and its light theme.
 """
 

@@ -80,7 +80,7 @@ class Output:
             RainException: `other` is of another type of data, or its content type is not compatible.
         """
         if other.data_type is not self.data_type:
-            raise RainException(f"{other!r} can not refine {self!r}: one is a directory, the other a blob")
+            raise RainException(f"{other!r} cannot refine {self!r}: one is a directory, the other a blob")
         label = self.label if other.label is None else other.label
         size_hint = self.size_hint if other.size_hint is None else other.size_hint
         path = self.path if other.path is None else other.path
@@ -136,7 +136,7 @@ def make_outputs(outputs: Any) -> tuple[Output, ...]:
         return ()
     if type(outputs) is int:
         if outputs < 0:
-            raise RainException(f"A task can not have {outputs} outputs")
+            raise RainException(f"A task cannot have {outputs} outputs")
         return ONE_OUTPUT if outputs == 1 else tuple(Output() for _ in range(outputs))
     if isinstance(outputs, (str, Output)):
         return (_make_output(outputs),)
@@ -168,7 +168,7 @@ def refine_outputs(
     if declared is None:
         return given
     if len(given) != len(declared):
-        raise RainException(f"{title} declares {len(declared)} outputs, which {len(given)} can not refine")
+        raise RainException(f"{title} declares {len(declared)} outputs, which {len(given)} cannot refine")
     return make_outputs([old.refined(new) for old, new in zip(declared, given, strict=True)])
 
 

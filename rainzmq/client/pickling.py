@@ -75,7 +75,7 @@ class References:
         """The persistent id of a data object or a task, None for anything else.
 
         Raises:
-            RainException: it can not be an input of a task of the session, or not of this parameter.
+            RainException: it cannot be an input of a task of the session, or not of this parameter.
         """
         if not isinstance(value, (DataObject, Task)):
             return None

@@ -405,7 +405,7 @@ def _split(args: Any, shell: bool) -> Sequence[Any]:
             try:
                 words = shlex.split(args)
             except ValueError as error:
-                raise RainException(f"args {args!r:.80} can not be split into words: {error}") from None
+                raise RainException(f"args {args!r:.80} cannot be split into words: {error}") from None
     else:
         words = _sequence(args, "args")
     if not words or words[0] == "":
@@ -440,7 +440,7 @@ def _check_text(text: str, what: str) -> str:
 
 
 def _plain_output(output: Output, path: str | None = None) -> Output:
-    """The output at its final path; RainException when it can not be one of a program."""
+    """The output at its final path; RainException when it cannot be one of a program."""
     if output.encode is not None:
         raise RainException(
             f"{output!r}: encode is for Python functions; what a program writes is taken as it is"

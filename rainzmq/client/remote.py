@@ -98,7 +98,7 @@ class Remote:
 
         Raises:
             TypeError: the arguments do not fit the function's signature.
-            RainException: an argument can not be sent, or an output is wrong; no active session.
+            RainException: an argument cannot be sent, or an output is wrong; no active session.
         """
         try:
             options = {key: kwargs.pop(key) for key in self._option_names if key in kwargs} if kwargs else {}
@@ -146,7 +146,7 @@ class Remote:
         try:
             self._signature = inspect.signature(self.function)
         except (TypeError, ValueError) as error:
-            raise RainException(f"The signature of {self.function!r} can not be found: {error}") from None
+            raise RainException(f"The signature of {self.function!r} cannot be found: {error}") from None
         parameters = list(self._signature.parameters.values())
         if not parameters or parameters[0].kind not in (*_POSITIONAL, inspect.Parameter.VAR_POSITIONAL):
             raise TypeError(f"{self._title} must take the context as its first positional parameter")
@@ -171,7 +171,7 @@ class Remote:
             self._fewest = sys.maxsize
 
     def _annotation(self, annotation: Any, scope: Mapping[str, Any]) -> Any:
-        """An annotation, evaluated as long as it is a string; whatever can not be is none of ours."""
+        """An annotation, evaluated as long as it is a string; whatever cannot be is none of ours."""
         try:
             while isinstance(annotation, str):
                 before = annotation
@@ -188,7 +188,7 @@ class Remote:
         if parameter not in self._signature.parameters:
             raise RainException(f"{self._title} has no parameter {parameter!r} for {item!r}")
         if item.dataobj is not None:
-            raise RainException(f"{self._title}: {item!r} can not have a data object; pass it in the call")
+            raise RainException(f"{self._title}: {item!r} cannot have a data object; pass it in the call")
         for option in ("path", "write"):
             if getattr(item, option):
                 warn(
@@ -233,7 +233,7 @@ class Remote:
             value = [*args, *kwargs.values()][fault.slot]
             raise RainException(
                 f"{self._title}, parameter {parameter_of(fault.slot)!r}: a value of type "
-                f"{type(value).__qualname__} can not be pickled: {type(fault.cause).__name__}: {fault.cause}"
+                f"{type(value).__qualname__} cannot be pickled: {type(fault.cause).__name__}: {fault.cause}"
             ) from fault.cause
         if len(config) > WARN_ARGUMENT_BYTES:
             for slot, size in enumerate(sizes):

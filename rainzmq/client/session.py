@@ -332,7 +332,7 @@ class Session:
             apply_news(part, nodes)
 
     def __reduce__(self) -> Any:
-        raise RainException("A Session can not be pickled; a task can not use the client's session")
+        raise RainException("A Session cannot be pickled; a task cannot use the client's session")
 
     def _repr_html_(self) -> str:
         """For notebooks."""

@@ -103,7 +103,7 @@ class Submission:
 
 
 def check_inputs(task: TaskNode, session: Owner) -> None:
-    """RainException when an input of an unsubmitted task can not be one; tasks among them become their
+    """RainException when an input of an unsubmitted task cannot be one; tasks among them become their
     outputs, and what was assigned as `inputs` a `LabeledList`."""
     inputs = task.inputs
     if not inputs:

@@ -286,7 +286,7 @@ class Unpacker:
             self._take_entry(info, name, target)
         except OSError as error:
             if error.errno in _NAME_ERRORS:
-                raise ArchiveError(f"the entry {name[:200]!r} can not be made: {error.strerror}") from None
+                raise ArchiveError(f"the entry {name[:200]!r} cannot be made: {error.strerror}") from None
             raise
 
     def _take_entry(self, info: tarfile.TarInfo, name: str, target: str) -> None:

@@ -160,7 +160,7 @@ class DataInstance:
 
         Raises:
             RainException: `path` is taken.
-            OSError: it can not be written.
+            OSError: it cannot be written.
         """
         target = os.fspath(path)
         if self.data_type is DataType.DIRECTORY:
@@ -181,7 +181,7 @@ class DataInstance:
 
         Raises:
             RainException: `path` is taken.
-            OSError: it can not be written.
+            OSError: it cannot be written.
         """
         target = os.fspath(path)
         if os.path.lexists(target):

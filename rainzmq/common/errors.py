@@ -15,7 +15,7 @@ class RainException(Exception):
 
 
 class SessionException(RainException):
-    """The session can not go on: it was closed, its server is gone, or one of its tasks failed.
+    """The session cannot go on: it was closed, its server is gone, or one of its tasks failed.
 
     Attributes:
         session_id: the session, or None when it is not known.

@@ -216,7 +216,7 @@ class LabeledList(Generic[T]):
 
     def _check_new(self, label: Any, position: int | None) -> None:
         if isinstance(label, (int, slice)):
-            raise TypeError(f"A label can not be of type {type(label).__name__}")
+            raise TypeError(f"A label cannot be of type {type(label).__name__}")
         if label in self and self.index(label) != position:
             raise KeyError(f"label {label!r} is already in the list")
 

@@ -39,7 +39,7 @@ HOST_SILENT_S = 30.0
 """A host whose kernel has answered nothing for so long counts as gone, and with it the connection."""
 
 CONNECT_TIMEOUT_S = 9.5
-"""Who can not connect is told why within 10 s; the rest is room for a slow machine."""
+"""Who cannot connect is told why within 10 s; the rest is room for a slow machine."""
 
 CRASH_LIMIT = 3
 """A task that ended the process it ran in this often fails; so does one that workers died of this often."""

@@ -90,7 +90,7 @@ class CallBody:
 
 
 class ArgumentFault(Exception):
-    """An argument can not be pickled.
+    """An argument cannot be pickled.
 
     Attributes:
         slot: which one; positional arguments count from 0, keyword arguments go on after them.
@@ -156,7 +156,7 @@ def encode_arguments(
     given up.
 
     Raises:
-        ArgumentFault: an argument can not be pickled, or `refer` raised for something in it.
+        ArgumentFault: an argument cannot be pickled, or `refer` raised for something in it.
     """
     if not args and not kwargs:
         return b"", []
@@ -317,7 +317,7 @@ class Calls:
         written below `directory` when they must be (by default into one that stays).
 
         Raises:
-            RainException: the function or an argument can not be loaded here; the reason is its `__cause__`.
+            RainException: the function or an argument cannot be loaded here; the reason is its `__cause__`.
         """
         visible = list(inputs)
         hidden: dict[str, DataInstance] = {}
@@ -362,7 +362,7 @@ class Calls:
             function: Callable[..., Any] = _Loader(io.BytesIO(data), inputs).load()
         except Exception as error:  # unpickling runs users' code and imports users' modules
             raise RainException(
-                f"Function {body.name!r} can not be loaded by the worker: {type(error).__name__}: {error}"
+                f"Function {body.name!r} cannot be loaded by the worker: {type(error).__name__}: {error}"
                 f"{_hint(error)}"
             ) from error
         self._functions[key] = _Loaded(function, sources, body.code, modules.digests, modules.generation)
@@ -448,8 +448,7 @@ def _load_arguments(
         raise RainException(f"{name}(): {error}") from error
     except Exception as error:  # unpickling runs users' code and imports users' modules
         raise RainException(
-            f"{name}(): {where} can not be loaded by the worker: {type(error).__name__}: {error}"
-            f"{_hint(error)}"
+            f"{name}(): {where} cannot be loaded by the worker: {type(error).__name__}: {error}{_hint(error)}"
         ) from error
     return tuple(args), kwargs
 

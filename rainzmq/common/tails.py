@@ -13,7 +13,7 @@ TAIL_BYTES = 4 << 10
 """How much of the end of a stream is kept for people."""
 
 OUTPUT_FILE_BYTES = 16 << 20
-"""A file with the output of many tasks starts anew between two of them once it is larger than this."""
+"""A file with the output of many tasks starts again between two of them once it is larger than this."""
 
 
 _DRAWN_BYTES = 64 << 10
@@ -62,7 +62,7 @@ def as_left(text: str) -> str:
 
 def read_tail(descriptor: int, begin: int, end: int, limit_bytes: int = TAIL_BYTES) -> str:
     """The last of the bytes from `begin` to `end` of a file as text, `as_left` on a terminal, at most
-    `limit_bytes` characters. What is no UTF-8 becomes U+FFFD. Empty when the file can not be read.
+    `limit_bytes` characters. What is no UTF-8 becomes U+FFFD. Empty when the file cannot be read.
     """
     text = _read_end(descriptor, begin, end, limit_bytes)
     if "\r" in text or "\x1b" in text:

@@ -41,7 +41,7 @@ _MODE_BITS = 0o777
 
 
 class ArchiveError(RainException):
-    """A directory tree or an archive holds something that can not be taken.
+    """A directory tree or an archive holds something that cannot be taken.
 
     The text names the entry and the reason.
     """
@@ -95,8 +95,8 @@ def modes_file(path: str | os.PathLike[str]) -> str:
 def scan_tree(path: str | os.PathLike[str]) -> list[TreeEntry]:
     """All entries below `path`, sorted by name within each directory, each directory before what is in it.
 
-    Raises `ArchiveError` for anything that a tree may not hold, naming the entry, and `OSError` when it can
-    not be read.
+    Raises `ArchiveError` for anything that a tree may not hold, naming the entry, and `OSError` when it
+    cannot be read.
     """
     root = os.fspath(path)
     saved = _read_modes(root)
@@ -133,7 +133,7 @@ def _checked(root: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def check_tree(path: str | os.PathLike[str]) -> None:
-    """Raise `ArchiveError` when the tree at `path` holds something that a directory object can not hold."""
+    """Raise `ArchiveError` when the tree at `path` holds something that a directory object cannot hold."""
     scan_tree(path)
 
 
@@ -318,7 +318,7 @@ def append_file(source: str, out: FileIO, *, cancelled: Callable[[], bool] | Non
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            shutil.copyfileobj(data, out)  # made up by the kernel, as in /proc: small, and can not be sent
+            shutil.copyfileobj(data, out)  # made up by the kernel, as in /proc: small, and cannot be sent
 
 
 def remove_tree(path: str | os.PathLike[str]) -> None:

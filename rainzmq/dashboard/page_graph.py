@@ -12,7 +12,7 @@ from rainzmq.monitoring.dag import Dag, Node, graph
 from rainzmq.monitoring.session import SessionLog
 
 SHOWN_TASKS = 1000
-"""Of a session of more tasks each task can not be shown."""
+"""Of a session of more tasks each task cannot be shown."""
 
 
 _MOST_ROWS = 200

@@ -189,7 +189,7 @@ def run_web(options: WebProcessOptions) -> int:
     """Run the web process of a server until the server ends or a signal comes; returns the exit code.
 
     Raises:
-        RainException: the server can not be reached.
+        RainException: the server cannot be reached.
     """
     for name in ("bokeh", "tornado"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -216,7 +216,7 @@ def run_replay(
         ready: called once pages are served.
 
     Raises:
-        RainException: the database can not be opened.
+        RainException: the database cannot be opened.
     """
     from tornado.ioloop import IOLoop
 

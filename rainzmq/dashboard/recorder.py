@@ -127,7 +127,7 @@ class Recorder:
         try:
             yield from store.past(last_row)
         except (RainException, sqlite3.Error, ProtocolError) as error:
-            _log.warning("the event log can not be read (%s); a snapshot is shown", error)
+            _log.warning("the event log cannot be read (%s); a snapshot is shown", error)
             self.loop.call_threadsafe(self._link.watch_again)
 
     def _on_events(self, header: Header, events: list[Any], frames: list[bytes]) -> None:

@@ -44,7 +44,7 @@ def share_cpus(workers: int | Sequence[int] | None, cpus: int | None) -> list[in
         total = cpus or max(available_cpus(), workers)
         if total < workers:
             raise RainException(
-                f"{total} cpus can not be shared by {workers} workers: each needs at least one"
+                f"{total} cpus cannot be shared by {workers} workers: each needs at least one"
             )
         share, rest = divmod(total, workers)
         return [share + (index < rest) for index in range(workers)]

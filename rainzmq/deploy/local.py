@@ -301,7 +301,7 @@ def _web_arguments(
 
 
 def _sweep_workdirs() -> None:
-    """Removes the data of killed workers and servers, as making a working directory anew does."""
+    """Removes the data of killed workers and servers, as making a working directory again does."""
     try:
         release_workdir(default_workdir())
     except RainException as error:

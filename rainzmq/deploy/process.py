@@ -1,4 +1,4 @@
-"""A server or worker that runs as a child of this process and can not outlive it.
+"""A server or worker that runs as a child of this process and cannot outlive it.
 
 Each child holds the reading end of a pipe, its *lifeline*. Nobody but this process has the writing end, so
 however this process ends, kill -9 included, the child reads end-of-file and stops. (A death signal,
@@ -50,7 +50,7 @@ class ChildProcess:
         """Starts `rainzmq ARGUMENTS...`; `--logdir`, `--ready-file` and the lifeline are added here.
 
         Raises:
-            RainException: `logdir` can not be made or the process can not be started.
+            RainException: `logdir` cannot be made or the process cannot be started.
         """
         self.name = name
         self.logdir = logdir
@@ -82,7 +82,7 @@ class ChildProcess:
                 os.close(stderr)
         except OSError as error:
             os.close(self._lifeline)
-            raise RainException(f"can not start {name}: {error}") from error
+            raise RainException(f"cannot start {name}: {error}") from error
         finally:
             os.close(reading)
         self.pid = self._popen.pid
@@ -134,7 +134,7 @@ class ChildProcess:
     def stop(self, deadline: float) -> None:
         """Returns when the child is gone: by itself until `deadline` (monotonic seconds), killed after it.
 
-        Killing takes its descendants along. Also tidies up what a killed child can not.
+        Killing takes its descendants along. Also tidies up what a killed child cannot.
         """
         self.terminate()
         while not self.ended() and time.monotonic() < deadline:

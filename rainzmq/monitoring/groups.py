@@ -20,7 +20,7 @@ MAX_DEPTH = 16
 """Parts of a name that become groups; the rest of a longer name is one part."""
 
 MOST_NAMES = 24
-"""More names than this are folded where colours and tables can not show each."""
+"""More names than this are folded where colours and tables cannot show each."""
 
 _TELLS_LITTLE = 0.5
 """Once names are folded, those are too of which at least so many are lost per task: each task has its own."""

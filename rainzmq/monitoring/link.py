@@ -46,7 +46,7 @@ class EventLink:
         control: connected as "client" or "viewer".
         on_events: called with the header of the events, the events, and their frames.
         on_state: called with whether the server is there, when that changes.
-        on_end: called with the reason when the server refused us, or can not be reached any more.
+        on_end: called with the reason when the server refused us, or cannot be reached any more.
     """
 
     def __init__(

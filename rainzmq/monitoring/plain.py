@@ -29,7 +29,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def decoded_user(data: bytes) -> Any:
-    """`user` of a spec or info; {} for none, None when it can not be read."""
+    """`user` of a spec or info; {} for none, None when it cannot be read."""
     if not data:
         return {}
     try:

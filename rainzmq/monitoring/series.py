@@ -70,7 +70,7 @@ def loads(workers: Sequence[WorkerLog], column: str, times: FloatArray) -> NDArr
 def rate(worker: WorkerLog, column: str, time: float | None = None) -> float | None:
     """How fast a counter of a worker's samples grew between the last two, now or before a time: per second.
 
-    None when there are not two samples, or the counter began anew.
+    None when there are not two samples, or the counter began again.
     """
     samples = worker.samples
     last = samples.at(time)

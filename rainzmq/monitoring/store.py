@@ -77,7 +77,7 @@ class EventStore:
     continued.
 
     Raises:
-        RainException: the database can not be made.
+        RainException: the database cannot be made.
     """
 
     kind = "sqlite"
@@ -96,7 +96,7 @@ class EventStore:
         """A server speaks: open the database for what it says.
 
         Raises:
-            RainException: it can not be opened or made.
+            RainException: it cannot be opened or made.
         """
         try:
             if self._connection is None:
@@ -144,8 +144,8 @@ class EventStore:
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             if self.problem is None:
-                _log.warning("events can not be written to %s: %s", self.path, error)
-            self.problem = f"events can not be written to {self.path}: {error}"
+                _log.warning("events cannot be written to %s: %s", self.path, error)
+            self.problem = f"events cannot be written to {self.path}: {error}"
 
     def query(self, wanted: EventFilter, limit: int) -> tuple[list[Row], int | None]:
         """See `EventLog.query`."""
@@ -161,7 +161,7 @@ class EventStore:
         """All events up to a row, in order; for any thread.
 
         Raises:
-            RainException, sqlite3.Error, ProtocolError: the database can not be read, or is damaged.
+            RainException, sqlite3.Error, ProtocolError: the database cannot be read, or is damaged.
         """
         with closing(_open(self.path)) as reader:
             yield from stored_events(reader, last_row)
@@ -387,7 +387,7 @@ def _open(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
-        raise RainException(f"{path} can not be read as an event log: {error}") from None
+        raise RainException(f"{path} cannot be read as an event log: {error}") from None
     except RainException:
         if connection is not None:
             connection.close()

@@ -255,7 +255,7 @@ def _codec(hint: Any, where: str) -> tuple[Encode | None, Decode]:
         return _dict_codec(args, where)
     if hint in STRUCTS:
         return hint.__to_row__, hint.__from_row__
-    raise TypeError(f"{where}: a message can not hold {hint}")
+    raise TypeError(f"{where}: a message cannot hold {hint}")
 
 
 def _exactly(cls: type, where: str) -> Decode:

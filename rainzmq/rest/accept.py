@@ -6,7 +6,7 @@ from __future__ import annotations
 def best(accept: str, offered: tuple[str, ...]) -> str | None:
     """The offered media type a client likes best, earlier ones first among equals; None: none will do.
 
-    An empty header accepts all. What can not be read in it is passed over.
+    An empty header accepts all. What cannot be read in it is passed over.
     """
     if not accept.strip():
         return offered[0]

@@ -52,7 +52,7 @@ class Guard:
         hosts: values of the Host header that are let in, such as "127.0.0.1:7222".
 
     Raises:
-        ValueError: the token is empty, or has characters that can not stand in a cookie.
+        ValueError: the token is empty, or has characters that cannot stand in a cookie.
     """
 
     def __init__(self, token: str, hosts: frozenset[str]) -> None:
@@ -89,7 +89,7 @@ class Guard:
         if cookie is None:
             return Refusal(401, "A token is needed. " + _HOW)
         if not self._is_token(cookie.value):
-            return Refusal(401, "The token is not this server's: it may have been started anew. " + _HOW)
+            return Refusal(401, "The token is not this server's: it may have been restarted. " + _HOW)
         if origin is not None:
             if origin.lower() != f"http://{host}":
                 return Refusal(403, "Pages of another origin may not ask here.")
@@ -133,7 +133,7 @@ def _welcome(request: HTTPServerRequest, host: str, token: str) -> Refusal | Non
     """Put the token into the cookie, and the browser to the URL without it."""
     if not request.path.startswith("/"):
         return None
-    # With the host in it the target can not be on another one, whatever the path begins with.
+    # With the host in it the target cannot be on another one, whatever the path begins with.
     target = f"http://{host}{request.uri}"
     cookie = f"{cookie_name(host)}={token}; HttpOnly; SameSite=Strict; Path=/"
     return Refusal(303, "The token is in a cookie now.", {"Location": target, "Set-Cookie": cookie})

@@ -79,7 +79,7 @@ class Handler(tornado.web.RequestHandler):
         elif status_code == 405:
             detail = f"{self.request.method} is not possible here; {', '.join(self.allowed())} are"
         elif isinstance(error, tornado.web.HTTPError):
-            detail = "the request can not be read"
+            detail = "the request cannot be read"
         if status_code == 405:
             self.set_header("Allow", ", ".join(self.allowed()))
         self.set_header("Cache-Control", "no-store")
@@ -172,7 +172,7 @@ class ResourceHandler(Handler):
             # A log on disk may be searched for long: meanwhile others are served.
             return await asyncio.get_running_loop().run_in_executor(None, self.resource.answer, ask)
         except _LOG_ERRORS as error:
-            raise Problem(503, f"the event log can not be read: {error}") from None
+            raise Problem(503, f"the event log cannot be read: {error}") from None
 
     def _answer(self, value: Any, media: str) -> None:
         if self.resource.method == "POST":
@@ -234,7 +234,7 @@ class ResourceHandler(Handler):
             _log.info("dropped one who followed events and did not keep up")
             self._cut()
         except _LOG_ERRORS as error:
-            _log.warning("the event log can not be read: %s", error)
+            _log.warning("the event log cannot be read: %s", error)
             self._cut()
         except StreamClosedError:
             return  # the client is gone

@@ -73,7 +73,7 @@ def read_query(query: str, parameters: tuple[Parameter, ...]) -> dict[str, Any]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except ValueError:
-        raise Problem(400, "the query can not be read: it is not UTF-8, or too long") from None
+        raise Problem(400, "the query cannot be read: it is not UTF-8, or too long") from None
     known = {parameter.name: parameter for parameter in parameters}
     values: dict[str, Any] = dict.fromkeys(known)
     seen = set()

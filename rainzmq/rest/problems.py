@@ -45,5 +45,5 @@ def shown(value: str) -> str:
 def bad_parameter(name: str, value: str, allowed: str) -> Problem:
     """400 for a parameter with a value that is not allowed."""
     value = shown(value)
-    detail = f"parameter {name!r} can not be {value!r}: it is {allowed}"
+    detail = f"parameter {name!r} cannot be {value!r}: it is {allowed}"
     return Problem(400, detail, parameter=name, value=value, allowed=allowed)

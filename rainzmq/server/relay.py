@@ -132,7 +132,7 @@ class Relay:
         self._thread = threading.Thread(target=self._run, name="relay")
 
     def start(self) -> tuple[Endpoint, int]:
-        """Bind and run; the endpoint for workers, and the port for clients. RainException when it can not
+        """Bind and run; the endpoint for workers, and the port for clients. RainException when it cannot
         listen.
         """
         port = self._workers.bind(self._host, advertise=self._advertise)

@@ -382,7 +382,7 @@ class Server:
         header = Header(cluster_id=self._cluster_id, server_epoch=self._epoch)
         frames = [encode(message, header) for message in effect.messages]
         if any(len(frame) > CONTROL_FRAME_LIMIT_BYTES for frame in frames):
-            # It would end the connection of who watches. The gap in the numbers makes them ask anew.
+            # It would end the connection of who watches. The gap in the numbers makes them ask again.
             _log.warning("an event of over %d bytes is not told", CONTROL_FRAME_LIMIT_BYTES)
             frames = [frame for frame in frames if len(frame) <= CONTROL_FRAME_LIMIT_BYTES]
         for peer in effect.peers:
@@ -456,7 +456,7 @@ def run_server(options: ServerOptions) -> int:
     """Run a server until SIGTERM, SIGINT or the end of its lifeline; returns the exit code.
 
     Raises:
-        RainException: the port is in use, the address can not be bound, the access file can not be written.
+        RainException: the port is in use, the address cannot be bound, the access file cannot be written.
     """
     # A signal while the server is made waits until it can end the server in order.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)

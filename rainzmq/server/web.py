@@ -74,7 +74,7 @@ class WebChild:
         logdir: where it logs and keeps events; None: no log, and events in memory only.
 
     Raises:
-        RainException: the address can not be bound.
+        RainException: the address cannot be bound.
     """
 
     def __init__(self, loop: Loop, options: WebOptions, logdir: Path | None) -> None:
@@ -141,7 +141,7 @@ class WebChild:
                 start_new_session=True,
             )
         except OSError as error:
-            _log.warning("the web process can not be started: %s", error)
+            _log.warning("the web process cannot be started: %s", error)
             os.close(self._lifeline)
             self._again()
             return
@@ -196,7 +196,7 @@ def bind_http(host: str, port: int | None) -> list[socket.socket]:
             for item in bound:
                 item.close()
             raise RainException(
-                f"the dashboard can not listen on {format_address(address, port)}: {error.strerror}; "
+                f"the dashboard cannot listen on {format_address(address, port)}: {error.strerror}; "
                 f"choose another port with --http-listen (or --http-port)"
             ) from None
         port = bound[0].getsockname()[1]

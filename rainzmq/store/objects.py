@@ -4,7 +4,7 @@
     root/incoming/  what is still being written; moved to objects/ by rename when it is complete
 
 Files are 0444, or 0555 when they are executable, directories 0555 and their files keep exec bits only, so a
-program that gets a link to one can not write to it, unless it is root's: then `use_view` names a read-only
+program that gets a link to one cannot write to it, unless it is root's: then `use_view` names a read-only
 mount of objects/ and `path` points there.
 
 Several uids can share one content (`alias`); it goes when the last of them goes. The store may be used from
@@ -124,7 +124,7 @@ class ObjectStore:
         its files. Replaces what had the uid. A file that anybody may execute stays executable.
 
         Raises `ValueError` when it is not a regular file, or not a directory; `ArchiveError` when the
-        directory has something in it that can not be stored; `StoreFull`, `OSError`. It is removed then, too,
+        directory has something in it that cannot be stored; `StoreFull`, `OSError`. It is removed then, too,
         or still there.
         """
         info = os.lstat(path)
@@ -360,7 +360,7 @@ class ObjectStore:
         name = os.path.basename(self._new_path(uid))
         target = os.path.join(self.objects_dir, name)
         try:
-            os.chmod(path, 0o700)  # a directory that is not writable can not be moved by others than root
+            os.chmod(path, 0o700)  # a directory that is not writable cannot be moved by others than root
             try:
                 os.rename(path, target)
             except OSError as error:

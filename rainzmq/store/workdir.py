@@ -71,14 +71,14 @@ def private_workdir(base: Path) -> Path:
     """A new empty directory below `base`, 0700 and locked by this process; those of dead processes there are
     removed.
 
-    `base` is made when it is missing. Raises `RainException` saying why when it can not be written.
+    `base` is made when it is missing. Raises `RainException` saying why when it cannot be written.
     """
     try:
         os.makedirs(base, exist_ok=True)
         return _make(base)
     except OSError as error:
         raise RainException(
-            f"the working directory {base} can not be used: {error.strerror} ({error.filename}); "
+            f"the working directory {base} cannot be used: {error.strerror} ({error.filename}); "
             "give another one with --workdir"
         ) from error
 

@@ -68,7 +68,7 @@ class Context:
         Raises:
             RainException: another type of value without `encode`, `content_type` together with `encode` or
                 with a
-                str, or a value that can not be encoded.
+                str, or a value that cannot be encoded.
             ValueError: there is no such content type.
         """
         if encode is not None:

@@ -26,7 +26,7 @@ def describe(error: BaseException) -> str:
         frames = [item for item in traceback.extract_tb(error.__traceback__) if not _is_own(item.filename)]
         head = "Traceback (most recent call last):\n" if frames else ""
         text = head + "".join(traceback.format_list(frames))
-        text += f"{type(error).__qualname__} (its text can not be shown: {type(problem).__qualname__})"
+        text += f"{type(error).__qualname__} (its text cannot be shown: {type(problem).__qualname__})"
     return cut(text)
 
 

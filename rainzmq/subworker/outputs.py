@@ -159,7 +159,7 @@ class Collector:
             except FileNotFoundError:
                 raise RainException(
                     f"{self._name}() returned a data instance whose content is gone ({path}); "
-                    "one that was made in another task can not be returned"
+                    "one that was made in another task cannot be returned"
                 ) from None
         self._taken.add(path)
         return path

@@ -8,7 +8,7 @@ Making a directory for each task costs more than the rest of running a small one
 modification time is set to a mark: as long as that is there, and the time of the inode's last change is the
 same, nothing has been made in it, and it is neither listed nor looked at otherwise. The mark has more digits
 than a float, so that programs that restore times, as `tar` does, do not set it by chance.
-What was staged is moved out of the working directory at once: the task can not change it any more by its
+What was staged is moved out of the working directory at once: the task cannot change it any more by its
 name, and the next task does not see it.
 """
 
@@ -129,7 +129,7 @@ class TaskDirectories:
             try:
                 check_tree(source)
             except ArchiveError as error:
-                raise RainException(f"{name!r} can not be staged: {error}") from None
+                raise RainException(f"{name!r} cannot be staged: {error}") from None
         target = self.new_result()
         if is_directory and source == self._root():
             return self._stage_everything(source, target)
@@ -137,7 +137,7 @@ class TaskDirectories:
         return target
 
     def copy(self, source: str, is_directory: bool) -> str:
-        """A copy of a file or directory as a new result; its path. OSError when it can not be read."""
+        """A copy of a file or directory as a new result; its path. OSError when it cannot be read."""
         target = self.new_result()
         try:
             if is_directory:
@@ -190,11 +190,11 @@ class TaskDirectories:
         try:
             source = os.path.realpath(os.path.join(root, name), strict=True)
         except FileNotFoundError:
-            raise RainException(f"{name!r} can not be staged: the task made no such {what}") from None
+            raise RainException(f"{name!r} cannot be staged: the task made no such {what}") from None
         except (OSError, ValueError) as error:
-            raise RainException(f"{name!r} can not be staged: {error}") from None
+            raise RainException(f"{name!r} cannot be staged: {error}") from None
         if source != root and not source.startswith(root + os.sep):
-            raise RainException(f"{name!r} can not be staged: it leads out of the task's working directory")
+            raise RainException(f"{name!r} cannot be staged: it leads out of the task's working directory")
         if source == root and what == "file":
             raise RainException(f"{name!r} is the working directory; use stage_directory()")
         return source
@@ -239,10 +239,10 @@ def is_open_for_writing(path: str) -> bool:
 def _does_not_fit(target: str, needed_bytes: int) -> RainException:
     """The error for a result that the disk is too full for; what is there of it is removed."""
     _remove(target)
-    return RainException(f"A result can not be stored: {no_room(target, needed_bytes)}")
+    return RainException(f"A result cannot be stored: {no_room(target, needed_bytes)}")
 
 
 def _remove(path: str) -> None:
-    """Remove whatever is at `path`. What can not be removed the worker removes, after this process."""
+    """Remove whatever is at `path`. What cannot be removed the worker removes, after this process."""
     with suppress(OSError):
         remove_tree(path)

@@ -46,7 +46,7 @@ class Streams:
             sys.stdout.flush()
             sys.stderr.flush()
             are_open = True  # for a closed one, or one without what is below it, refuses this
-        except Exception:  # one was deleted, closed, or replaced by something that can not be flushed
+        except Exception:  # one was deleted, closed, or replaced by something that cannot be flushed
             self._flush_each()
             are_open = False
         for number, identity in self._identities.items():

@@ -48,7 +48,7 @@ _LONG_NS = 5_000_000
 
 _SHORT_NS = 50_000
 """After a task that took less, the cpus are taken for what they were, unless Python's function for that was
-called: setting them anew takes 1.5 us. Native code that binds the process to cpus takes longer to get going.
+called: setting them again takes 1.5 us. Native code that binds the process to cpus takes longer to get going.
 """
 
 _OWN_FAULTS = (ImportError, OSError, MemoryError)

@@ -117,7 +117,7 @@ def make_private(path: Path) -> None:
     there stays as it is.
 
     Raises:
-        OSError: it can not be made.
+        OSError: it cannot be made.
     """
     if path.is_dir():
         return
@@ -142,7 +142,7 @@ def home() -> Path:
     missing.
 
     Raises:
-        RainException: there is no home directory, it can not be made, is not this user's, others can write
+        RainException: there is no home directory, it cannot be made, is not this user's, others can write
         to it, or RAINZMQ_HOME is not an absolute path.
     """
     text = os.environ.get("RAINZMQ_HOME")
@@ -174,7 +174,7 @@ def write_access(access: Access, path: Path | None = None) -> Path:
     `path` None means `home()/servers/HOST-PORT.json`.
 
     Raises:
-        RainException: the file can not be written.
+        RainException: the file cannot be written.
     """
     is_given = path is not None
     if path is None:
@@ -186,7 +186,7 @@ def write_access(access: Access, path: Path | None = None) -> Path:
         make_private(path.parent)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with open(descriptor, "wb") as file:
-            # The umask may have taken bits away; it can not have added any.
+            # The umask may have taken bits away; it cannot have added any.
             os.fchmod(descriptor, 0o600)
             file.write(content)
         os.replace(temporary, path)
@@ -225,7 +225,7 @@ def read_access(path: Path | str) -> Access:
     except FileNotFoundError:
         raise RainException(f"there is no access file {path}; is the server running?") from None
     except OSError as error:
-        raise RainException(f"the access file {path} can not be read: {error.strerror}") from None
+        raise RainException(f"the access file {path} cannot be read: {error.strerror}") from None
     try:
         access = _from_json(json.loads(content), path)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

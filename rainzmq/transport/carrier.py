@@ -65,7 +65,7 @@ class Carrier(Protocol):
         """Whether the peer's connection is known to have ended."""
 
     def renew(self, peer: Peer) -> None:
-        """A peer did not answer: make the connection to it anew, if this side makes it. What waits for the
+        """A peer did not answer: make the connection to it again, if this side makes it. What waits for the
         peer is lost.
         """
 

@@ -151,7 +151,7 @@ class ControlClient:
         return RainException(
             f"what listens at {self._where} is not the rainzmq server that the access file "
             f"{self._access.path} belongs to: it broke off the handshake. Another program or another server "
-            f"took that port, or the server was started anew with other keys"
+            f"took that port, or the server was restarted with other keys"
         )
 
     def _no_answer(self, after_s: float) -> RainException:

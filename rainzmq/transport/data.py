@@ -63,7 +63,7 @@ class DataPeer(NamedTuple):
 
 
 def peer_of(endpoint: Endpoint) -> DataPeer:
-    """The peer at an endpoint; ProtocolError when the endpoint can not be one."""
+    """The peer at an endpoint; ProtocolError when the endpoint cannot be one."""
     host = endpoint.host
     if not _HOST_NAME.fullmatch(host):
         # A scope (fe80::1%eth0) names an interface of one host and means nothing on another; `ip_address`

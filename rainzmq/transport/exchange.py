@@ -432,7 +432,7 @@ class Exchange:
                 sender.digest = result
                 self._carrier.wake()
             else:
-                self._send(sender.peer, TransferError(transfer, f"it can not be read: {result}"))
+                self._send(sender.peer, TransferError(transfer, f"it cannot be read: {result}"))
                 self._drop_sender(transfer, False)
 
         self._carrier.compute(work, done)
@@ -458,7 +458,7 @@ class Exchange:
             self.forget_peer(sender.peer)
             return 0
         except (OSError, ArchiveError) as error:
-            self._send(sender.peer, TransferError(transfer, f"it can not be read: {error}"))
+            self._send(sender.peer, TransferError(transfer, f"it cannot be read: {error}"))
             self._drop_sender(transfer, False)
             return 0
         count = len(step[1])

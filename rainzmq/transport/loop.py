@@ -8,7 +8,7 @@ together is handled together and answered with one message per peer; no timer ev
 Not asyncio: it handles one wake-up per socket and message, and a wake-up costs more here than handling a
 message.
 
-A callback is expected to drain its source, up to a bound (`DRAIN_LIMIT`), so that one busy source can not
+A callback is expected to drain its source, up to a bound (`DRAIN_LIMIT`), so that one busy source cannot
 starve the others; what is left makes the source ready again in the next turn. An exception in a callback is
 a bug of ours: it propagates out of `run`.
 """

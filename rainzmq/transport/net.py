@@ -175,11 +175,11 @@ def probe(host: str, port: int, timeout_s: float, hint: str = "") -> str:
             f"no answer from {where} within {timeout_s:g} s: the host is down or a firewall drops the "
             f"connection{hint}"
         )
-    raise RainException(f"{where} can not be reached: {problem.strerror if problem else 'no address'}{hint}")
+    raise RainException(f"{where} cannot be reached: {problem.strerror if problem else 'no address'}{hint}")
 
 
 def bind_error(host: str, port: int, code: int, reason: str) -> RainException:
-    """The error for a port that can not be listened on; `code` is the errno."""
+    """The error for a port that cannot be listened on; `code` is the errno."""
     where = format_address(host, port)
     if code == errno.EADDRINUSE:
         return RainException(
@@ -188,16 +188,15 @@ def bind_error(host: str, port: int, code: int, reason: str) -> RainException:
         )
     if code in (errno.EADDRNOTAVAIL, errno.ENODEV):
         return RainException(
-            f"can not listen on {where}: {host} is not an address of this machine; use 127.0.0.1 for this "
+            f"cannot listen on {where}: {host} is not an address of this machine; use 127.0.0.1 for this "
             f"machine "
             f"only, or the address of one of its network interfaces"
         )
     if code in (errno.EACCES, errno.EPERM):
         return RainException(
-            f"can not listen on {where}: permission denied; ports under 1024 are for root, choose a "
-            f"higher one"
+            f"cannot listen on {where}: permission denied; ports under 1024 are for root, choose a higher one"
         )
-    return RainException(f"can not listen on {where}: {reason}")
+    return RainException(f"cannot listen on {where}: {reason}")
 
 
 def _user_of(port: int) -> str:

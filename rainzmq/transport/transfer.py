@@ -4,7 +4,7 @@ The receiver drives. It asks one holder (`FetchData`) for the bytes from an offs
 grants more only after it has written what came. Without progress for `STALL_S` it asks the next holder, or
 the same one when there is no other, from where it is, under a new transfer id, so that whatever the old try
 still brings is dropped; a holder that was silent `TRIES` times is asked no more. At the end it checks size
-and SHA-256; when they differ it begins anew with another holder. So nothing depends on any message arriving.
+and SHA-256; when they differ it begins again with another holder. So nothing depends on any message arriving.
 What would be refused again (an archive that holds what a tree may not, no room) ends the transfer at once.
 
 The sender holds no more state than offset and credit, and forgets it when the last byte has left: a
@@ -200,7 +200,7 @@ class Receiver:
         return []
 
     def on_error(self, reason: str, now: float) -> Outgoing:
-        """The holder can not send it."""
+        """The holder cannot send it."""
         return [] if self.done else self._next_holder(reason, now)
 
     def on_stalled(self, now: float) -> Outgoing:

@@ -68,9 +68,9 @@ def claim_cpus(count: int) -> tuple[list[int], bool, list[CpuClaim]]:
     """Claim `count` cpus of this host for this process.
 
     Returns the indices that tasks are given, whether they are cpus that tasks should be pinned to, and what
-    holds the claims, to be closed at the end. When this process may not run on enough unclaimed cpus, or can
-    not know what others have claimed, it claims none: the indices are `0 .. count-1` and tasks run where the
-    system puts them.
+    holds the claims, to be closed at the end. When this process may not run on enough unclaimed cpus, or
+    cannot know what others have claimed, it claims none: the indices are `0 .. count-1` and tasks run
+    where the system puts them.
     """
     for _ in range(_TRIES):
         others = _claimed()

@@ -14,7 +14,7 @@ from rainzmq.worker.core.jobs import CANCELLED, FAILED, FINISHED, UNABLE, Job, O
 
 
 class TaskFault(Exception):
-    """A task can not be done, for a reason of its own. The text is what the user reads."""
+    """A task cannot be done, for a reason of its own. The text is what the user reads."""
 
 
 class WorkerFault(Exception):

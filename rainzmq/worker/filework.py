@@ -1,7 +1,7 @@
 """The file work of built-in tasks, each a function that may take long and runs in a thread.
 
 Each takes the attempt, the store, and a path in scratch that nothing is at and where it may make a file or
-directory; it returns the outputs. It raises `TaskFault`, `ArchiveError` or `OSError` when the task can not be
+directory; it returns the outputs. It raises `TaskFault`, `ArchiveError` or `OSError` when the task cannot be
 done, and `TreeCancelled` when it noticed that the task was killed. Whatever it leaves at the scratch path is
 removed.
 """
@@ -84,7 +84,7 @@ def store_object(attempt: Attempt, store: ObjectStore, temporary: str) -> list[P
     item = _single_input(attempt.job)
     if item.is_directory:
         if os.path.lexists(path) and not (os.path.isdir(path) and not os.path.islink(path)):
-            raise TaskFault(f"{path} is a file; a directory can not be stored there")
+            raise TaskFault(f"{path} is a file; a directory cannot be stored there")
         if os.path.isdir(path) and os.listdir(path):
             raise TaskFault(
                 f"{path} is there and is not empty; a directory can only be stored in a new place"
@@ -123,7 +123,7 @@ def make_directory(attempt: Attempt, store: ObjectStore, temporary: str) -> list
         parts = split_inner_path(path)
         name = "/".join(parts)
         if not item.is_directory and (not parts or path.endswith("/")):
-            raise TaskFault(f"a blob can not be laid at {path!r}; give it a file name")
+            raise TaskFault(f"a blob cannot be laid at {path!r}; give it a file name")
         if name in taken:
             raise TaskFault(f"two objects are to be laid at {name or '.'!r}")
         taken.add(name)

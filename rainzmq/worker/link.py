@@ -4,7 +4,7 @@
     connecting
 
 While lost the tasks are stopped; the connection is made again, and whatever the server then says to a worker
-that it does not know any more (`Fenced`) makes the worker say hello anew. A connection on which the server's
+that it does not know any more (`Fenced`) makes the worker say hello again. A connection on which the server's
 host acknowledges nothing for as long as the server takes to give a worker up is made again, too: TCP would
 try ever less often, and go on seconds after the network is back.
 """
@@ -118,7 +118,7 @@ class ServerLink:
         self._control.send([encode(self._hello(self._epoch), self._header)])
 
     def _on_connection(self, connected: bool) -> None:
-        """The connection broke, or is back: what was under way may be lost, so both sides start anew."""
+        """The connection broke, or is back: what was under way may be lost, so both sides start again."""
         if connected:
             if self.registered:
                 self._lose("the connection to the server was broken")

@@ -116,7 +116,7 @@ def become_subreaper() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"can not become a subreaper: {os.strerror(number)}")
+        raise OSError(number, f"cannot become a subreaper: {os.strerror(number)}")
     _subreaper = True
 
 
@@ -145,7 +145,7 @@ def spawn(
     `args[0]` is looked up in the PATH of `env` when it has no `/`, and relative to `cwd` when it has one.
     `cpus` is its affinity, None for that of this process. `stdin`, `stdout`, `stderr` are descriptors, None
     for /dev/null; the caller still closes them. No other descriptor reaches it but `pass_fds`. Must be called
-    in the loop's thread. Raises `OSError` when it can not be started: the program is missing or not
+    in the loop's thread. Raises `OSError` when it cannot be started: the program is missing or not
     executable, `cwd` is missing.
     """
     table = _table_of(loop)
@@ -432,7 +432,7 @@ def _limit_of(token: str) -> int:
 
 
 def _token_of(pid: int) -> str | None:
-    """The token in a process's limits or environment; None without one, or when they can not be read."""
+    """The token in a process's limits or environment; None without one, or when they cannot be read."""
     with suppress(OSError):  # first, since it takes a fortieth of the time
         limit_us = resource.prlimit(pid, resource.RLIMIT_RTTIME)[0]
         if limit_us >> 56 == _MARK:

@@ -112,7 +112,7 @@ class ProgramRunner:
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def start(self, job: Job) -> None:
-        """Run a job; its outcome may come before this returns, when it can not be started."""
+        """Run a job; its outcome may come before this returns, when it cannot be started."""
         attempt = Attempt(job)
         try:
             plan = plan_of(job)
@@ -343,24 +343,24 @@ def _remove(sandbox: Sandbox) -> None:
     try:
         sandbox.remove()
     except OSError as error:
-        _log.warning("the directory of a program can not be removed: %s", error)
+        _log.warning("the directory of a program cannot be removed: %s", error)
 
 
 def _why_not_started(program: str, directory: str, path: str, error: OSError | ValueError) -> str:
     if isinstance(error, ValueError):  # of subprocess, which says "embedded null byte"
-        return f"the program {program!r} can not be started: an argument has a NUL in it"
+        return f"the program {program!r} cannot be started: an argument has a NUL in it"
     if isinstance(error, FileNotFoundError):
         if "/" not in program:
             return f"there is no program {program!r} on the worker's PATH ({path})"
         if os.path.exists(os.path.join(directory, program)):
-            return f"the program {program!r} can not be started: the interpreter in its first line is missing"
+            return f"the program {program!r} cannot be started: the interpreter in its first line is missing"
         return f"there is no program {program!r} on the worker's host"
     if isinstance(error, PermissionError):
         place = os.path.join(directory, program) if "/" in program else shutil.which(program, os.F_OK)
         if place is not None and is_noexec(place):
             return f"the program {program!r} cannot be started: {NOEXEC.format(os.path.realpath(place))}"
-        return f"the program {program!r} can not be started: it is not executable"
-    return f"the program {program!r} can not be started: {error.strerror}"
+        return f"the program {program!r} cannot be started: it is not executable"
+    return f"the program {program!r} cannot be started: {error.strerror}"
 
 
 def _stdout_of(run: _Run) -> Produced:

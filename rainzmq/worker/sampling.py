@@ -54,7 +54,7 @@ class Sampling:
         self._timer: Timer | None = None
 
     def start(self, interval_s: float) -> None:
-        """Begin anew with this interval; 0 for never."""
+        """Begin again with this interval; 0 for never."""
         self.stop()
         if interval_s > 0:
             self._interval_s = max(interval_s, MIN_INTERVAL_S)
@@ -88,7 +88,7 @@ def _try(look: Callable[[], T], otherwise: T) -> T:
     """
     try:
         return look()
-    except Exception:  # a machine that can not be looked at still works
+    except Exception:  # a machine that cannot be looked at still works
         return otherwise
 
 

@@ -1,7 +1,7 @@
 """The directory a program runs in: its inputs are mapped before, its outputs taken after.
 
 An input that lives in a file is mapped as a symlink into the store, where nobody can write
-(`worker.namespace`), or copied where that can not be had; one that lives in memory is written to a fresh
+(`worker.namespace`), or copied where that cannot be had; one that lives in memory is written to a fresh
 file. With `write` it is always a writable copy. A mapped input that was not given for writing must be there
 afterwards as it was: the task fails if not, for what it computed does not follow from its declared inputs.
 Deleting or replacing one counts as a change. So an output at the path of such an input, or below it, is that
@@ -83,7 +83,7 @@ def plan_of(job: Job) -> ProgramPlan:
             interpreter=str(config.get("interpreter", "")),
         )
     except (ValueError, TypeError, KeyError) as error:
-        raise TaskFault(f"the configuration of the program can not be read: {error!r}") from None
+        raise TaskFault(f"the configuration of the program cannot be read: {error!r}") from None
     if len(plan.inputs) != len(job.inputs) or len(plan.outputs) != len(job.body.outputs):
         raise TaskFault("the configuration of the program does not fit the task's inputs and outputs")
     for index, bound in ((plan.stdin, len(plan.inputs)), (plan.stdout, len(plan.outputs))):

@@ -23,7 +23,7 @@ from rainzmq.worker.core.jobs import FAILED, FINISHED, Job, Outcome, Produced
 
 
 class BadResult(Exception):
-    """What a subworker made of an output can not be taken; the text says why."""
+    """What a subworker made of an output cannot be taken; the text says why."""
 
 
 def to_task(job: Job, store: ObjectStore, directory: str) -> SubworkerTask:
@@ -63,7 +63,7 @@ def to_task(job: Job, store: ObjectStore, directory: str) -> SubworkerTask:
 
 
 def to_outcome(job: Job, result: TaskResult, store: ObjectStore, directory: str) -> Outcome:
-    """What a job came to. A result that can not be taken makes it FAILED."""
+    """What a job came to. A result that cannot be taken makes it FAILED."""
     outcome = Outcome(
         job.uid,
         job.attempt,

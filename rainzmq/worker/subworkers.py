@@ -425,7 +425,7 @@ class SubworkerPool:
         self._perform(self._core.on_leaving(link.number, not_run, link.withdraw()))
 
     def _on_broken(self, link: SubworkerLink) -> None:
-        """It can not be used any more."""
+        """It cannot be used any more."""
         _log.warning("subworker %s (number %d): %s", link.kind, link.number, link.fault)
         self._perform(self._core.on_broken(link.number))
 

@@ -2,7 +2,7 @@
 
 Such a file only grows while its task runs, and only its end is ever read. So the space of what comes before
 is given back once it is much (`fallocate`, punch hole): sizes and positions stay as they are, and those who
-write notice nothing. Where the file system can not do that, the file stays as it is.
+write notice nothing. Where the file system cannot do that, the file stays as it is.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def trim(file: int) -> None:
     """Give back the space of all but the last `KEPT_BYTES` of a file, which read as zeros then. No error when
     that is not possible.
     """
-    # Between these two calls the writer may empty the file and begin anew, which would lose its first bytes:
+    # Between these two calls the writer may empty the file and begin again, which would lose its first bytes:
     # that is a matter of microseconds, and only of what people see.
     cut = os.fstat(file).st_size - KEPT_BYTES
     if cut > 0:

@@ -273,7 +273,7 @@ class Worker:
                 failed = replace(
                     outcome,
                     kind=jobs.UNABLE if is_own(error, self._health.workplace.path) else jobs.FAILED,
-                    error=f"the worker can not store its outputs: {error}",
+                    error=f"the worker cannot store its outputs: {error}",
                     outputs=[],
                     user=b"",
                     damaged=[],
@@ -470,7 +470,7 @@ def run_worker(options: WorkerOptions) -> int:
     """Run a worker until SIGTERM, SIGINT, the end of its lifeline or of its server; returns the exit code.
 
     Raises:
-        RainException: the server can not be reached or refuses, the workdir or port can not be used.
+        RainException: the server cannot be reached or refuses, the workdir or port cannot be used.
     """
     # A signal while the worker is made waits until it can end the worker in order.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)

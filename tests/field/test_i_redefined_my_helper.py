@@ -1,4 +1,4 @@
-"""What the user sees is what runs: everything that a remote function refers to may be bound anew."""
+"""What the user sees is what runs: everything that a remote function refers to may be rebound."""
 
 from __future__ import annotations
 

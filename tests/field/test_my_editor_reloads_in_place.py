@@ -1,4 +1,4 @@
-"""Tools such as `%autoreload 2` give functions of an edited module their new code without importing it anew:
+"""Tools such as `%autoreload 2` give functions of an edited module their new code without importing it again:
 tasks run what the program runs.
 """
 

@@ -1,4 +1,4 @@
-"""Connecting to a server: addresses, where access files are found, and what is told when it can not be."""
+"""Connecting to a server: addresses, where access files are found, and what is told when it cannot be."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def until(condition: Callable[[], Any], within_s: float = 5.0) -> Any:
 
 
 def refusal(*args: Any, **kwargs: Any) -> str:
-    """Why a client can not connect."""
+    """Why a client cannot connect."""
     started = time.monotonic()
     with pytest.raises(RainException) as caught:
         Client(*args, **kwargs)

@@ -173,7 +173,7 @@ class TestContext:
         [
             ("missing", "the task made no such file"),
             ("/etc/passwd", "is an absolute path"),
-            ("../x", "can not be staged"),
+            ("../x", "cannot be staged"),
             ("link", "it leads out of the task's working directory"),
             ("d", "is not a regular file; use stage_directory()"),
             ("pipe", "is not a regular file"),

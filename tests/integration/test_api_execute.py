@@ -69,7 +69,7 @@ class TestArguments:
         assert result.get_str() == str(["a", "b c", "d'e f", "$HOME", "", "*"]) + "\n"
 
     def test_an_unclosed_quote_is_refused(self, session: Session) -> None:
-        with pytest.raises(RainException, match="can not be split into words: No closing quotation"):
+        with pytest.raises(RainException, match="cannot be split into words: No closing quotation"):
             Execute("echo 'a", stdout=True)
 
     @pytest.mark.parametrize("args", ["", "   ", [], [""]])

@@ -1,7 +1,7 @@
 """Programs and Python tasks that try to change what they were given to read: it fails, and harms nothing.
 
 Run twice: with all the rights that the user has, and as root in a container without CAP_SYS_ADMIN, where a
-worker can not make a read-only view of its store.
+worker cannot make a read-only view of its store.
 """
 
 from __future__ import annotations

@@ -212,9 +212,7 @@ def test_fetch_to_a_path_that_can_not_be_written_says_so_and_leaves_nothing(
     task = tasks.Concat([blob(noise[:size])])
     task.output.keep()
     session.submit()
-    with pytest.raises(
-        RainException, match=r"can not be fetched to .*file: there is no directory .*missing$"
-    ):
+    with pytest.raises(RainException, match=r"cannot be fetched to .*file: there is no directory .*missing$"):
         task.output.fetch(path=tmp_path / "missing" / "file")
     with pytest.raises(RainException, match="is a directory; name the file"):
         task.output.fetch(path=tmp_path)

@@ -218,9 +218,7 @@ class TestArguments:
             (lambda: call(1, 2, 3, _generator()), "args"),
             (lambda: call(1, 2, other=_generator()), "kwargs"),
         ):
-            with pytest.raises(
-                RainException, match=rf"call\(\), parameter '{parameter}'.*can not be pickled"
-            ):
+            with pytest.raises(RainException, match=rf"call\(\), parameter '{parameter}'.*cannot be pickled"):
                 make()  # type: ignore[no-untyped-call]
         assert session.task_count == 0
 
@@ -241,7 +239,7 @@ class TestArguments:
 
         error = error_of(session, show(1, Loads()))
         assert (
-            "show(): positional argument 2 can not be loaded by the worker: ValueError: invalid lit" in error
+            "show(): positional argument 2 cannot be loaded by the worker: ValueError: invalid lit" in error
         )
 
     def test_an_object_of_another_session_is_refused(self, client: Client, session: Session) -> None:
@@ -452,5 +450,5 @@ def test_the_results_of_calls_are_arguments_of_others(session: Session) -> None:
 
 
 def _generator() -> Iterator[int]:
-    """Something that can not be pickled."""
+    """Something that cannot be pickled."""
     yield 1

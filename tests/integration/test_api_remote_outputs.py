@@ -344,7 +344,7 @@ class TestDeclarations:
         @remote(outputs=[Output("o", content_type="json")])
         def call(ctx: Any) -> Any: ...
 
-        with pytest.raises(RainException, match="declares 1 outputs, which 2 can not refine"):
+        with pytest.raises(RainException, match="declares 1 outputs, which 2 cannot refine"):
             call(outputs=2)
         with pytest.raises(RainException, match="give output or outputs, not both"):
             call(output="a", outputs=["a"])

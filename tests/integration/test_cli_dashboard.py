@@ -128,7 +128,7 @@ def test_a_replay_of_a_log_that_is_cut_short_says_so(finished_run, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(None, "there is no event log"), (b"no database", "can not be read as an event log")],
+    [(None, "there is no event log"), (b"no database", "cannot be read as an event log")],
 )
 def test_what_is_no_event_log_is_refused(tmp_path, content, reason):
     path = tmp_path / "events.db"

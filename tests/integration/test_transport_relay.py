@@ -171,7 +171,7 @@ def test_upload_for_a_session_of_another_client_is_refused(server: Server) -> No
 
 
 def test_damaged_archive_is_refused(server: Server) -> None:
-    with pytest.raises(RainException, match="can not take the constant"):
+    with pytest.raises(RainException, match="cannot take the constant"):
         server.upload(CONSTANT, b"no archive" * 1000, is_directory=True)
     assert not server.relay.store.has(CONSTANT)
 

@@ -261,7 +261,7 @@ def test_a_cluster_can_do_without_a_dashboard(home):
 def test_a_port_that_is_asked_for_and_taken_is_an_error(home):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(RainException, match=f"the dashboard can not listen on 127.0.0.1:{port}"):
+        with pytest.raises(RainException, match=f"the dashboard cannot listen on 127.0.0.1:{port}"):
             LocalCluster(workers=[1], http_port=port)
 
 

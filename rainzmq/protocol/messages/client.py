@@ -1,6 +1,6 @@
 """Client and server: sessions, submits, waiting, results. Control plane.
 
-Requests carry `request`, a number of the client's choosing; every reply repeats it. A request that can not be
+Requests carry `request`, a number of the client's choosing; every reply repeats it. A request that cannot be
 served is answered with `RequestFailed`. `Submit` has no reply: what is wrong with it fails the session.
 
 Both sides count what they get from the other after the handshake, and keep what they sent until the other
@@ -249,7 +249,7 @@ class Done:
 
 @message("request_failed", CONVERSATION, _SERVER)
 class RequestFailed:
-    """The request can not be served."""
+    """The request cannot be served."""
 
     request: Annotated[int, "number of the request"]
     code: Annotated[str, "`session` when the session is closed or unknown, `request` for anything else"]

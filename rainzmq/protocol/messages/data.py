@@ -60,7 +60,7 @@ class End:
 
 @message("error", CONVERSATION, *_PEERS)
 class TransferError:
-    """The object can not be sent, or taken."""
+    """The object cannot be sent, or taken."""
 
     transfer: Annotated[int, "the try"]
     reason: Annotated[str, "for people"]

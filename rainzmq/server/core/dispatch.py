@@ -65,7 +65,7 @@ def gather(state: ServerState, worker: WorkerRecord) -> list[Any]:
         worker.to_retract = []
         messages.extend(m.Retract(part) for part in _chunks(uids))
     if state.gone:
-        # Last, so that what is cancelled or told anew is no fetch from them any more.
+        # Last, so that what is cancelled or told again is no fetch from them any more.
         messages.append(m.PeersGone(state.gone))
     return messages
 

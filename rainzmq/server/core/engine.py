@@ -179,7 +179,7 @@ class Engine:
         item, session = state.object(event.uid), state.session_of(event.uid)
         if item is None or session is None or item.state is not states.OBJECT_FINISHED or item.at_relay:
             return
-        state.log("warning", f"the relay can not get object {id_of(event.uid)}: {event.reason}")
+        state.log("warning", f"the relay cannot get object {id_of(event.uid)}: {event.reason}")
         asked = set(event.holders)
         for worker in item.holders:
             if worker.name in asked:

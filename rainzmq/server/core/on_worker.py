@@ -63,7 +63,7 @@ def worker_joined(state: ServerState, event: WorkerJoined) -> None:
     state.deaths.withdraw(event.hello.previous_epoch)
     for other in list(state.workers.values()):
         if event.hello.previous_epoch == other.epoch:
-            worker_lost(state, other, "it says hello anew", Loss.AGAIN)
+            worker_lost(state, other, "it says hello again", Loss.AGAIN)
         elif other.name == worker.name:
             reason = f"a worker with the data endpoint {worker.name} is registered and alive"
             state.log("warning", f"worker {event.hello.hostname} (pid {event.hello.pid}) refused: {reason}")
@@ -355,7 +355,7 @@ def _on_missing(
     if worker not in item.expected and not waiting:
         state.counters.refused_messages += 1
         return
-    state.log("warning", f"worker {worker.name} can not get object {id_of(uid)}: {why}")
+    state.log("warning", f"worker {worker.name} cannot get object {id_of(uid)}: {why}")
     item.forget(worker)
     for task in waiting:
         retract(task)

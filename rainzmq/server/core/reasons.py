@@ -1,4 +1,4 @@
-"""Why tasks that could run do not: every wait that can not end has a reason that can be asked for."""
+"""Why tasks that could run do not: every wait that cannot end has a reason that can be asked for."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def on_submit(state: ServerState, session: SessionRecord, submit: Submit) -> Non
         for local_id in submit.keep:
             _known_object(session, local_id).keep = True
     except BadSubmit as error:
-        message = f"the server can not use this submit: {error}"
+        message = f"the server cannot use this submit: {error}"
         session_failed(state, session, Failure(0, None, None, 0, None, message, ""))
         return
     if submit.bodies:

@@ -434,7 +434,7 @@ class WorkerEngine:
                 return
 
     def _drop(self, task: AssignedTask) -> None:
-        """It is not this worker's any more. Tasks that were sent ahead of it wait until they are retracted."""
+        """It is not this worker's any more. Tasks sent ahead of it wait until they are retracted."""
         task.to(states.DROPPED)
         if self.tasks.get(task.uid) is task:
             del self.tasks[task.uid]

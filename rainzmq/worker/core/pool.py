@@ -222,7 +222,7 @@ class PoolCore:
         subworker = self.subworkers[number]
         killed = uid in subworker.killed
         job, effects = self._on_answer(subworker, uid, attempt, now)
-        # Without a duration nothing of a kind that can not be sent ahead is queued behind what is of another.
+        # Without a duration nothing of a kind that cannot be sent ahead is queued behind what is of another.
         if job is not None and not killed and subworker.kind == PYTHON:
             self._measure(subworker, (job.session_id, job.body.key), duration_s)
         return job, effects
@@ -239,7 +239,7 @@ class PoolCore:
         return job, effects
 
     def on_refused(self, number: int, uid: int, now: float) -> list[Effect]:
-        """A job of a subworker's queue was not sent, because it can not be: the caller has its outcome."""
+        """A job of a subworker's queue was not sent, because it cannot be: the caller has its outcome."""
         subworker = self.subworkers[number]
         self._take_out(subworker, (uid,))
         self._forget_job(uid)

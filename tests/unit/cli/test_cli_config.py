@@ -51,7 +51,7 @@ def test_subworkers_have_a_command_as_string_or_list(tmp_path: Path) -> None:
         ("[subworkers.x]\ncommand = '  '", "command is empty"),
         ("[subworkers.python]\ncommand = 'a'", "rainzmq's own"),
         ("[subworkers.builtin]\ncommand = 'a'", "rainzmq's own"),
-        ("[subworkers.'a/b']\ncommand = 'a'", "can not name a subworker"),
+        ("[subworkers.'a/b']\ncommand = 'a'", "cannot name a subworker"),
     ],
 )
 def test_bad_file_gets_an_error_that_names_the_place(tmp_path: Path, text: str, why: str) -> None:
@@ -63,7 +63,7 @@ def test_bad_file_gets_an_error_that_names_the_place(tmp_path: Path, text: str, 
 
 
 def test_missing_file_and_binary_file_are_named(tmp_path: Path) -> None:
-    with pytest.raises(RainException, match=r"can not read the configuration .*No such file"):
+    with pytest.raises(RainException, match=r"cannot read the configuration .*No such file"):
         read_config(tmp_path / "none.toml")
     path = tmp_path / "binary.toml"
     path.write_bytes(b"\xff\xfe")

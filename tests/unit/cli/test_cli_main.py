@@ -85,7 +85,7 @@ def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixtur
         (["server", "--bogus"], "No such option"),
         (["worker"], "Missing argument 'SERVER'"),
         (["worker", "host", "--cpus", "0"], "give at least 1"),
-        (["worker", "-"], "SERVER can not be '-'"),
+        (["worker", "-"], "SERVER cannot be '-'"),
         (["local", "--workers", "2,x"], "'x' in '2,x'"),
         (["local", "--workers", "2,2", "--cpus", "2"], "not both"),
         (["local", "--port", "70000"], "70000 is not in the range"),

@@ -75,7 +75,7 @@ def test_file_that_can_not_be_written_leaves_the_old_one(events, capsys, monkeyp
 
     assert main(["report", str(events)]) == 1
 
-    assert "can not be written to events.html: No space left on device" in capsys.readouterr().err
+    assert "cannot be written to events.html: No space left on device" in capsys.readouterr().err
     assert [(path.name, path.read_text()) for path in Path().iterdir()] == [("events.html", "old")]
 
 

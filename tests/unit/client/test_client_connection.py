@@ -285,7 +285,7 @@ def test_goodbye_of_the_server_ends_the_connection(wire: Wire) -> None:
 
 def test_new_life_of_the_server_ends_the_connection(wire: Wire) -> None:
     wire.control.push(ClientHeartbeat(0), header=SERVER_HEADER._replace(server_epoch=9))
-    with pytest.raises(SessionException, match="started anew"):
+    with pytest.raises(SessionException, match="restarted"):
         wire.connection.check()
 
 

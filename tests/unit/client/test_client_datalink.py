@@ -188,7 +188,7 @@ def test_refusal_is_told() -> None:
 
     with pytest.raises(RainException, match=r"1/7 could not be fetched: no such ticket"):
         link(Relay(answer)).download(UID, b"", Sink())
-    with pytest.raises(RainException, match="can not take the constant 1/7: no such ticket"):
+    with pytest.raises(RainException, match="cannot take the constant 1/7: no such ticket"):
         link(Relay(answer)).upload(UID, False, io.BytesIO(b"abc"), 3)
 
 

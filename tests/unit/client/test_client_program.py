@@ -161,7 +161,7 @@ def test_path_that_looks_like_an_option_or_is_the_program_is_made_explicit(
         ("", "no program"),
         ([], "no program"),
         ([""], "no program"),
-        ("'open", "can not be split"),
+        ("'open", "cannot be split"),
         (["cmd", 5], r"argument 1 is 5 of type int.*str\("),
         (["cmd", b"x"], "type bytes"),
         (["cmd", "a\0b"], "NUL"),

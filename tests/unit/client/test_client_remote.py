@@ -227,7 +227,7 @@ def test_client_in_the_closure_is_explained(session: Session) -> None:
     def f(ctx: Any) -> Any:
         return client
 
-    with pytest.raises(RainException, match="A Client can not be pickled"):
+    with pytest.raises(RainException, match="A Client cannot be pickled"):
         f()
 
 
@@ -307,7 +307,7 @@ def test_declared_outputs_are_refined_and_not_replaced(session: Session) -> None
     task = f(outputs=[Output("x"), OutputDir(size_hint=9)])
     assert task.outputs.labels == ["x", "d"]
     assert (task.outputs["x"].content_type, task.outputs["d"].size_hint) == ("pickle", 9)
-    with pytest.raises(RainException, match="declares 2 outputs, which 1 can not refine"):
+    with pytest.raises(RainException, match="declares 2 outputs, which 1 cannot refine"):
         f(output="x")
     with pytest.raises(RainException, match="incompatible"):
         f(outputs=[Output(content_type="json"), OutputDir()])

@@ -193,7 +193,7 @@ def test_config_that_can_not_be_sent_names_what(session: Session, config: Any, t
 def test_endless_config_is_an_error(session: Session) -> None:
     endless: list[Any] = []
     endless.append(endless)
-    with pytest.raises(RainException, match="can not be sent"):
+    with pytest.raises(RainException, match="cannot be sent"):
         task(config=endless)
 
 

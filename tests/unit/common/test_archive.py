@@ -153,7 +153,7 @@ def test_a_fifo_is_refused_by_name(tree: Path) -> None:
         (entry("first"), "the entry 'first' is in the archive twice"),
         (entry("first/x"), "is in 'first', which is not a directory"),
         (entry("link/x"), "is in 'link', which is not a directory"),
-        (entry("y" * 300), "can not be made: File name too long"),
+        (entry("y" * 300), "cannot be made: File name too long"),
     ],
 )
 def test_a_bad_archive_is_refused_with_exact_words(tmp_path: Path, bad: tarfile.TarInfo, words: str) -> None:

@@ -21,7 +21,7 @@ def test_function_sent_by_value_keeps_its_file_for_tracebacks() -> None:
 
 def test_references_are_taken_out_by_either_pickler() -> None:
     class Marked:
-        """Can not be imported."""
+        """Cannot be imported."""
 
     mark = Marked()
     for value in ([mark, len], [mark, lambda: 1]):

@@ -203,12 +203,12 @@ def test_function_that_holds_an_object_is_loaded_again_when_it_moved(tmp_path: P
 
 def test_function_that_can_not_be_loaded_says_so() -> None:
     body = CallBody("pkg.f", 1, b"cno_such_module\nf\n.")
-    with pytest.raises(RainException, match=r"'pkg\.f' can not be loaded.*no_such_module") as caught:
+    with pytest.raises(RainException, match=r"'pkg\.f' cannot be loaded.*no_such_module") as caught:
         Calls().prepare(1, body, b"", ())
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 
 def test_argument_that_can_not_be_loaded_names_it() -> None:
     config, _ = encode_arguments((), {"x": 1})
-    with pytest.raises(RainException, match="argument 'x' can not be loaded"):
+    with pytest.raises(RainException, match="argument 'x' cannot be loaded"):
         Calls().prepare(1, body_of(lambda ctx, x: x), config[:-3], ())

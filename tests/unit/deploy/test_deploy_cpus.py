@@ -40,7 +40,7 @@ def test_cpus_are_shared_out(workers: Any, total: int | None, shares: list[int])
         (None, 0, "cpus must be"),
         (None, 1.5, "cpus must be"),
         (None, True, "cpus must be"),
-        (3, 2, "2 cpus can not be shared by 3 workers"),
+        (3, 2, "2 cpus cannot be shared by 3 workers"),
         ([1, 0], None, "cpus of a worker must be"),
         (["2"], None, "cpus of a worker must be"),
         ([], None, "empty"),

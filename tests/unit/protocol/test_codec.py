@@ -1,4 +1,4 @@
-"""Messages to frames and back, and what hostile frames can not do."""
+"""Messages to frames and back, and what hostile frames cannot do."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_field_without_a_meaning_can_not_be_declared():
         class Bad:
             field: int
 
-    with pytest.raises(TypeError, match="can not hold"):
+    with pytest.raises(TypeError, match="cannot hold"):
 
         @schema.struct
         class Worse:

@@ -1,4 +1,4 @@
-"""Where the dashboard listens, and what is said when it can not."""
+"""Where the dashboard listens, and what is said when it cannot."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_any_free_port_can_be_had():
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_an_error_that_says_what_to_do(taken):
-    with pytest.raises(RainException, match=rf"can not listen on 127\.0\.0\.1:{taken}: .*--http-listen"):
+    with pytest.raises(RainException, match=rf"cannot listen on 127\.0\.0\.1:{taken}: .*--http-listen"):
         bind_http("127.0.0.1", taken)
 
 
@@ -57,7 +57,7 @@ def test_all_addresses_of_a_name_get_the_same_port(monkeypatch):
 
 
 def test_a_host_that_is_not_ours_is_an_error():
-    with pytest.raises(RainException, match=r"can not listen on 192\.0\.2\.1:0"):
+    with pytest.raises(RainException, match=r"cannot listen on 192\.0\.2\.1:0"):
         bind_http("192.0.2.1", 0)
 
 

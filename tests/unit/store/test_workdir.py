@@ -58,7 +58,7 @@ os._exit(1)
 def test_a_base_that_can_not_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        RainException, match=r"the working directory .*/file/x can not be used: Not a directory"
+        RainException, match=r"the working directory .*/file/x cannot be used: Not a directory"
     ):
         private_workdir(tmp_path / "file" / "x")
 

@@ -33,7 +33,7 @@ def test_error_in_our_code_shows_the_users_call(bench: Bench) -> None:
 
     error = bench.error(stage)
     assert "in stage" in error
-    assert "RainException: 'missing' can not be staged: the task made no such file" in error
+    assert "RainException: 'missing' cannot be staged: the task made no such file" in error
     assert "sandbox.py" not in error
 
 

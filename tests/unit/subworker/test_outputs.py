@@ -234,7 +234,7 @@ def test_staged_file_that_is_not_returned_is_removed(bench: Bench) -> None:
         ("dir_link/secret", "leads out of"),
         ("fifo", "not a regular file"),
         (".", "use stage_directory()"),
-        ("a\0b", "can not be staged"),
+        ("a\0b", "cannot be staged"),
     ],
 )
 def test_only_files_of_the_working_directory_can_be_staged(
@@ -262,7 +262,7 @@ def test_tree_with_a_link_that_leaves_it_can_not_be_staged(bench: Bench) -> None
         Path("d/l").symlink_to("../../x")
         return ctx.stage_directory("d")
 
-    assert "'d' can not be staged" in bench.error(make, [output(is_directory=True)])
+    assert "'d' cannot be staged" in bench.error(make, [output(is_directory=True)])
 
 
 def test_stage_directory_refuses_a_file(bench: Bench) -> None:

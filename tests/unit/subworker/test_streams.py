@@ -48,7 +48,7 @@ class Files:
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Opened:
-    """Opens `Files`. For the test to call: pytest captures anew between fixtures and test."""
+    """Opens `Files`. For the test to call: pytest captures again between fixtures and test."""
 
     @contextmanager
     def opened() -> Iterator[Files]:

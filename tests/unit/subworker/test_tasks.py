@@ -196,7 +196,7 @@ def test_a_result_that_the_disk_is_too_full_for_is_told_with_need_and_have(
 
     monkeypatch.setattr("rainzmq.subworker.sandbox.open", full, raising=False)
     words = r"no room on the disk: need 3 MiB, have \d.*B"
-    assert re.fullmatch(f"A result can not be stored: {words}", bench.error(make, [output()]))
+    assert re.fullmatch(f"A result cannot be stored: {words}", bench.error(make, [output()]))
 
 
 def test_a_task_that_finds_the_disk_full_itself_is_told_what_there_is(bench: Bench) -> None:
@@ -313,7 +313,7 @@ def test_functions_errors_of_ours_are_not_our_tracebacks(bench: Bench) -> None:
 
     error = bench.error(load, args=(_Unloadable(),))
     assert error.startswith(
-        "load(): positional argument 1 can not be loaded by the worker: RuntimeError: not here"
+        "load(): positional argument 1 cannot be loaded by the worker: RuntimeError: not here"
     )
     assert "subworker/tasks.py" not in error
 

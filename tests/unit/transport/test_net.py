@@ -45,7 +45,7 @@ def test_name_that_does_not_resolve_is_named() -> None:
         (errno.EADDRINUSE, "port 7210 of 127.0.0.1 is in use"),
         (errno.EADDRNOTAVAIL, "not an address of this machine"),
         (errno.EACCES, "permission denied"),
-        (errno.EIO, "can not listen on 127.0.0.1:7210: what libzmq says"),
+        (errno.EIO, "cannot listen on 127.0.0.1:7210: what libzmq says"),
     ],
 )
 def test_bind_error_says_what_and_what_to_do(code: int, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Built-in tasks: what they make, and what they say when they can not."""
+"""Built-in tasks: what they make, and what they say when they cannot."""
 
 from __future__ import annotations
 
@@ -286,7 +286,7 @@ class TestStore:
             "store", [str(full)], blob
         )
         assert f"{full} is there and is not empty" in bench.error("store", [str(full)], tree)
-        assert f"{file} is a file; a directory can not be stored" in bench.error("store", [str(file)], tree)
+        assert f"{file} is a file; a directory cannot be stored" in bench.error("store", [str(file)], tree)
         assert f"needs directories, but {file} is a file" in bench.error("store", [str(file / "x")], blob)
         assert names(full) == ["file"]
         assert file.read_text() == "mine"
@@ -314,8 +314,8 @@ class TestMakeDirectory:
         [
             (["/x", "y"], "MakeDirectory: the path '/x' is absolute; it must be relative to the directory"),
             (["a/../x", "y"], "the path 'a/../x' has '..' in it; it must stay inside the directory"),
-            (["", "y"], "a blob can not be laid at ''; give it a file name"),
-            (["x/", "y"], "a blob can not be laid at 'x/'; give it a file name"),
+            (["", "y"], "a blob cannot be laid at ''; give it a file name"),
+            (["x/", "y"], "a blob cannot be laid at 'x/'; give it a file name"),
             (["x", "./x"], "two objects are to be laid at 'x'"),
             (["x", "x/y"], "'x/y' needs a directory 'x', but that is a file"),
             (["x/y", "x"], "laying an object at 'x': 'x' is there already"),

@@ -1,4 +1,4 @@
-"""Stored files can not be changed through what programs are given, for root too."""
+"""Stored files cannot be changed through what programs are given, for root too."""
 
 from __future__ import annotations
 

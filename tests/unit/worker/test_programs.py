@@ -331,9 +331,9 @@ class TestHowItFails:
             (["no-such-program"], "there is no program 'no-such-program' on the worker's PATH ("),
             (["/no/such"], "there is no program '/no/such' on the worker's host"),
             (["./script"], "there is no program './script'"),
-            (["/etc/passwd"], "the program '/etc/passwd' can not be started: it is not executable"),
-            (["echo", "a\0b"], "the program 'echo' can not be started: an argument has a NUL in it"),
-            (["echo", "x" * 3_000_000], "the program 'echo' can not be started: Argument list too long"),
+            (["/etc/passwd"], "the program '/etc/passwd' cannot be started: it is not executable"),
+            (["echo", "a\0b"], "the program 'echo' cannot be started: an argument has a NUL in it"),
+            (["echo", "x" * 3_000_000], "the program 'echo' cannot be started: Argument list too long"),
             ([], "there is no program to run"),
         ],
     )
@@ -351,7 +351,7 @@ class TestHowItFails:
     def test_a_malformed_configuration_is_told(self, bench: Bench) -> None:
         job = bench.job("true")
         job.body.config = b"\xc1"
-        assert "the configuration of the program can not be read" in bench.run(job).error
+        assert "the configuration of the program cannot be read" in bench.run(job).error
 
     def test_a_killed_program_is_cancelled(self, bench: Bench) -> None:
         job = bench.job("sleep 60 & sleep 60; echo", shell=True)
