@@ -38,7 +38,7 @@ class ItemSource(Protocol):
 
     @property
     def place(self) -> str:
-        """What is looked at, for people: "on 127.0.0.1:7210", "in events.db"."""
+        """What is looked at, human-readable: "on 127.0.0.1:7210", "in events.db"."""
 
     def server(self) -> Item:
         """The server."""

@@ -117,12 +117,12 @@ def state_cell(state: str) -> Text:
 
 
 def size(value: int | None) -> str:
-    """A size in bytes for people; empty when it is not known."""
+    """A size in bytes human-readable; empty when it is not known."""
     return "" if value is None else format_size(value)
 
 
 def duration(value: float | None) -> str:
-    """A duration in s for people; empty when it is not known."""
+    """A duration in s human-readable; empty when it is not known."""
     return "" if value is None else format_duration(max(0.0, value))
 
 

@@ -131,7 +131,7 @@ class Codebase:
         return kind
 
     def reasons(self) -> list[str]:
-        """Why modules travel by value, for people; one line for each that was asked for."""
+        """Why modules travel by value, human-readable; one line for each that was asked for."""
         return [
             f"module {name!r} travels by value, for {self._reasons[name]}"
             for name, kind in self._kinds.items()

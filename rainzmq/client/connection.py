@@ -86,7 +86,7 @@ class Connection:
     """
 
     def __init__(self, control: ControlClient, where: str) -> None:
-        """`control` is connected; `where` is the server's address, for people. Call `greet` next."""
+        """`control` is connected; `where` is the server's address, human-readable. Call `greet` next."""
         self.ends = SessionEnds()
         self.welcome: ClientWelcome | None = None
         self._control = control

@@ -1,4 +1,4 @@
-"""The graph of a session as Graphviz's DOT, for people."""
+"""The graph of a session as Graphviz's DOT, to be looked at."""
 
 from __future__ import annotations
 

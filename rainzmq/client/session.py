@@ -44,7 +44,7 @@ class Session:
     Attributes:
         client: the client it belongs to; None for a session that only builds and checks graphs.
         session_id: its number on the server.
-        name: for people.
+        name: human-readable.
         draft, heard: for the package itself: what is not submitted yet, and what became of the rest.
     """
 

@@ -26,7 +26,7 @@ RECIPE = (
 
 
 def generator_kind(value: Any) -> str | None:
-    """What kind of generator `value` is, for people; None when it is none, when it has no state to repeat
+    """What kind of generator `value` is, human-readable; None when it is none, when it has no state to repeat
     (`SystemRandom`), or when it is the one of its module (`name_of_shared_generator`).
     """
     kind: Any = type(value)

@@ -31,7 +31,7 @@ class HeldFile:
 
     Attributes:
         path: the file.
-        why_unlocked: why it is not locked, for people; None when it is.
+        why_unlocked: why it is not locked, human-readable; None when it is.
     """
 
     path: Path
@@ -84,7 +84,7 @@ def is_held(path: Path) -> bool:
 
 
 def lock(descriptor: int, *, wait: bool) -> str | None:
-    """Lock an open file; None, or why its file system refuses to, for people.
+    """Lock an open file; None, or why its file system refuses to, human-readable.
 
     Raises:
         HeldError: another process has locked it, and it is not waited for.

@@ -63,7 +63,7 @@ class CallBody:
     """What all calls of one function share.
 
     Attributes:
-        name: the function's qualified name, for people.
+        name: the function's qualified name, human-readable.
         function_id: names the function within its session; bodies with the same number hold the same
             function.
         function: the pickled function, None when it is a hidden input.

@@ -63,7 +63,7 @@ class TaskSpec:
         inputs: pairs (id of the data object, label or None), in order.
         outputs: ids of the data objects it makes, in order.
         resources: what it needs while it runs, `{"cpus": n}`.
-        name: for people; grouped by `/`; None without one.
+        name: human-readable; grouped by `/`; None without one.
         user: a JSON-able dictionary of the user's that travels with it.
     """
 

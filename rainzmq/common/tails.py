@@ -10,7 +10,7 @@ import os
 import re
 
 TAIL_BYTES = 4 << 10
-"""How much of the end of a stream is kept for people."""
+"""How much of the end of a stream is kept human-readable."""
 
 OUTPUT_FILE_BYTES = 16 << 20
 """A file with the output of many tasks starts again between two of them once it is larger than this."""

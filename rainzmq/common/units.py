@@ -37,7 +37,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size_bytes: int) -> str:
-    """A size for people: `17 B`, `1.5 KiB`, `512 MiB`; three digits at most below 1000 TiB."""
+    """A size human-readable: `17 B`, `1.5 KiB`, `512 MiB`; three digits at most below 1000 TiB."""
     if size_bytes < 1024:
         return f"{size_bytes} B"
     units = ["KiB", "MiB", "GiB", "TiB"]
@@ -52,7 +52,7 @@ def format_size(size_bytes: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A time for people: `350 us`, `12.5 ms`, `3.2 s`, `2 min 5 s`, `3 h 20 min`."""
+    """A time human-readable: `350 us`, `12.5 ms`, `3.2 s`, `2 min 5 s`, `3 h 20 min`."""
     if seconds < 0.001:
         return f"{seconds * 1e6:.0f} us"
     if seconds < 1:

@@ -1,4 +1,4 @@
-"""Text for people: templates with the filters that pages and reports share, and what programs said."""
+"""Text human-readable: templates with the filters that pages and reports share, and what programs said."""
 
 from __future__ import annotations
 

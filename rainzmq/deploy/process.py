@@ -38,7 +38,7 @@ class ChildProcess:
     """One `rainzmq` process started from here.
 
     Attributes:
-        name: for people, such as `the server` or `worker-1`.
+        name: human-readable, such as `the server` or `worker-1`.
         logdir: where it logs; `stderr.txt` there holds what it wrote to its stderr.
         pid: its process id.
         program: what Python runs: `rainzmq`; a test has servers of its own.
@@ -119,7 +119,7 @@ class ChildProcess:
             time.sleep(POLL_S)
 
     def failure(self) -> str:
-        """How the child ended and what it last wrote to stderr, for people."""
+        """How the child ended and what it last wrote to stderr, human-readable."""
         code = self._popen.poll()
         if code is None:
             return f"{self.name} is running"

@@ -38,7 +38,7 @@ PART_TITLES = (
     "lost attempts",
     "store",
 )
-"""`PARTS` for people."""
+"""`PARTS` human-readable."""
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ OUTCOMES = {
     CANCELLED: AttemptState.CANCELLED,
     LOST: AttemptState.LOST,
 }
-"""What an attempt came to, for people."""
+"""What an attempt came to, human-readable."""
 
 
 _KINDS: dict[str, type] = {

@@ -22,7 +22,7 @@ MAX_DEPTH = 16
 MOST_NAMES = 24
 """More names than this are folded where colours and tables cannot show each."""
 
-_TELLS_LITTLE = 0.5
+_LOW_GAIN = 0.5
 """Once names are folded, those are too of which at least so many are lost per task: each task has its own."""
 
 
@@ -237,7 +237,7 @@ def folded_names(counts: Mapping[str, int], most: int = MOST_NAMES) -> dict[str,
         if not some:
             break
         gain, root = min(some, key=lambda item: (-item[0], item[1]))
-        if left <= most and gain < _TELLS_LITTLE:
+        if left <= most and gain < _LOW_GAIN:
             break
         chosen = cuts[root]
         assert chosen is not None, "only those were looked at"

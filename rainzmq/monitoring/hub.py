@@ -72,7 +72,7 @@ class Hub:
         model: how things are and were.
         log: the event log; None when events are not kept.
         is_replay: a finished run is shown; its end is `model.now`.
-        source: what is watched, for people: an address, or the path of a database.
+        source: what is watched, human-readable: an address, or the path of a database.
         notes: what those who look must know, such as that a database was cut short.
         is_connected: the server is there; False in a replay.
         canceller: ends a session (id, reason); None where that is not possible.

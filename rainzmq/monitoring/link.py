@@ -1,4 +1,4 @@
-"""The connection of one who watches: hello, heartbeats, events without gaps.
+"""The connection of a watcher: hello, heartbeats, events without gaps.
 
     connecting --Welcome--> watching --a gap in the numbers--> watching again (snapshot)
         ^----------- the connection broke, the server does not know us ------------'

@@ -249,7 +249,7 @@ class Model:
             self.gaps.append((since, event.time))
 
     def gap_notes(self) -> list[str]:
-        """What is not known, for people."""
+        """What is not known, human-readable."""
         notes = []
         for since, until in self.gaps[-_MOST_NOTES:]:
             span = [clock.strftime("%Y-%m-%d %H:%M:%S", clock.localtime(item)) for item in (since, until)]

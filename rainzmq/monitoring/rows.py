@@ -32,7 +32,7 @@ FIELDS: dict[str, Mapping[str, str]] = {
         "cpus": "cpus it offers",
         "kinds": "kinds of task it can run",
     },
-    "worker_went": {"reason": "for people", "on_purpose": "it said goodbye"},
+    "worker_went": {"reason": "human-readable", "on_purpose": "it said goodbye"},
     "worker_troubled": {"troubles": "kinds of task it takes none of for now, with why; empty: none"},
     "worker_sampled": {
         "cpu_percent": "mean load of its machine's cpus, 0 to 100",
@@ -66,7 +66,7 @@ FIELDS: dict[str, Mapping[str, str]] = {
     "task_returned": {
         "attempt": "the attempt that ended",
         "outcome": "retracted, lost, crashed or unable",
-        "note": "what happened, for people; may be empty",
+        "note": "what happened, human-readable; may be empty",
     },
     "task_rerun": {"attempt": "the next attempt"},
     "task_failed": {

@@ -41,7 +41,7 @@ class PastAttempt:
         assigned, started, ended: its times.
         outcome: what came of it; one that finished is here when its outputs were lost afterwards.
         until: when the task went on to something else.
-        note: what happened, for people.
+        note: what happened, human-readable.
     """
 
     row: int

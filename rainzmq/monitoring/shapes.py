@@ -21,7 +21,7 @@ class ServerView:
     version: Annotated[str, "version of the server's package; empty before it was heard of"]
     started: Annotated[Time, "when the server started, s since the epoch"]
     now: Annotated[Time, "the time that is shown, s since the epoch; null before the first event"]
-    source: Annotated[str, "what is watched, for people: an address, or the path of a database"]
+    source: Annotated[str, "what is watched, human-readable: an address, or the path of a database"]
     is_replay: Annotated[bool, "a finished run is shown"]
     is_connected: Annotated[bool, "the server is there"]
     events: Annotated[Literal["none", "memory", "sqlite"], "where the event log is kept"]
@@ -181,7 +181,7 @@ class AttemptView:
     started: Annotated[Time, "when it began to run, s since the epoch; null: it was not heard of"]
     ended: Annotated[Time, "when it ended, s since the epoch"]
     outcome: Annotated[AttemptState, "what became of it"]
-    note: Annotated[str, "what happened, for people; may be empty"]
+    note: Annotated[str, "what happened, human-readable; may be empty"]
 
 
 @dataclass(slots=True)
@@ -196,7 +196,7 @@ class TaskDetail(TaskView):
     config: Annotated[Any, "what it was told, of builtin tasks and programs; null when that is not known"]
     arguments: Annotated[
         list[str] | None,
-        "arguments of a Python call, for people; null when they are not known, as those of over 256 bytes",
+        "arguments of a Python call, human-readable; null when not known, as those of over 256 bytes",
     ]
     user: Annotated[Any, "`spec.user`"]
     info_user: Annotated[Any, "`info.user`: what it attached"]
@@ -207,7 +207,7 @@ class TaskDetail(TaskView):
     stderr: Annotated[str, "end of what it wrote to its standard error, as far as it is kept"]
     stdout_bytes: Annotated[int, "length of the whole standard output"]
     stderr_bytes: Annotated[int, "length of the whole standard error"]
-    why: Annotated[str, "why it is where it is, for people"]
+    why: Annotated[str, "why it is where it is, human-readable"]
 
 
 @dataclass(slots=True)

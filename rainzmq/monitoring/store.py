@@ -90,7 +90,7 @@ class EventStore:
         self._lock = threading.Lock()
         self._last_number = -1
         self.problem: str | None = None
-        """Why nothing is written at the moment, for people; None when all is well."""
+        """Why nothing is written at the moment, human-readable; None when all is well."""
 
     def begin(self, header: Header, event: e.SnapshotBegin) -> None:
         """A server speaks: open the database for what it says.
@@ -305,7 +305,7 @@ def open_replay(path: Path | str) -> Hub:
 
 
 def _shortened(path: Path) -> str | None:
-    """What is missing of a file that has fewer pages than its header says, for people; None: nothing."""
+    """What is missing of a file that has fewer pages than its header says, human-readable; None: nothing."""
     wal = Path(f"{path}-wal")
     if wal.exists() and wal.stat().st_size:
         return None  # pages may stand there
@@ -318,7 +318,7 @@ def _shortened(path: Path) -> str | None:
 
 
 def read_into(hub: Hub, connection: sqlite3.Connection) -> str | None:
-    """Feed a hub's model with all events of a database; None, or what is missing at the end, for people."""
+    """Feed a hub's model with all events of a database; None, or what is missing at the end."""
     last_time, count = None, 0
     events: list[Any] = []
     try:

@@ -1,4 +1,4 @@
-"""Why a task is where it is, as a sentence for people."""
+"""Why a task is where it is, as a sentence human-readable."""
 
 from __future__ import annotations
 

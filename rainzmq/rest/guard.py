@@ -111,7 +111,7 @@ class Refusal:
 
     Attributes:
         status: HTTP status.
-        detail: for people.
+        detail: human-readable.
         headers: further headers.
     """
 

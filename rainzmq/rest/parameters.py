@@ -38,9 +38,9 @@ class Parameter:
 
     Attributes:
         name: as it stands in the query or path.
-        description: for people.
+        description: human-readable.
         schema: JSON schema of its value.
-        allowed: what values it takes, for people: "a time in s since the epoch".
+        allowed: what values it takes, human-readable: "a time in s since the epoch".
         parse: its value from its text; raises ValueError when it is none.
     """
 

@@ -17,7 +17,7 @@ class Problem(tornado.web.HTTPError):
 
     Attributes:
         status_code: HTTP status.
-        detail: what is wrong and what to do, for people.
+        detail: what is wrong and what to do, human-readable.
         more: further members of the problem, such as `parameter`, `value` and `allowed`.
     """
 

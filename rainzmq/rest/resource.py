@@ -67,7 +67,7 @@ class Resource:
 
     Attributes:
         path: with `{name}` for each of `in_path`.
-        summary: for people.
+        summary: human-readable.
         answer: makes the answer.
         schema: name of the answer's schema; None: it is not JSON of ours.
         query: parameters in the query.

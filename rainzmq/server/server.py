@@ -58,7 +58,7 @@ from rainzmq.transport.zap import Authenticator
 _log = logging.getLogger(__name__)
 
 FLUSH_INTERVAL_S = 0.25
-"""How long events are gathered before those who watch get them."""
+"""How long events are gathered before watchers get them."""
 
 SNAPSHOT_INTERVAL_S = 0.05
 """How long after a part of a snapshot the next one follows: tasks are scheduled in between."""
@@ -300,7 +300,7 @@ class Server:
             invariants.check(self._engine.state)
 
     def _flush_soon(self) -> None:
-        """Events are gathered for a while: who watches is woken a few times a second, whatever happens."""
+        """Events are gathered for a while: watchers are woken a few times a second, whatever happens."""
         feed = self._engine.state.feed
         if self._flushing is None and (feed.pending or feed.snapshots):
             delay_s = SNAPSHOT_INTERVAL_S if feed.snapshots else FLUSH_INTERVAL_S
@@ -382,7 +382,7 @@ class Server:
         header = Header(cluster_id=self._cluster_id, server_epoch=self._epoch)
         frames = [encode(message, header) for message in effect.messages]
         if any(len(frame) > CONTROL_FRAME_LIMIT_BYTES for frame in frames):
-            # It would end the connection of who watches. The gap in the numbers makes them ask again.
+            # It would end the connection of a watcher. The gap in the numbers makes them ask again.
             _log.warning("an event of over %d bytes is not told", CONTROL_FRAME_LIMIT_BYTES)
             frames = [frame for frame in frames if len(frame) <= CONTROL_FRAME_LIMIT_BYTES]
         for peer in effect.peers:

@@ -54,7 +54,7 @@ class Aspect:
     """One aspect.
 
     Attributes:
-        name: what it is, for people.
+        name: what it is, human-readable.
         read: gives its present value, to be compared.
         write: makes it what `read` gave. What it cannot do shows when it is read again.
         calls: functions that change it.

@@ -207,7 +207,7 @@ def _is_container(value: Any) -> bool:
 
 
 def _kind(value: Any) -> str:
-    """What a value is, for people, such as `an int`."""
+    """What a value is, human-readable, such as `an int`."""
     if value is None:
         return "None"
     name = type(value).__qualname__

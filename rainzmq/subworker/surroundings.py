@@ -97,7 +97,7 @@ class Surroundings:
             self._builtins.write(self._builtins.saved)
 
     def restore(self, thorough: bool) -> str | None:
-        """Put back what the task changed; None, or what could not be put back, for people.
+        """Put back what the task changed; None, or what could not be put back, human-readable.
 
         `thorough`: compare everything, whether something told of a change or not. Otherwise a task that
         changed nothing is known by a few looks.

@@ -322,7 +322,7 @@ class SimulatedCluster:
             invariants.check(self.server.state)
 
     def watched(self, effect: SendEvents) -> None:
-        """Events for those who watch, who are not part of this; for subclasses that watch."""
+        """Events for watchers, which are not part of this; for subclasses that watch."""
 
     def _deliver(self, send: Send) -> None:
         if send.peer == self.client.peer:

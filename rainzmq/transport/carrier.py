@@ -29,7 +29,7 @@ class FetchFailure(NamedTuple):
     """Why an object did not come.
 
     Attributes:
-        reason: for people.
+        reason: human-readable.
         silent: holders that did not answer or could not be reached.
         refused: what the object is was refused, as it would be from any holder.
     """

@@ -41,7 +41,7 @@ MAX_GRANT_BYTES = 8 * CREDIT_BYTES
 """A sender believes in no more credit than this."""
 
 Peer = Hashable
-"""Whom to send to; `str` of it is for people."""
+"""Whom to send to; `str` of it is human-readable."""
 
 Outgoing = list[tuple[Peer, Any]]
 

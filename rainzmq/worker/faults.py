@@ -1,4 +1,4 @@
-"""What the runners of one worker share: failures for people, relative paths, and how outcomes are made."""
+"""What the runners of one worker share: readable failures, relative paths, and how outcomes are made."""
 
 from __future__ import annotations
 

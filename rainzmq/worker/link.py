@@ -90,7 +90,7 @@ class ServerLink:
             self._control.send([encode(message, self._header) for message in messages])
 
     def rejoin(self, reason: str) -> None:
-        """Say goodbye, for people, and hello again as soon as this worker is idle."""
+        """Say goodbye, human-readable, and hello again as soon as this worker is idle."""
         self.tell([m.WorkerBye(reason)])
         self._lose(reason)
         self._say_hello()

@@ -81,7 +81,7 @@ class OutputFiles:
         return Printed(told.stdout[-TAIL_BYTES:], told.stderr[-TAIL_BYTES:], sizes[0], sizes[1])
 
     def tail(self, *, since_mark: bool) -> str:
-        """The end of both, for people: since the mark, or of all. Empty when there is nothing."""
+        """The end of both, human-readable: since the mark, or of all. Empty when there is nothing."""
         marks = self._marks if since_mark else [0, 0]
         rows = zip(self._files, marks, self._sizes(), strict=False)
         texts = [read_tail(file, begin if begin <= end else 0, end).strip() for file, begin, end in rows]

@@ -13,7 +13,7 @@ from rainzmq.protocol.messages.worker import Report
 from rainzmq.worker.core.jobs import Job, Printed
 from rainzmq.worker.core.reports import empty_report
 
-SELDOMEST_S = 60.0
+MAX_INTERVAL_S = 60.0
 """A running job is told of at least so often when it goes on to write, seconds."""
 
 _FIRST_S = 1.0
@@ -53,7 +53,7 @@ class RunningOutput:
             sizes = (printed.stdout_bytes, printed.stderr_bytes)
             if told is not None and (told.sizes == sizes or now < told.due):
                 continue
-            delay_s = _FIRST_S if told is None else min(2 * told.delay_s, SELDOMEST_S)
+            delay_s = _FIRST_S if told is None else min(2 * told.delay_s, MAX_INTERVAL_S)
             running[key] = _Told(sizes, now + delay_s, delay_s)
             report.printed.append((job.uid, job.attempt, printed.stdout, printed.stderr, *sizes))
         self._told = running

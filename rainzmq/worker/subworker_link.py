@@ -267,7 +267,7 @@ class SubworkerLink:
         self.output.close()
 
     def why_not_started(self, error: OSError | None = None) -> str:
-        """Why it never said a valid hello, for people."""
+        """Why it never said a valid hello, human-readable."""
         if error is not None:
             reason = f"could not be run: {error}"
         else:
@@ -278,7 +278,7 @@ class SubworkerLink:
         )
 
     def why_crashed(self) -> str:
-        """How it died under a task, for people."""
+        """How it died under a task, human-readable."""
         pid = self._process.pid if self._process is not None else 0
         how = self.fault and f"was killed, because it {self.fault},"
         return (

@@ -67,7 +67,7 @@ class Workplace:
         self._known = {path: _identity(path) for path in paths}
 
     def problem(self) -> str | None:
-        """What is wrong with the directories and for what likely reason, for people; None when nothing is.
+        """What is wrong with the directories and for what likely reason; None when nothing is.
         That a disk is full is no fault of the directories: see `trial`.
         """
         for path, known in self._known.items():

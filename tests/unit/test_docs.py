@@ -104,3 +104,26 @@ def test_the_words_of_the_field_are_in_the_glossary():
     glossary = (DOCS / "glossary.md").read_text()
     for word in ("task", "data object", "replica", "worker", "subworker", "assign", "retract", "attempt"):
         assert f"| {word} |" in glossary
+
+
+def given_up() -> list[str]:
+    """The words of the glossary's second table that are not used any more."""
+    table = (DOCS / "glossary.md").read_text().split("\n| say | not |\n|---|---|\n")[1]
+    return re.findall(r"^\| .+ \| (.+) \|$", table, re.M)
+
+
+def test_words_that_were_given_up_are_not_used():
+    sources = [path for path in (ROOT / "rainzmq").rglob("*") if path.suffix in (".py", ".html", ".js")]
+    words = "|".join(re.escape(word).replace("\\ ", r"[\s_]+(?:# *)?") for word in given_up())
+    pattern = re.compile(rf"(?<![a-z])(?:{words})(?![a-z])", re.I)
+    pages = [page for page in [*DOCS.glob("*.md"), *ROOT.glob("*.md")] if page.name != "glossary.md"]
+    found = {
+        f"{path.relative_to(ROOT)}: {hit[0]}"
+        for path in [*sources, *pages]
+        for hit in pattern.finditer(path.read_text())
+    }
+    assert found == set()
+
+
+def test_there_are_words_that_were_given_up():
+    assert {"anew", "can not", "ask back"} <= set(given_up())

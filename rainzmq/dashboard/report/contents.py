@@ -47,7 +47,7 @@ CPU_TITLES = {
     "inputs": "idle, as all work waited",
     "nothing": "idle, without any work",
 }
-"""`CPU_PARTS` for people."""
+"""`CPU_PARTS` human-readable."""
 
 _WHY_IDLE = {
     "ready": "although work was ready: on its way to them, too short to be handed out in time, or too wide",

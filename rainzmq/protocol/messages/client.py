@@ -84,7 +84,7 @@ class ClientRefused:
     """The client may not take part; the connection ends. Its shape never changes."""
 
     software: Annotated[str, "version of the server's package"]
-    reason: Annotated[str, "for people"]
+    reason: Annotated[str, "human-readable"]
 
 
 @message("heartbeat", CONVERSATION, *_CLIENT, _SERVER)
@@ -100,7 +100,7 @@ class ClientHeartbeat:
 class ClientBye:
     """The sender leaves; a client's sessions end with it, a server's going ends all of them."""
 
-    reason: Annotated[str, "for people, may be empty"]
+    reason: Annotated[str, "human-readable, may be empty"]
 
 
 @message("new_session", CONVERSATION, _OWNER)
@@ -108,7 +108,7 @@ class NewSession:
     """Open a session. Answered by `SessionOpened`."""
 
     request: Annotated[int, "number of the request"]
-    name: Annotated[str, "for people"]
+    name: Annotated[str, "human-readable"]
 
 
 @message("session_opened", CONVERSATION, _SERVER)
@@ -253,7 +253,7 @@ class RequestFailed:
 
     request: Annotated[int, "number of the request"]
     code: Annotated[str, "`session` when the session is closed or unknown, `request` for anything else"]
-    reason: Annotated[str, "for people"]
+    reason: Annotated[str, "human-readable"]
 
 
 @message("finished_tasks", CONVERSATION, _SERVER)
@@ -281,7 +281,7 @@ class SessionWarned:
     """Something that the program should know, though nothing failed yet. Sent unasked."""
 
     session_id: Annotated[int, "the session"]
-    text: Annotated[str, "for people"]
+    text: Annotated[str, "human-readable"]
 
 
 @message("progress", CONVERSATION, *_CLIENT)
@@ -300,7 +300,7 @@ class Progress:
     finished: Annotated[int, "finished tasks of the session"]
     running: Annotated[int, "running tasks of the session"]
     total: Annotated[int, "submitted tasks of the session"]
-    reasons: Annotated[list[str], "why tasks wait for more than their turn, for people"]
+    reasons: Annotated[list[str], "why tasks wait for more than their turn, human-readable"]
     groups: Annotated[
         list[tuple[str, int, int]],
         "(what stands before the first `/` of names, finished, total), at most 65; `` has all others",

@@ -63,7 +63,7 @@ class TransferError:
     """The object cannot be sent, or taken."""
 
     transfer: Annotated[int, "the try"]
-    reason: Annotated[str, "for people"]
+    reason: Annotated[str, "human-readable"]
 
 
 @message("cancel", CONVERSATION, *_PEERS)

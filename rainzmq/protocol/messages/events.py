@@ -1,4 +1,4 @@
-"""What a server tells those who watch it: the event log, live and as it is stored.
+"""What a server tells its watchers: the event log, live and as it is stored.
 
 A viewer or client sends `Watch`; from then on it gets every event, in order, gathered for a fraction of a
 second and sent as the frames of one multipart. Events are numbered from 1 in each life of a server; who
@@ -86,7 +86,7 @@ class WorkerWent:
     number: Number
     time: Time
     worker: Worker
-    reason: Annotated[str, "for people"]
+    reason: Annotated[str, "human-readable"]
     on_purpose: Annotated[bool, "it said goodbye; False: it was lost"]
 
 
@@ -97,7 +97,7 @@ class WorkerTroubled:
     number: Number
     time: Time
     worker: Worker
-    kinds: Annotated[list[tuple[str, str]], "(kind of task it takes none of, why, for people); empty: none"]
+    kinds: Annotated[list[tuple[str, str]], "(kind of task it takes none of, why, readable); empty: none"]
 
 
 @message("ev_worker_sampled", CONVERSATION, _SERVER)
@@ -160,7 +160,7 @@ class SessionWaits:
     number: Number
     time: Time
     session_id: Annotated[int, "the session"]
-    reasons: Annotated[list[str], "for people; empty when nothing keeps it"]
+    reasons: Annotated[list[str], "human-readable; empty when nothing keeps it"]
 
 
 @message("ev_submitted", CONVERSATION, _SERVER)
@@ -248,7 +248,7 @@ class TasksReturned:
     outcome: Annotated[
         AttemptState, "`retracted`, `lost` (with its worker), `crashed`, or `unable` (a fault of the worker)"
     ]
-    notes: Annotated[list[str], "what happened, for people; empty when there is nothing to say"]
+    notes: Annotated[list[str], "what happened, human-readable; empty when there is nothing to say"]
 
 
 @message("ev_rerun", CONVERSATION, _SERVER)

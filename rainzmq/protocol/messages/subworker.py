@@ -101,7 +101,7 @@ class TaskResult:
     id: Annotated[tuple[int, int], "session and number of the task"]
     attempt: Annotated[int, "the attempt that was asked for"]
     ok: Annotated[bool, "it finished"]
-    error: Annotated[str, "why it failed, for people; empty when it finished"]
+    error: Annotated[str, "why it failed, human-readable; empty when it finished"]
     outputs: Annotated[list[SubworkerResult], "its outputs, in order; empty when it failed"]
     user: Annotated[bytes, "`info.user` of the task as JSON, empty for {}"]
     debug: Annotated[str, "its debug messages, one a line"]
@@ -149,7 +149,7 @@ class Leaving:
     must not outlive its session.
     """
 
-    reason: Annotated[str, "for people"]
+    reason: Annotated[str, "human-readable"]
     not_run: Annotated[
         tuple[int, int] | None, "task that it began to prepare and could not; None without one"
     ]
@@ -173,7 +173,7 @@ class CancelTasks:
 class Bye:
     """End now, with exit code 0."""
 
-    reason: Annotated[str, "for people"]
+    reason: Annotated[str, "human-readable"]
 
 
 __all__ = [

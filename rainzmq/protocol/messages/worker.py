@@ -47,7 +47,7 @@ class WorkerRefused:
     """The worker may not take part; it ends, unless it may try again. Its shape never changes."""
 
     software: Annotated[str, "version of the server's package"]
-    reason: Annotated[str, "for people"]
+    reason: Annotated[str, "human-readable"]
     again: Annotated[bool, "what stands against it may pass: say hello again in a while"]
 
 
@@ -57,7 +57,7 @@ class Fenced:
     again.
     """
 
-    reason: Annotated[str, "for people"]
+    reason: Annotated[str, "human-readable"]
 
 
 @message("heartbeat", CONVERSATION, _WORKER, _SERVER)
@@ -76,7 +76,7 @@ class WorkerBye:
     another.
     """
 
-    reason: Annotated[str, "for people, may be empty"]
+    reason: Annotated[str, "human-readable, may be empty"]
 
 
 @message("trouble", CONVERSATION, _WORKER)
@@ -85,7 +85,7 @@ class WorkerTrouble:
     itself. Sent when that changes, before tasks of these kinds are given back.
     """
 
-    kinds: Annotated[list[tuple[str, str]], "(kind of task, why, for people); empty: it takes all again"]
+    kinds: Annotated[list[tuple[str, str]], "(kind of task, why, human-readable); empty: it takes all again"]
 
 
 @message("assign", CONVERSATION, _SERVER)

@@ -59,7 +59,7 @@ class Deaths:
                 return
 
     def verdict(self, uid: int, crash_limit: int) -> str | None:
-        """Why a task is not tried again, for people; None when it may be."""
+        """Why a task is not tried again, human-readable; None when it may be."""
         own = [death for death in self._deaths if uid in death.attempts]
         if len(own) >= MAX_DEATHS:
             return f"{len(own)} workers died while it ran on them; it is not tried again.\n{_notes(uid, own)}"

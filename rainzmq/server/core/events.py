@@ -131,12 +131,12 @@ class ReturnDue:
 
 @dataclass(slots=True)
 class Flush:
-    """Hand out the events that were gathered for those who watch."""
+    """Hand out the events that were gathered for watchers."""
 
 
 @dataclass(slots=True)
 class WatcherMissed:
-    """Somebody who watches was not sent some of the events, because it took them too slowly."""
+    """A watcher missed events, because it took them too slowly."""
 
     peer: bytes
 
@@ -183,7 +183,7 @@ class Send:
 
 @dataclass(slots=True)
 class SendEvents:
-    """Send events to those who watch, as the frames of one multipart. Who is slow may miss some."""
+    """Send events to watchers, as the frames of one multipart. Slow watchers may miss events."""
 
     peers: list[bytes]
     messages: list[Any]

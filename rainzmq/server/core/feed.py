@@ -1,4 +1,4 @@
-"""The event log in the making: what happened, gathered for those who watch.
+"""The event log in the making: what happened, gathered for watchers.
 
 Handlers note what happened (`noting.py`) as events whose columns are the lists of the messages themselves
 wherever possible: an event costs something per message, next to nothing per task. Nothing is noted while

@@ -1,4 +1,4 @@
-"""What handlers note for those who watch, as events of the feed."""
+"""What handlers note for watchers, as events of the feed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def failed(state: ServerState, task: TaskRecord, worker: WorkerRecord | None, fa
 
 
 def session_ended(state: ServerState, session: SessionRecord) -> None:
-    """Note that a session ended, for those who watch and those who come later. Its state says how."""
+    """Note that a session ended, for watchers and those who come later. Its state says how."""
     row = (session.session_id, session.name, client_name(state, session))
     state.ended.append(PastSession(*row, session.opened, state.now, session.state, session.failure))
     state.feed.add(state.now, e.SessionEnded, session.session_id, session.state, session.failure)

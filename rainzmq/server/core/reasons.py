@@ -13,7 +13,7 @@ MAX_REASONS = 5
 
 
 def why_tasks_wait(state: ServerState, session: SessionRecord) -> list[str]:
-    """Reasons for people why tasks of the session wait for more than their turn; empty when none does.
+    """Reasons human-readable why tasks of the session wait for more than their turn; empty when none does.
 
     While some run these are about tasks that no worker can run; otherwise also about all the others.
     """

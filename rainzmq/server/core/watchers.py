@@ -1,4 +1,4 @@
-"""Those who watch: they are handed out the event log, at most a few times a second.
+"""Watchers: they are handed out the event log, at most a few times a second.
 
 A watcher that comes, or has missed something, gets a snapshot in parts, one with each flush (`snapshot.py`).
 When that is, the process around the core decides.

@@ -135,7 +135,7 @@ class Outcome:
         kind: FINISHED, FAILED (an error that running again would not mend), CRASHED (its subworker died under
             it, so another attempt may be made), UNABLE (a fault of this worker, not of the task: it runs
             elsewhere) or CANCELLED (it was killed on request).
-        error: for people, empty when it finished.
+        error: human-readable, empty when it finished.
         outputs: one per declared output when it finished, else empty.
         user: `info.user` of the task as JSON, empty for {}.
         debug: its debug messages, one a line.

@@ -1,4 +1,4 @@
-"""What the commands that look at a cluster print: tables for people, JSON for programs."""
+"""What the commands that look at a cluster print: tables human-readable, JSON for programs."""
 
 from __future__ import annotations
 

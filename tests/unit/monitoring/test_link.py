@@ -1,4 +1,4 @@
-"""The connection of one who watches: what it says, takes in, and passes over."""
+"""The connection of a watcher: what it says, takes in, and passes over."""
 
 from __future__ import annotations
 
