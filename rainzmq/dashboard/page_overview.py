@@ -123,7 +123,9 @@ def failures(ask: PageQuery) -> list[Failures]:
         when = view.ended if task is None or task.ended is None else task.ended
         message = readable(failure.message)
         key = headline(message), "" if task is None else ask.shown_as(task.name)
-        same = found.pop(key, None) or Failures(key[0], message, when, when, 0, [], [])
+        same = found.pop(key, None) or Failures(
+            headline=key[0], message=message, first=when, last=when, count=0, tasks=[], sessions=[]
+        )
         times = [value for value in (same.first, same.last, when) if value is not None]
         same.first, same.last = min(times, default=None), max(times, default=None)
         same.message, same.count = message, same.count + 1

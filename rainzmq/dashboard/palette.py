@@ -41,14 +41,14 @@ class Theme:
 
 
 LIGHT = Theme(
-    "light",
-    "#f6f7f9",
-    "#ffffff",
-    "#1b2330",
-    "#56606f",
-    "#dfe3e9",
-    "#1f5fbf",
-    (
+    name="light",
+    page="#f6f7f9",
+    panel="#ffffff",
+    text="#1b2330",
+    faint="#56606f",
+    line="#dfe3e9",
+    accent="#1f5fbf",
+    names=(
         "#2f6fb8",
         "#c2571a",
         "#178a66",
@@ -74,7 +74,7 @@ LIGHT = Theme(
         "#6f7d1a",
         "#7d5ba6",
     ),
-    {
+    states={
         TaskState.WAITING: "#868f9e",
         TaskState.READY: "#b57b00",
         TaskState.ASSIGNED: "#7b6bd0",
@@ -86,14 +86,14 @@ LIGHT = Theme(
 )
 
 DARK = Theme(
-    "dark",
-    "#12161c",
-    "#1a2028",
-    "#e6eaf0",
-    "#a3adbb",
-    "#333c48",
-    "#7db4f5",
-    (
+    name="dark",
+    page="#12161c",
+    panel="#1a2028",
+    text="#e6eaf0",
+    faint="#a3adbb",
+    line="#333c48",
+    accent="#7db4f5",
+    names=(
         "#6aa5ea",
         "#f08a4b",
         "#3fbf96",
@@ -119,7 +119,7 @@ DARK = Theme(
         "#c6d457",
         "#c3a2e6",
     ),
-    {
+    states={
         TaskState.WAITING: "#7a8494",
         TaskState.READY: "#e0ab3a",
         TaskState.ASSIGNED: "#a79af0",

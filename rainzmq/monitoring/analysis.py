@@ -91,7 +91,17 @@ def task_times(model: Model, session: SessionLog) -> TaskTimes:
     parts[:, RESOURCES] = before - parts[:, LOST]
     parts[:, RUN] = end - start
     parts[:, STORE] = until - end
-    return TaskTimes(submitted, ready, assigned, start, end, until, committed, binding, parts)
+    return TaskTimes(
+        submitted=submitted,
+        ready=ready,
+        assigned=assigned,
+        start=start,
+        end=end,
+        until=until,
+        committed=committed,
+        binding=binding,
+        parts=parts,
+    )
 
 
 def totals(times: TaskTimes) -> dict[str, float]:

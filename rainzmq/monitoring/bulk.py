@@ -99,15 +99,15 @@ class Bulk:
             yield (
                 session,
                 Finished(
-                    ids,
-                    attempts[mine],
-                    workers[mine],
-                    cpus[mine],
-                    starts[mine],
-                    durations[mine],
-                    times[mine],
-                    counts[mine],
-                    sizes[ranges(first[mine], counts[mine])],
+                    ids=ids,
+                    attempts=attempts[mine],
+                    workers=workers[mine],
+                    cpus=cpus[mine],
+                    starts=starts[mine],
+                    durations=durations[mine],
+                    times=times[mine],
+                    counts=counts[mine],
+                    sizes=sizes[ranges(first[mine], counts[mine])],
                 ),
             )
 

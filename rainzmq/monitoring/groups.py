@@ -146,18 +146,18 @@ class GroupTable:
             std = max(0.0, variance) ** 0.5
             least, most = float(self.least[node]), float(self.most[node])
         return GroupView(
-            tree.paths[node],
-            int(tree.depths[node]),
-            tree.is_leaf(node),
-            int(self.own[node]),
-            sum(row),
-            StateCounts(*row),
-            done,
-            mean,
-            std,
-            total,
-            least,
-            most,
+            name=tree.paths[node],
+            depth=int(tree.depths[node]),
+            is_leaf=tree.is_leaf(node),
+            own=int(self.own[node]),
+            total=sum(row),
+            counts=StateCounts(*row),
+            done=done,
+            mean_s=mean,
+            std_s=std,
+            sum_s=total,
+            min_s=least,
+            max_s=most,
         )
 
 
@@ -196,7 +196,17 @@ def group_table(session: SessionLog, time: float | None = None) -> GroupTable:
         np.minimum.at(least, above, least[below])
         np.maximum.at(most, above, most[below])
     nodes = tree.order[counts.sum(axis=1)[tree.order] > 0]
-    return GroupTable(tree, nodes, counts, own, sums, squares, least, most, centre)
+    return GroupTable(
+        tree=tree,
+        nodes=nodes,
+        counts=counts,
+        own=own,
+        sums=sums,
+        squares=squares,
+        least=least,
+        most=most,
+        centre=centre,
+    )
 
 
 def groups(session: SessionLog, time: float | None = None) -> list[GroupView]:

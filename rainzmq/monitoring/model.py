@@ -274,13 +274,13 @@ class Model:
             self._named.add(("worker", event.worker))
         if event.worker not in self.workers:
             self.workers[event.worker] = WorkerLog(
-                event.worker,
-                event.worker_id,
-                event.hostname,
-                event.pid,
-                event.cpus,
-                event.kinds,
-                event.time,
+                number=event.worker,
+                worker_id=event.worker_id,
+                hostname=event.hostname,
+                pid=event.pid,
+                cpus=event.cpus,
+                kinds=event.kinds,
+                came=event.time,
             )
 
     def _on_worker_went(self, event: e.WorkerWent) -> None:

@@ -412,16 +412,16 @@ class SessionLog:
         ended = float(tasks["ended"][row]) if outcome is AttemptState.FINISHED else time
         self.past.append(
             PastAttempt(
-                row,
-                int(tasks["attempt"][row]),
-                int(tasks["worker"][row]),
-                int(tasks["cpu"][row]),
-                float(tasks["assigned"][row]),
-                float(tasks["started"][row]),
-                ended,
-                outcome,
-                time,
-                note,
+                row=row,
+                attempt=int(tasks["attempt"][row]),
+                worker=int(tasks["worker"][row]),
+                cpu=int(tasks["cpu"][row]),
+                assigned=float(tasks["assigned"][row]),
+                started=float(tasks["started"][row]),
+                ended=ended,
+                outcome=outcome,
+                until=time,
+                note=note,
             )
         )
         tasks["state"][row], tasks["worker"][row], tasks["cpu"][row] = WAITING, 0, -1

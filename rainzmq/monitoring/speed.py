@@ -80,7 +80,16 @@ def speed(
     cpus = sum(parts.values()) / wall if wall > 0 else 0.0
     chain, count = longest_chain(sessions, times)
     twice = estimate(wall, work, min(chain, wall), cpus, 2 * cpus)
-    return Speed(begin, end, cpus, work, parts, min(chain, wall), count, twice)
+    return Speed(
+        begin=begin,
+        end=end,
+        cpus=cpus,
+        work_s=work,
+        parts=parts,
+        chain_s=min(chain, wall),
+        chain_tasks=count,
+        twice_s=twice,
+    )
 
 
 def estimate(

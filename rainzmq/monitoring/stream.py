@@ -212,18 +212,18 @@ def _merge(ran: Attempts, shown: _Shown, lane: IntArray, pixel: float) -> Bars:
     wide = ran.end - ran.start >= pixel
     own = np.flatnonzero(wide)
     single = Bars(
-        lane[own],
-        ran.start[own],
-        ran.end[own],
-        shown.name[own],
-        ran.name[own],
-        ran.outcome[own],
-        np.ones(len(own), dtype=np.int64),
-        ran.session[own],
-        ran.task[own],
-        ran.end[own] - ran.start[own],
-        shown.names,
-        ran.names,
+        lane=lane[own],
+        left=ran.start[own],
+        right=ran.end[own],
+        name=shown.name[own],
+        task_name=ran.name[own],
+        outcome=ran.outcome[own],
+        count=np.ones(len(own), dtype=np.int64),
+        session=ran.session[own],
+        task=ran.task[own],
+        busy=ran.end[own] - ran.start[own],
+        names=shown.names,
+        task_names=ran.names,
     )
     small = np.flatnonzero(~wide)
     if not len(small):
@@ -263,18 +263,18 @@ def _gather(ran: Attempts, shown: _Shown, lane: IntArray, small: IntArray, pixel
     session[~alone] = task[~alone] = 0
     task_name[~alone] = -1
     return Bars(
-        cell_ids[first_cell] // cells,
-        left,
-        right,
-        dominant[first_cell],
-        task_name,
-        outcome,
-        count,
-        session,
-        task,
-        np.bincount(run, weights=duration, minlength=total).astype(np.float64),
-        shown.names,
-        ran.names,
+        lane=cell_ids[first_cell] // cells,
+        left=left,
+        right=right,
+        name=dominant[first_cell],
+        task_name=task_name,
+        outcome=outcome,
+        count=count,
+        session=session,
+        task=task,
+        busy=np.bincount(run, weights=duration, minlength=total).astype(np.float64),
+        names=shown.names,
+        task_names=ran.names,
     )
 
 

@@ -90,15 +90,15 @@ def worker_use(model: Model) -> list[WorkerUse]:
         room = there * worker.cpus
         found.append(
             WorkerUse(
-                worker.number,
-                worker.worker_id,
-                worker.hostname,
-                worker.cpus,
-                there,
-                used,
-                min(1.0, used / room) if room > 0 else None,
-                int(counts[worker.number]),
-                int(moved[worker.number]),
+                number=worker.number,
+                worker_id=worker.worker_id,
+                hostname=worker.hostname,
+                cpus=worker.cpus,
+                there_s=there,
+                busy_cpu_s=used,
+                utilisation=min(1.0, used / room) if room > 0 else None,
+                attempts=int(counts[worker.number]),
+                received_bytes=int(moved[worker.number]),
             )
         )
     return found

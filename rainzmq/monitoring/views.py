@@ -350,14 +350,14 @@ def _attempts(
         cpu = int(stands.cpu[0])
         found.append(
             AttemptView(
-                int(stands.attempt[0]),
-                model.worker_id(int(stands.worker[0])),
-                cpu if cpu >= 0 else None,
-                moment(stands.assigned[0]),
-                moment(stands.started[0]),
-                moment(stands.ended[0]),
-                AttemptState(STATES[code]),
-                "",
+                attempt=int(stands.attempt[0]),
+                worker=model.worker_id(int(stands.worker[0])),
+                cpu=cpu if cpu >= 0 else None,
+                assigned=moment(stands.assigned[0]),
+                started=moment(stands.started[0]),
+                ended=moment(stands.ended[0]),
+                outcome=AttemptState(STATES[code]),
+                note="",
             )
         )
     return found
@@ -365,14 +365,14 @@ def _attempts(
 
 def _past_view(model: Model, past: PastAttempt) -> AttemptView:
     return AttemptView(
-        past.attempt,
-        model.worker_id(past.worker),
-        past.cpu if past.cpu >= 0 else None,
-        moment(past.assigned),
-        moment(past.started),
-        moment(past.ended),
-        past.outcome,
-        past.note,
+        attempt=past.attempt,
+        worker=model.worker_id(past.worker),
+        cpu=past.cpu if past.cpu >= 0 else None,
+        assigned=moment(past.assigned),
+        started=moment(past.started),
+        ended=moment(past.ended),
+        outcome=past.outcome,
+        note=past.note,
     )
 
 

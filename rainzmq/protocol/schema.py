@@ -127,6 +127,11 @@ def from_row(cls: type[T], row: Any) -> T:
     return typing.cast(Any, cls).__from_row__(row)  # type: ignore[no-any-return]
 
 
+def empty(cls: type[T]) -> T:
+    """A message of columns, all of them empty lists."""
+    return cls(*[[] for _ in MESSAGES[cls].fields])
+
+
 def declared() -> Iterable[Declaration]:
     """All message types, for the documentation and its test."""
     return MESSAGES.values()

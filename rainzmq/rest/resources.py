@@ -137,7 +137,13 @@ def event_filter(ask: Ask) -> EventFilter:
         just_after = math.nextafter(ask.time, math.inf)
         until = just_after if until is None else min(until, just_after)
     return EventFilter(
-        ask["id"], ask["type"], ask["session"], ask["worker"], ask["since"], until, ask["after"]
+        ids=ask["id"],
+        kinds=ask["type"],
+        session_id=ask["session"],
+        worker_id=ask["worker"],
+        since=ask["since"],
+        until=until,
+        after=ask["after"],
     )
 
 

@@ -166,13 +166,13 @@ class Server:
         self._collector = GarbageCollector()
         self._session_ended = False
         self.access = Access(
-            host,
-            0,
-            keys.public,
-            self._roles,
-            self._cluster_id,
-            os.getpid(),
-            process_started() or 0.0,
+            address=host,
+            port=0,
+            server_public=keys.public,
+            keys=self._roles,
+            cluster_id=self._cluster_id,
+            pid=os.getpid(),
+            started=process_started() or 0.0,
         )
 
     def start(self) -> None:
@@ -182,17 +182,17 @@ class Server:
         relay, data_port = self._relay.start()
         self._engine = Engine(
             CoreOptions(
-                random_id,
-                __version__,
-                options.heartbeat_interval_s,
-                options.suspect_after_s,
-                options.dead_after_s,
-                CRASH_LIMIT,
-                time.time() - self.loop.now(),
-                SAMPLE_INTERVAL_S if options.web is not None else 0.0,
-                options.web is not None,
-                options.client_grace_s,
-                process_space(),
+                random_id=random_id,
+                software=__version__,
+                heartbeat_interval_s=options.heartbeat_interval_s,
+                suspect_after_s=options.suspect_after_s,
+                dead_after_s=options.dead_after_s,
+                crash_limit=CRASH_LIMIT,
+                epoch_offset_s=time.time() - self.loop.now(),
+                sample_interval_s=SAMPLE_INTERVAL_S if options.web is not None else 0.0,
+                keep_events=options.web is not None,
+                client_grace_s=options.client_grace_s,
+                process_space=process_space(),
             ),
             relay,
             data_port,

@@ -245,7 +245,14 @@ class SimulatedCluster:
         self._link_free: dict[tuple[bytes, bytes], float] = {}
         self._ports = count(1)
         numbers = random.Random(seed + 1)
-        options = CoreOptions(lambda: numbers.getrandbits(61) + 1, "sim", 2.0, 6.0, 10.0, 1000)
+        options = CoreOptions(
+            random_id=lambda: numbers.getrandbits(61) + 1,
+            software="sim",
+            heartbeat_interval_s=2.0,
+            suspect_after_s=6.0,
+            dead_after_s=10.0,
+            crash_limit=1000,
+        )
         self.server = Engine(options, RELAY, 2, 0.0)
         self._server(ClientJoined(CLIENT, c.ClientHello("sim", "sim", 1), False))
         self.after(2.0, self._tick)
@@ -269,7 +276,15 @@ class SimulatedCluster:
         port = next(self._ports)
         worker = SimulatedWorker(self, b"w%d" % port, cpus, port)
         self.workers[worker.name] = self.by_port[port] = worker
-        hello = w.WorkerHello("sim", "sim", 1, cpus, worker.endpoint, ["python"], 0)
+        hello = w.WorkerHello(
+            software="sim",
+            hostname="sim",
+            pid=1,
+            cpus=cpus,
+            data=worker.endpoint,
+            subworkers=["python"],
+            previous_epoch=0,
+        )
         self._server(WorkerJoined(worker.name, hello))
         return worker
 

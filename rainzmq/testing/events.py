@@ -114,7 +114,15 @@ def _broken(history: SimulatedHistory, time: float) -> None:
     add(e.TasksReturned, time / 2 + 0.3, 1, [uid], [0], AttemptState.CRASHED, ["killed by signal 9"])
     add(e.TasksAssigned, time / 2 + 0.4, 2, [uid], [1])
     add(e.TasksStarted, time / 2 + 0.45, 2, [uid], [1])
-    failure = Failure(uid, "bad", "python/run", 1, "127.0.0.1:5002", "ValueError: <img src=x>", "tried")
+    failure = Failure(
+        task=uid,
+        name="bad",
+        task_type="python/run",
+        attempt=1,
+        worker="127.0.0.1:5002",
+        message="ValueError: <img src=x>",
+        debug="tried",
+    )
     add(e.TaskFailed, time / 2 + 0.5, 2, failure, START + time / 2 + 0.42, 50_000)
     add(e.SessionEnded, time / 2 + 0.5, 2, SessionState.FAILED, failure)
 

@@ -49,7 +49,14 @@ class ServerUnderTest:
 
     def __init__(self, **options: Any) -> None:
         numbers = count(1000)
-        defaults = CoreOptions(lambda: next(numbers), "test", 2.0, 6.0, 10.0, 3)
+        defaults = CoreOptions(
+            random_id=lambda: next(numbers),
+            software="test",
+            heartbeat_interval_s=2.0,
+            suspect_after_s=6.0,
+            dead_after_s=10.0,
+            crash_limit=3,
+        )
         self.now = 0.0
         self.engine = Engine(replace(defaults, **options), RELAY, 2, 0.0)
         self.effects: list[Effect] = []
@@ -93,7 +100,20 @@ class ServerUnderTest:
     ) -> WorkerRecord:
         """Let a worker join."""
         endpoint = Endpoint("127.0.0.1", next(self._ports), b"W" * 40)
-        self.event(WorkerJoined(name, w.WorkerHello("test", "host", 2, cpus, endpoint, list(kinds), 0)))
+        self.event(
+            WorkerJoined(
+                name,
+                w.WorkerHello(
+                    software="test",
+                    hostname="host",
+                    pid=2,
+                    cpus=cpus,
+                    data=endpoint,
+                    subworkers=list(kinds),
+                    previous_epoch=0,
+                ),
+            )
+        )
         self.turn()
         self.take(name)
         return self.engine.state.workers[name]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from rainzmq.protocol.messages.worker import Report
+from rainzmq.protocol.schema import empty
 from rainzmq.worker.core.jobs import Job, Printed
-from rainzmq.worker.core.reports import empty_report
 
 MAX_INTERVAL_S = 60.0
 """A running job is told of at least so often when it goes on to write, seconds."""
@@ -42,7 +42,7 @@ class RunningOutput:
     def reports(self, now: float) -> list[Report]:
         """Reports with what is due at a time, s of any clock that does not go back; mostly none."""
         running: dict[tuple[int, int], _Told] = {}
-        report = empty_report()
+        report = empty(Report)
         for job, printed in self._look():
             key = (job.uid, job.attempt)
             told = self._told.get(key)

@@ -209,7 +209,15 @@ class SubworkerPool:
         number, kind = effect.number, effect.kind
         directory = self._scratch / f"subworker-{number}"
         output = OutputFiles(self._logdir, f"subworker-{kind}-{os.getpid()}-{number}")
-        link = SubworkerLink(self._loop, number, kind, self.kinds[kind], directory, output, self._callbacks)
+        link = SubworkerLink(
+            loop=self._loop,
+            number=number,
+            kind=kind,
+            command=self.kinds[kind],
+            directory=directory,
+            output=output,
+            callbacks=self._callbacks,
+        )
         self._links[number] = link
         try:
             link.start(claims=kind == pool.PYTHON, pin_cpus=self._pin_cpus, environment=os.environ)

@@ -416,13 +416,13 @@ class Worker:
 
     def _make_hello(self, previous_epoch: int) -> m.WorkerHello:
         return m.WorkerHello(
-            __version__,
-            self._hostname,
-            os.getpid(),
-            self.engine.cpus.total,
-            self._endpoint,
-            [*self._health.kinds, f"python {python_version()}"],
-            previous_epoch,
+            software=__version__,
+            hostname=self._hostname,
+            pid=os.getpid(),
+            cpus=self.engine.cpus.total,
+            data=self._endpoint,
+            subworkers=[*self._health.kinds, f"python {python_version()}"],
+            previous_epoch=previous_epoch,
         )
 
     def _on_message(self, message: ev.Instruction) -> None:

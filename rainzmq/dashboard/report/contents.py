@@ -313,13 +313,13 @@ def _printed(session: SessionLog, view: views.SessionView) -> PrintedTails | Non
 def _attempts(model: Model, session: SessionLog) -> list[InVain]:
     return [
         InVain(
-            f"{session.session_id}/{int(session.tasks['ids'][past.row])}",
-            session.task_name(past.row),
-            past.attempt,
-            model.worker_id(past.worker),
-            "outputs lost" if past.outcome is AttemptState.FINISHED else past.outcome,
-            past.until,
-            past.note,
+            task=f"{session.session_id}/{int(session.tasks['ids'][past.row])}",
+            name=session.task_name(past.row),
+            attempt=past.attempt,
+            worker=model.worker_id(past.worker),
+            outcome="outputs lost" if past.outcome is AttemptState.FINISHED else past.outcome,
+            time=past.until,
+            note=past.note,
         )
         for past in session.past
         if past.outcome in OUTCOMES_IN_VAIN

@@ -62,6 +62,11 @@ class Failure:
     finished: Annotated[int, "tasks of its session that were finished then"] = 0
     submitted: Annotated[int, "tasks of its session that were submitted; 0 when that is not told"] = 0
 
+    @classmethod
+    def of_session(cls, message: str) -> Failure:
+        """Why a session ended for which no task is to blame."""
+        return cls(task=0, name=None, task_type=None, attempt=0, worker=None, message=message, debug="")
+
 
 @struct
 class Endpoint:

@@ -10,6 +10,7 @@ from rainzmq.common.limits import MESSAGE_TARGET_BYTES
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.events import TasksAssigned
 from rainzmq.protocol.messages.shared import Endpoint, ObjectMeta
+from rainzmq.protocol.schema import empty
 from rainzmq.scheduler import policy
 from rainzmq.server.core import states
 from rainzmq.server.core.objects import retract
@@ -86,7 +87,7 @@ class _AssignBuilder:
 
     def _new_message(self) -> None:
         self.bytes = 0
-        self.message = m.Assign([], [], [], [], [], [], [], [], [], [], [], [], [], [], [])
+        self.message = empty(m.Assign)
         self.messages.append(self.message)
         self._holder_index: dict[str, int] = {}
 

@@ -305,7 +305,7 @@ def _on_cancel_session(state: ServerState, client: ClientRecord, message: e.Canc
         return
     text = message.reason or "no reason was given"
     state.log("info", f"session {message.session_id} is cancelled by {client.name}: {message.reason}")
-    session_failed(state, session, Failure(0, None, None, 0, None, text, ""), states.SESSION_CANCELLED)
+    session_failed(state, session, Failure.of_session(text), states.SESSION_CANCELLED)
     state.tell(client.peer, m.Done(message.request))
 
 

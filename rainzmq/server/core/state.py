@@ -27,7 +27,7 @@ PAST_SESSIONS = 1000
 """Sessions that are over and remembered for those who did not watch when they ended."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class CoreOptions:
     """What the engine is told at its start. Times in seconds; `random_id` gives a fresh 62-bit number per
     call; `client_grace_s`: how long sessions outlive a broken connection; `process_space`: names those who

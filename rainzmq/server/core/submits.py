@@ -40,7 +40,7 @@ def on_submit(state: ServerState, session: SessionRecord, submit: Submit) -> Non
             _known_object(session, local_id).keep = True
     except BadSubmit as error:
         message = f"the server cannot use this submit: {error}"
-        session_failed(state, session, Failure(0, None, None, 0, None, message, ""))
+        session_failed(state, session, Failure.of_session(message))
         return
     if submit.bodies:
         name_other_pythons(state, session)

@@ -209,13 +209,13 @@ def task_failed(
     task_off_worker(session, task)
     task.to(states.FAILED)
     failure = Failure(
-        task.uid,
-        session.task_name(task),
-        task.body.declared.task_type,
-        task.attempt,
-        worker,
-        message,
-        debug,
+        task=task.uid,
+        name=session.task_name(task),
+        task_type=task.body.declared.task_type,
+        attempt=task.attempt,
+        worker=worker,
+        message=message,
+        debug=debug,
     )
     state.counters.tasks_failed += 1
     noting.failed(state, task, lost_on, failure)

@@ -7,6 +7,7 @@ from dataclasses import fields
 from rainzmq.common.limits import MESSAGE_TARGET_BYTES
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import ObjectMeta
+from rainzmq.protocol.schema import empty
 from rainzmq.worker.core.events import JobEnded, ObjectArrived
 from rainzmq.worker.core.jobs import Job, Printed
 
@@ -16,16 +17,11 @@ _UTF8_BYTES = 4
 _COLUMNS = [field.name for field in fields(m.Report)]
 
 
-def empty_report() -> m.Report:
-    """A report of nothing."""
-    return m.Report(*[[] for _ in _COLUMNS])
-
-
 class Reports:
     """Reports in the making: `current` is the one to append to, `add_bytes` begins another when full."""
 
     def __init__(self) -> None:
-        self.current = empty_report()
+        self.current = empty(m.Report)
         self._bytes = 0
         self._full: list[m.Report] = []
 
@@ -34,7 +30,7 @@ class Reports:
         self._bytes += size_bytes
         if self._bytes > MESSAGE_TARGET_BYTES:
             self._full.append(self.current)
-            self.current = empty_report()
+            self.current = empty(m.Report)
             self._bytes = 0
 
     def take(self) -> list[m.Report]:
@@ -42,7 +38,7 @@ class Reports:
         reports, self._full = self._full, []
         if any(getattr(self.current, name) for name in _COLUMNS):
             reports.append(self.current)
-            self.current = empty_report()
+            self.current = empty(m.Report)
             self._bytes = 0
         return reports
 
