@@ -98,7 +98,7 @@ def _python(text: str) -> str:
     return "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
 
 
-@pytest.mark.parametrize("page", ["docs/user_guide.md", "README.md"])
+@pytest.mark.parametrize("page", ["docs/user_guide.md", "docs/tour.md", "README.md"])
 def test_code_of_the_page_prints_what_its_comments_say(
     page: str, shared_cluster: LocalCluster, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -18,6 +19,8 @@ from rainzmq.worker.core import states as worker_states
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+PACKAGE = ROOT / "rainzmq"
+TOUR = (DOCS / "tour.md").read_text()
 
 
 def test_generated_parts_are_up_to_date():
@@ -127,3 +130,84 @@ def test_words_that_were_given_up_are_not_used():
 
 def test_there_are_words_that_were_given_up():
     assert {"anew", "can not", "ask back"} <= set(given_up())
+
+
+def names_in(path: Path) -> set[str]:
+    """What a file defines at its top, and methods of its classes as `Class.method`; without importing it."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        match node:
+            case ast.FunctionDef():
+                names.add(node.name)
+            case ast.ClassDef():
+                names.add(node.name)
+                names |= {
+                    f"{node.name}.{item.name}" for item in node.body if isinstance(item, ast.FunctionDef)
+                }
+            case ast.Assign() | ast.AnnAssign():
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+def said_wrong(text: str) -> list[str]:
+    """Paths in a part of the tour that do not exist, and names that no file of those defines. Messages need
+    no file."""
+    spans = re.findall(r"`([^`]+)`", text)
+    paths = [span for span in spans if "/" in span]
+    files = [*(PACKAGE / path for path in paths), *(PACKAGE / "protocol/messages").glob("*.py")]
+    known = {name for file in files if file.is_file() for name in names_in(file)}
+    names = [span for span in spans if "/" not in span]
+    return [path for path in paths if not any(PACKAGE.glob(path))] + [
+        name for name in names if name not in known
+    ]
+
+
+def parts_of_tour() -> list[str]:
+    """Paragraphs, stops and rows of tables, without the program."""
+    text = re.sub(r"^```python\n.*?^```$", "", TOUR, flags=re.M | re.S)
+    return re.split(r"\n(?=\n|\d+\. |\| )", text)
+
+
+def items_below(heading: str) -> list[str]:
+    section = TOUR.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return re.findall(r"^\d+\. (.*(?:\n +.*)*)", section, re.M)
+
+
+def test_everything_the_tour_names_exists():
+    assert [wrong for part in parts_of_tour() for wrong in said_wrong(part)] == []
+
+
+def test_links_of_the_tour_lead_to_the_file_they_name():
+    assert all(name == target for name, target in re.findall(r"\[`([^`]+)`\]\(\.\./rainzmq/([^)]+)\)", TOUR))
+
+
+def test_each_of_14_stops_has_a_file_and_a_function_of_it():
+    stops = items_below("One task in 14 stops")
+    assert len(stops) == 14
+    for stop in stops:
+        file, function = re.match(r"\*\*.*\.\*\* \[`(.*\.py)`\]\(.*\),\s+`([\w.]+)`\.\n", stop).groups()
+        assert function in names_in(PACKAGE / file)
+
+
+def test_the_tour_names_14_files_to_read():
+    files = [
+        re.match(r"\[`(.*\.py)`\]", item)[1] for item in items_below("Read these 14 files in this order")
+    ]
+    assert len(set(files)) == len(files) == 14
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("`server/core/tasks.py`, `task_again`, and a `Submit`", []),
+        ("`server/core/tasks.py`, `task_finnished`", ["task_finnished"]),
+        ("`task_again`", ["task_again"]),
+        ("`server/core/engine.py`, `Engine.handle` and `Engine.task_again`", ["Engine.task_again"]),
+        ("`server/tasks.py`", ["server/tasks.py"]),
+        ("`cli/`, `no_such_place/` and `dashboard/leaf_*.py`", ["no_such_place/", "dashboard/leaf_*.py"]),
+        ("`dashboard/application.py`, `PAGES`", []),
+    ],
+)
+def test_what_the_tour_would_say_wrong(text: str, wrong: list[str]):
+    assert said_wrong(text) == wrong
