@@ -157,14 +157,16 @@ class EnvironmentVariables:
         self._put.add(key)
         return True
 
-    def keep(self, name: bytes | str) -> None:
-        """What a variable is now stays."""
+    def keep(self, name: bytes | str, value: bytes | str | None = None) -> None:
+        """What a variable was put to just now stays, None: that it was unset. `os.environ`, which may have
+        called for it, does not have it yet.
+        """
         key = os.fsencode(name)
         self._put.discard(key)
-        if key in self._environ._data:
-            self.aspect.saved[0][key] = self._environ._data[key]
-        else:
+        if value is None:
             self.aspect.saved[0].pop(key, None)
+        else:
+            self.aspect.saved[0][key] = os.fsencode(value)
 
     def keep_all(self) -> None:
         """What all are now stays."""

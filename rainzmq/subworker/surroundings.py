@@ -159,7 +159,7 @@ class Surroundings:
 
     def _on_variable(self, arguments: tuple[Any, ...]) -> None:
         if self.environment.note(arguments[0]) and self._touch(self.environment.aspect):
-            self.environment.keep(arguments[0])
+            self.environment.keep(*arguments)
 
     def _on_irreversible(self, name: str, _arguments: Any) -> None:
         self._lost.append(f"what {name}() changed")

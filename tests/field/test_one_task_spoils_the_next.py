@@ -258,32 +258,38 @@ def test_the_error_of_a_task_that_breaks_builtins_is_its_own(client: Client) -> 
             task.wait()
 
 
-def test_what_an_import_changes_stays(client: Client, tmp_path: Any, monkeypatch: Any) -> None:
-    (tmp_path / "changes_on_import.py").write_text(
-        "import os, sys, warnings\n"
-        "os.environ['SET_BY_IMPORT'] = '1'\n"
+@pytest.mark.parametrize("seconds", [0, 0.02], ids=["at once", "in a while"])
+def test_what_an_import_changes_stays(client: Client, tmp_path: Any, seconds: float) -> None:
+    name = "slow_import" if seconds else "quick_import"
+    (tmp_path / f"{name}.py").write_text(
+        "import os, sys, time, warnings\n"
+        f"time.sleep({seconds})\n"
+        f"os.environ['SET_BY_{name}'] = '1'\n"
+        "os.environ['SET_AND_UNSET'] = '1'\n"
+        "del os.environ['SET_AND_UNSET']\n"
         "sys.path.append('/of/the/module')\n"
         "warnings.filterwarnings('ignore', message='of the module')\n"
     )
 
     @one_output
     def use(ctx: Any, path: str) -> Any:
+        import importlib
         import os
         import sys
         import warnings
 
         sys.path.insert(0, path)
-        import changes_on_import  # noqa: F401
-
+        importlib.import_module(name)
         mine = [item for item in warnings.filters if item[1] is not None and "of the module" in str(item[1])]
-        return os.environ.get("SET_BY_IMPORT"), "/of/the/module" in sys.path, len(mine), sys.path.count(path)
+        told = os.environ.get(f"SET_BY_{name}"), os.environ.get("SET_AND_UNSET")
+        return *told, "/of/the/module" in sys.path, len(mine), sys.path.count(path)
 
     with client.new_session("imports") as session:
         calls = [use(str(tmp_path)) for _ in range(3)]
         session.keep_all()
         session.submit()
         for call in calls:
-            assert call.output.fetch().load() == ("1", True, 1, 1)
+            assert call.output.fetch().load() == ("1", None, True, 1, 1)
 
 
 def test_models_and_caches_of_a_process_stay(client: Client) -> None:
