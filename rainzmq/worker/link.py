@@ -23,6 +23,7 @@ from rainzmq.protocol.schema import ProtocolError
 from rainzmq.protocol.version import PROTOCOL_VERSION
 from rainzmq.transport.control import ControlClient
 from rainzmq.transport.loop import Loop
+from rainzmq.worker.core.events import Instruction, ServerMessage
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class ServerLink:
         is_idle: whether no job runs.
         dies_with_server: end when the connection breaks, instead of waiting for it to come back, unless the
             server is on this machine and lives.
-        on_message: called with each message that is not about the link itself.
+        on_message: called with each `Instruction`; the other messages are about the link itself.
         on_welcome: called with the `WorkerWelcome` at each registration.
         on_lost: called with the reason when the tasks must be stopped.
         on_end: called with an exit reason (None: the server was stopped in order) when the worker must end.
@@ -55,7 +56,7 @@ class ServerLink:
         *,
         is_idle: Callable[[], bool],
         dies_with_server: bool,
-        on_message: Callable[[Any], None],
+        on_message: Callable[[Instruction], None],
         on_welcome: Callable[[m.WorkerWelcome], None],
         on_lost: Callable[[str], None],
         on_end: Callable[[str | None], None],
@@ -146,31 +147,45 @@ class ServerLink:
         except ProtocolError as error:
             self._on_bad_frame(frame, error)
             return
-        if isinstance(message, m.WorkerWelcome):
-            if not self.registered:
-                self._header = Header(PROTOCOL_VERSION, header.cluster_id, header.server_epoch, message.epoch)
-                self._epoch = message.epoch
-                self._interval_s = message.heartbeat_interval_s
-                self._dead_after_s = message.dead_after_s
-                self.registered = True
-                self._on_welcome(message)
-        elif isinstance(message, m.WorkerRefused):
-            if message.again:
-                _log.warning("the server refused this worker for now: %s", message.reason)
-            else:
-                self._on_end(f"the server (rainzmq {message.software}) refused this worker: {message.reason}")
-        elif isinstance(message, m.Fenced):
-            if self.registered or self._loop.now() - self._hello_sent > CONNECT_TIMEOUT_S:
-                self._lose(f"the server fenced this worker: {message.reason}")
-                self._say_hello()
-        elif isinstance(message, m.WorkerBye):
-            self._on_end(None)
-        elif isinstance(message, m.WorkerKnock):
-            self.tell([m.WorkerHeartbeat()])
-        elif header.server_epoch != self._header.server_epoch:
-            _log.warning("a message of another life of the server was dropped")
-        elif not isinstance(message, m.WorkerHeartbeat) and self.registered:
-            self._on_message(message)
+        self._take(header, message)
+
+    def _take(self, header: Header, message: ServerMessage) -> None:
+        match message:
+            case m.WorkerWelcome():
+                self._take_welcome(header, message)
+            case m.WorkerRefused():
+                if message.again:
+                    _log.warning("the server refused this worker for now: %s", message.reason)
+                else:
+                    self._on_end(
+                        f"the server (rainzmq {message.software}) refused this worker: {message.reason}"
+                    )
+            case m.Fenced():
+                if self.registered or self._loop.now() - self._hello_sent > CONNECT_TIMEOUT_S:
+                    self._lose(f"the server fenced this worker: {message.reason}")
+                    self._say_hello()
+            case m.WorkerBye():
+                self._on_end(None)
+            case m.WorkerKnock():
+                self.tell([m.WorkerHeartbeat()])
+            case _ if header.server_epoch != self._header.server_epoch:
+                _log.warning("a message of another life of the server was dropped")
+            case m.WorkerHeartbeat():
+                pass  # that it was heard is all that it says
+            case _:
+                # What is left is an `Instruction`, or mypy would say so.
+                if self.registered:
+                    self._on_message(message)
+
+    def _take_welcome(self, header: Header, welcome: m.WorkerWelcome) -> None:
+        if self.registered:
+            return
+        self._header = Header(PROTOCOL_VERSION, header.cluster_id, header.server_epoch, welcome.epoch)
+        self._epoch = welcome.epoch
+        self._interval_s = welcome.heartbeat_interval_s
+        self._dead_after_s = welcome.dead_after_s
+        self.registered = True
+        self._on_welcome(welcome)
 
     def _on_bad_frame(self, frame: bytes, error: ProtocolError) -> None:
         try:

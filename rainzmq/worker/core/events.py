@@ -12,6 +12,17 @@ from rainzmq.worker.core.jobs import Job, Outcome
 Instruction = m.Assign | m.Retract | m.CancelFetch | m.PeersGone | m.Remove | m.EndSessions
 """What the server tells a registered worker to do."""
 
+ServerMessage = (
+    Instruction
+    | m.WorkerHeartbeat
+    | m.WorkerWelcome
+    | m.WorkerRefused
+    | m.Fenced
+    | m.WorkerKnock
+    | m.WorkerBye
+)
+"""All that the server may say to a worker."""
+
 
 @dataclass(slots=True)
 class Told:
