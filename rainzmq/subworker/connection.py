@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from rainzmq.protocol.codec import decode_bare
-from rainzmq.protocol.messages.subworker import CONVERSATION
+from rainzmq.protocol.messages.subworker import CONVERSATION, Bye, CancelTasks, DropSessions, RunTasks
 from rainzmq.protocol.stream import CLAIM, CLAIMS_VARIABLE, SOCKET_VARIABLE, FrameCutter, to_frame
 
 _READ_BYTES = 1 << 18
 _FRAME_LIMIT_BYTES = (1 << 32) - 1
+
+FromWorker = RunTasks | CancelTasks | DropSessions | Bye
+"""All that a worker may say."""
 
 
 class WorkerConnection:
@@ -47,7 +50,7 @@ class WorkerConnection:
         """Send two messages at once; OSError when the worker is gone."""
         self._stream.sendall(to_frame(first) + to_frame(second))
 
-    def receive(self) -> list[Any] | None:
+    def receive(self) -> list[FromWorker] | None:
         """Wait for messages; those that are complete, possibly none. None when the worker is gone."""
         size = self._stream.recv_into(self._buffer)
         if not size:

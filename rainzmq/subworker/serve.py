@@ -11,7 +11,7 @@ import gc
 import os
 import sys
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import NoReturn, assert_never
 
 from rainzmq.protocol.messages.subworker import (
     Bye,
@@ -25,7 +25,7 @@ from rainzmq.protocol.messages.subworker import (
 from rainzmq.protocol.messages.subworker import SubworkerTask as Task
 from rainzmq.protocol.stream import KIND_VARIABLE, PIN_VARIABLE, TEMPORARY_VARIABLE, UNABLE_EXIT_CODE
 from rainzmq.protocol.version import SUBWORKER_PROTOCOL_VERSION
-from rainzmq.subworker.connection import WorkerConnection
+from rainzmq.subworker.connection import FromWorker, WorkerConnection
 from rainzmq.subworker.recent import RecentOutputs
 from rainzmq.subworker.streams import line_buffered
 from rainzmq.subworker.tasks import METHODS, Tasks, Unable
@@ -96,21 +96,24 @@ class TaskServer:
         for message in messages:
             self._handle(message)
 
-    def _handle(self, message: Any) -> None:
-        if isinstance(message, RunTasks):
-            for session_id, key, config in message.bodies:
-                self._tasks.add_body(session_id, key, config)
-            for task in message.tasks:
-                self._sent[self._next_number] = task
-                self._next_number += 1
-        elif isinstance(message, CancelTasks):
-            ids = set(message.ids)
-            self._sent = {number: task for number, task in self._sent.items() if task.id not in ids}
-        elif isinstance(message, DropSessions):
-            self._tasks.forget(message.session_ids)
-            self._recent.forget(message.session_ids)
-        elif isinstance(message, Bye):
-            self._ended = True
+    def _handle(self, message: FromWorker) -> None:
+        match message:
+            case RunTasks():
+                for session_id, key, config in message.bodies:
+                    self._tasks.add_body(session_id, key, config)
+                for task in message.tasks:
+                    self._sent[self._next_number] = task
+                    self._next_number += 1
+            case CancelTasks():
+                ids = set(message.ids)
+                self._sent = {number: task for number, task in self._sent.items() if task.id not in ids}
+            case DropSessions():
+                self._tasks.forget(message.session_ids)
+                self._recent.forget(message.session_ids)
+            case Bye():
+                self._ended = True
+            case _:
+                assert_never(message)
 
 
 def main() -> int:

@@ -18,10 +18,14 @@ from rainzmq.protocol.messages.shared import TaskBody
 from rainzmq.protocol.messages.subworker import (
     CONVERSATION,
     CancelTasks,
+    Leaving,
+    PackagesDiffer,
     RunTasks,
     SubworkerHello,
     SubworkerTask,
     TaskPrinted,
+    TaskResult,
+    UnmetInputs,
 )
 from rainzmq.protocol.schema import ProtocolError
 from rainzmq.protocol.stream import (
@@ -50,12 +54,16 @@ _ENDING_S = 1.0
 """How long a subworker that closed its connection has to end: what it ended with says more."""
 
 
+SubworkerMessage = TaskResult | TaskPrinted | UnmetInputs | PackagesDiffer | Leaving | SubworkerHello
+"""All that a subworker may say."""
+
+
 @dataclass(slots=True)
 class Callbacks:
     """Whom a link tells what happens. All are called from the loop."""
 
     on_hello: Callable[[SubworkerLink], None]
-    on_messages: Callable[[SubworkerLink, list[Any]], None]
+    on_messages: Callable[[SubworkerLink, list[SubworkerMessage]], None]
     on_broken: Callable[[SubworkerLink], None]
     on_exit: Callable[[SubworkerLink], None]
     rest_s: Callable[[SubworkerLink], float]
@@ -222,9 +230,9 @@ class SubworkerLink:
             self._unsent += memoryview(frame)[taken:]
             self._loop.add_writer(self._stream.fileno(), self._on_writable)
 
-    def read(self) -> list[Any]:
+    def read(self) -> list[SubworkerMessage]:
         """The messages that are there. A peer that is none of ours is `fault`ed, never raised."""
-        messages: list[Any] = []
+        messages: list[SubworkerMessage] = []
         if self._stream is None or self.fault is not None:
             return messages
         try:
@@ -354,7 +362,7 @@ class SubworkerLink:
             self._callbacks.on_broken(self)
         self._rest()
 
-    def _check_hello(self, message: Any) -> None:
+    def _check_hello(self, message: SubworkerMessage) -> None:
         if not isinstance(message, SubworkerHello):
             self.fault = "sent something else before its hello"
         elif message.version != SUBWORKER_PROTOCOL_VERSION:

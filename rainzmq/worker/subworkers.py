@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import assert_never
 
 from rainzmq.common.ids import id_of
 from rainzmq.common.limits import MESSAGE_TARGET_BYTES
@@ -33,6 +33,7 @@ from rainzmq.protocol.messages.subworker import (
     SubworkerTask,
     TaskPrinted,
     TaskResult,
+    UnmetInputs,
 )
 from rainzmq.protocol.messages.worker import VersionsDiffer
 from rainzmq.store.objects import ObjectStore
@@ -43,7 +44,7 @@ from rainzmq.worker.core import pool_effects as pe
 from rainzmq.worker.core.jobs import CANCELLED, CRASHED, FAILED, UNABLE, Job, Outcome, Printed
 from rainzmq.worker.output_files import OutputFiles
 from rainzmq.worker.subworker_jobs import to_outcome, to_task
-from rainzmq.worker.subworker_link import Callbacks, SubworkerLink
+from rainzmq.worker.subworker_link import Callbacks, SubworkerLink, SubworkerMessage
 from rainzmq.worker.trimmer import Trimmer
 
 _log = logging.getLogger(__name__)
@@ -186,24 +187,27 @@ class SubworkerPool:
         queue = deque(effects)
         while queue:
             effect = queue.popleft()
-            if isinstance(effect, pe.Run):
-                link = self._links[effect.number]
-                link.outbox += effect.jobs
-                self._unflushed[effect.number] = link
-                self._call_soon()
-            elif isinstance(effect, pe.Spawn):
-                queue.extend(self._spawn(effect))
-            elif isinstance(effect, pe.Kill):
-                self._links[effect.number].kill()
-            elif isinstance(effect, pe.GiveBack):
-                self._returned.append(effect)
-                self._call_soon()
-            elif isinstance(effect, pe.Cancelled):
-                self._end(effect.job, CANCELLED, "")
-            elif isinstance(effect, pe.Forget):
-                self._links[effect.number].send(DropSessions(effect.session_ids))
-            else:
-                raise AssertionError(f"{effect} is only known where a subworker ended")
+            match effect:
+                case pe.Run():
+                    link = self._links[effect.number]
+                    link.outbox += effect.jobs
+                    self._unflushed[effect.number] = link
+                    self._call_soon()
+                case pe.Spawn():
+                    queue.extend(self._spawn(effect))
+                case pe.Kill():
+                    self._links[effect.number].kill()
+                case pe.GiveBack():
+                    self._returned.append(effect)
+                    self._call_soon()
+                case pe.Cancelled():
+                    self._end(effect.job, CANCELLED, "")
+                case pe.Forget():
+                    self._links[effect.number].send(DropSessions(effect.session_ids))
+                case pe.Crashed() | pe.StartFailed() | pe.KindDown():
+                    raise AssertionError(f"{effect} is only known where a subworker ended")
+                case _:
+                    assert_never(effect)
 
     def _spawn(self, effect: pe.Spawn) -> list[pe.Effect]:
         number, kind = effect.number, effect.kind
@@ -388,43 +392,51 @@ class SubworkerPool:
         self._on_kind(link.kind, None)
         self._perform(self._core.on_hello(link.number, self._loop.now()))
 
-    def _on_messages(self, link: SubworkerLink, messages: list[Any]) -> None:
+    def _on_messages(self, link: SubworkerLink, messages: list[SubworkerMessage]) -> None:
         """Results arrived. What comes after a wrong one is not looked at."""
         now = self._loop.now()
         for message in messages:
-            if isinstance(message, TaskPrinted):
-                link.note_printed(message)
-                continue
-            if isinstance(message, PackagesDiffer):
-                self._tell_server(VersionsDiffer(message.session_id, message.rows))
-                continue
-            if isinstance(message, SubworkerHello):
-                link.fault = "said hello twice"
-                return
-            if isinstance(message, Leaving):
-                self._on_leaving(link, message)
-                break
-            uid = message.id[0] << 32 | message.id[1]
-            if isinstance(message, TaskResult):
-                duration_s = message.duration_us / 1e6
-                job, effects = self._core.on_result(link.number, uid, message.attempt, duration_s, now)
-            else:
-                job, effects = self._core.on_unmet(link.number, uid, message.attempt, now)
-            if job is None:
-                link.fault = f"sent a result of task {id_of(uid)}, which it was not running"
-                return
-            link.forget(uid)
-            printed = link.take_printed(job)
-            if effects:
-                self._perform(effects)
-            if not isinstance(message, TaskResult) or any(isinstance(e, pe.Cancelled) for e in effects):
-                continue
-            directory = self._directories.get(uid, link.directory)
-            outcome = to_outcome(job, message, self._store, directory)
-            outcome.printed = printed
-            self._ended.append(outcome)
+            match message:
+                case TaskResult() | UnmetInputs():
+                    if not self._on_answer(link, message, now):
+                        return
+                case TaskPrinted():
+                    link.note_printed(message)
+                case PackagesDiffer():
+                    self._tell_server(VersionsDiffer(message.session_id, message.rows))
+                case SubworkerHello():
+                    link.fault = "said hello twice"
+                    return
+                case Leaving():
+                    self._on_leaving(link, message)
+                    break
+                case _:
+                    assert_never(message)
         if self._ended:
             self._call_soon()
+
+    def _on_answer(self, link: SubworkerLink, message: TaskResult | UnmetInputs, now: float) -> bool:
+        """A job ended, or was not run; False when it was not the one that runs."""
+        uid = message.id[0] << 32 | message.id[1]
+        if isinstance(message, TaskResult):
+            duration_s = message.duration_us / 1e6
+            job, effects = self._core.on_result(link.number, uid, message.attempt, duration_s, now)
+        else:
+            job, effects = self._core.on_unmet(link.number, uid, message.attempt, now)
+        if job is None:
+            link.fault = f"sent a result of task {id_of(uid)}, which it was not running"
+            return False
+        link.forget(uid)
+        printed = link.take_printed(job)
+        if effects:
+            self._perform(effects)
+        if not isinstance(message, TaskResult) or any(isinstance(e, pe.Cancelled) for e in effects):
+            return True
+        directory = self._directories.get(uid, link.directory)
+        outcome = to_outcome(job, message, self._store, directory)
+        outcome.printed = printed
+        self._ended.append(outcome)
+        return True
 
     def _on_leaving(self, link: SubworkerLink, message: Leaving) -> None:
         """It must be replaced."""
