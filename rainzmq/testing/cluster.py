@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, assert_never
 
 from rainzmq.protocol.codec import Header, decode, encode
 from rainzmq.protocol.messages import client as c
@@ -24,11 +24,21 @@ from rainzmq.server.core import invariants
 from rainzmq.server.core import states as server_states
 from rainzmq.server.core.engine import Engine
 from rainzmq.server.core.events import (
+    AnotherTurn,
     ClientJoined,
+    DropUploads,
+    Effect,
+    ForgetPeer,
+    Log,
+    OfferTicket,
     PeerGone,
     Send,
     SendEvents,
+    SessionOwner,
     Tick,
+    UnwatchProcess,
+    WatchProcess,
+    WorkerGone,
     WorkerJoined,
     WorkerSaid,
 )
@@ -89,6 +99,18 @@ class SimulatedWorker:
             self._perform(effect)
         return bool(effects)
 
+    def take(self, message: we.ServerMessage) -> None:
+        """The server says something."""
+        match message:
+            case w.WorkerWelcome():
+                self.header = Header(sender_epoch=message.epoch)
+            case w.WorkerHeartbeat():
+                pass
+            case w.WorkerRefused() | w.Fenced() | w.WorkerKnock() | w.WorkerBye():
+                raise AssertionError(f"nothing here makes a server say {message}")
+            case _:
+                self.handle(we.Told(message))
+
     def turn(self) -> None:
         """End a turn."""
         while self.handle(we.StartReady()):
@@ -100,28 +122,33 @@ class SimulatedWorker:
         return 0 if slot is None or not slot.queue else self.cluster.ahead - len(slot.queue)
 
     def _perform(self, effect: we.Effect) -> None:
-        if isinstance(effect, we.StartJob):
-            slot = self.slots.setdefault(effect.job.cpus, SimulatedSlot())
-            slot.queue.append(effect.job)
-            if slot.begun == len(slot.queue) - 1:
-                self._begin(slot)
-        elif isinstance(effect, we.TellServer):
-            frames = [encode(message, self.header) for message in effect.messages]
-            self.cluster.link(self.name, b"server", lambda: self.cluster.from_worker(self, frames))
-        elif isinstance(effect, we.FetchObject):
-            self.cluster.after(self.cluster.job_time(), lambda: self._ask_holder(effect, 0))
-        elif isinstance(effect, we.KillJob):
-            self.killed.add((effect.job.uid, effect.job.attempt))
-        elif isinstance(effect, we.StoreObject):
-            self.store[effect.uid] = effect.data
-        elif isinstance(effect, we.RemoveObjects):
-            for uid in effect.uids:
-                self.store.pop(uid, None)
-                self.stalled.pop(uid, None)
-        elif isinstance(effect, we.ForgetPeers):
-            for stalled, index in list(self.stalled.values()):
-                if stalled.holders[index] in effect.endpoints:
-                    self.cluster.after(0.0, partial(self._give_up_holder, stalled, index))
+        match effect:
+            case we.StartJob():
+                slot = self.slots.setdefault(effect.job.cpus, SimulatedSlot())
+                slot.queue.append(effect.job)
+                if slot.begun == len(slot.queue) - 1:
+                    self._begin(slot)
+            case we.TellServer():
+                frames = [encode(message, self.header) for message in effect.messages]
+                self.cluster.link(self.name, b"server", lambda: self.cluster.from_worker(self, frames))
+            case we.FetchObject():
+                self.cluster.after(self.cluster.job_time(), lambda: self._ask_holder(effect, 0))
+            case we.KillJob():
+                self.killed.add((effect.job.uid, effect.job.attempt))
+            case we.StoreObject():
+                self.store[effect.uid] = effect.data
+            case we.RemoveObjects():
+                for uid in effect.uids:
+                    self.store.pop(uid, None)
+                    self.stalled.pop(uid, None)
+            case we.ForgetPeers():
+                for stalled, index in list(self.stalled.values()):
+                    if stalled.holders[index] in effect.endpoints:
+                        self.cluster.after(0.0, partial(self._give_up_holder, stalled, index))
+            case we.ForgetSessions():
+                pass  # their objects were removed by themselves, and nothing else is kept here
+            case _:
+                assert_never(effect)
 
     def _begin(self, slot: SimulatedSlot) -> None:
         job = slot.queue[slot.begun]
@@ -330,11 +357,23 @@ class SimulatedCluster:
         events = [event, ServerTurnEnded()] if end and not isinstance(event, ServerTurnEnded) else [event]
         for item in events:
             for effect in self.server.handle(item, self.now):
-                if isinstance(effect, Send):
-                    self._deliver(effect)
-                elif isinstance(effect, SendEvents):
-                    self.watched(effect)
+                self._perform(effect)
             invariants.check(self.server.state)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._deliver(effect)
+            case SendEvents():
+                self.watched(effect)
+            case OfferTicket() | DropUploads() | WorkerGone():
+                pass  # there is no relay
+            case ForgetPeer() | SessionOwner() | WatchProcess() | UnwatchProcess():
+                pass  # nor are there connections and processes
+            case Log() | AnotherTurn():
+                pass  # other events make turns
+            case _:
+                assert_never(effect)
 
     def watched(self, effect: SendEvents) -> None:
         """Events for watchers, which are not part of this; for subclasses that watch."""
@@ -353,10 +392,7 @@ class SimulatedCluster:
             return
         for frame in frames:
             _, message = decode(frame, w.CONVERSATION, "server")
-            if isinstance(message, w.WorkerWelcome):
-                worker.header = Header(sender_epoch=message.epoch)
-            elif not isinstance(message, w.WorkerHeartbeat):
-                worker.handle(we.Told(message))
+            worker.take(message)
         worker.turn()
 
     def finished(self, session_id: int) -> bool:
