@@ -151,8 +151,8 @@ def names_in(path: Path) -> set[str]:
 
 
 def said_wrong(text: str) -> list[str]:
-    """Paths in a part of the tour that do not exist, and names that no file of those defines. Messages need
-    no file."""
+    """What a part of the tour names and is not there: paths, and names that none of these files defines, nor
+    any of the messages."""
     spans = re.findall(r"`([^`]+)`", text)
     paths = [span for span in spans if "/" in span]
     files = [*(PACKAGE / path for path in paths), *(PACKAGE / "protocol/messages").glob("*.py")]
