@@ -28,6 +28,7 @@ class Draft:
         functions: pickled functions of the session, by what is called; submitted ones too.
         function_count: how many were pickled in all.
         code: units of modules that calls need, of a version of the code base.
+        inline_code_bytes: how much code went with bodies so far.
         code_constants: the constants of large units, by the digest of the unit; submitted ones too.
     """
 
@@ -40,6 +41,7 @@ class Draft:
         self.functions: dict[Any, Any] = {}
         self.function_count = 0
         self.code: tuple[int, Code] = (-1, ((), ()))
+        self.inline_code_bytes = 0
         self.code_constants: dict[bytes, ObjectNode] = {}
         self._lock = threading.Lock()
         self._next_id = 1

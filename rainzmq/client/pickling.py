@@ -35,8 +35,15 @@ TASK_TYPE = "python/call"
 _MAX_INLINE_FUNCTION_BYTES = CONFIG_LIMIT_BYTES - (8 << 10)
 """A larger function travels as an object; the rest of a body is well under 8 KiB."""
 
-_MAX_INLINE_CODE_BYTES = 16 << 10
-"""Larger units of modules travel as objects, once per session."""
+_MAX_INLINE_CODE_BYTES = 256 << 10
+"""Units of modules up to this together are part of a body. Larger ones travel as objects, once per session;
+but one more input makes a short task take half as long again.
+"""
+
+_MAX_SESSION_CODE_BYTES = 4 << 20
+"""When so much code went with the bodies of a session, the limit is `_FEW_CODE_BYTES` from then on."""
+
+_FEW_CODE_BYTES = 16 << 10
 
 _MAX_RENEWED_BYTES = 1 << 20
 """A function with more data is not pickled again at every submit."""
@@ -213,9 +220,8 @@ class PickledFunction:
         self, draft: Draft, outputs: tuple[Template, ...], cpus: int, task_name: str, hide_arguments: bool
     ) -> _Made:
         refs, constants = _code_of(draft)
-        inline = len(self.data) + sum(len(ref.data or b"") for ref in refs)
         if self._constant is None and (
-            inline > _MAX_INLINE_FUNCTION_BYTES or len(self._bodies) >= _MAX_INLINE_BODIES
+            len(self.data) > _MAX_INLINE_FUNCTION_BYTES or len(self._bodies) >= _MAX_INLINE_BODIES
         ):
             self._constant = draft.new_hidden_constant(self.data)
             self._constant.keep = True  # for calls that are submitted later
@@ -260,12 +266,21 @@ _Made = tuple[Body, tuple[ObjectNode, ...]]
 
 
 def _code_of(draft: Draft) -> Code:
-    """The units that travel with the session's calls now, and the constants that hold the large ones."""
+    """The units that travel with a new body of the session, and the constants that hold the large ones."""
     version, code = draft.code
-    if version == codebase.version:
-        return code
+    if version != codebase.version:
+        code = _pack_code(draft)
+    inline = sum([len(ref.data or b"") for ref in code[0]])
+    draft.inline_code_bytes += inline
+    is_last = inline > _FEW_CODE_BYTES and draft.inline_code_bytes > _MAX_SESSION_CODE_BYTES
+    draft.code = -1 if is_last else codebase.version, code
+    return code
+
+
+def _pack_code(draft: Draft) -> Code:
     refs, constants = [], []
-    room = _MAX_INLINE_CODE_BYTES
+    is_much = draft.inline_code_bytes > _MAX_SESSION_CODE_BYTES
+    room = _FEW_CODE_BYTES if is_much else _MAX_INLINE_CODE_BYTES
     for unit, needs in sorted(codebase.units, key=lambda item: len(item[0].data)):
         room -= len(unit.data)
         if room >= 0:
@@ -278,9 +293,7 @@ def _code_of(draft: Draft) -> Code:
             draft.code_constants[unit.digest] = constant
         refs.append(UnitRef(unit.name, unit.digest, needs, None))
         constants.append(constant)
-    code = tuple(refs), tuple(constants)
-    draft.code = codebase.version, code
-    return code
+    return tuple(refs), tuple(constants)
 
 
 def pickled_now(

@@ -15,7 +15,10 @@ MEMORY_OBJECT_BYTES = 64 << 10
 """An object up to this size lives in memory; a larger one is a file."""
 
 CONFIG_LIMIT_BYTES = 64 << 10
-"""A larger task configuration or shared body must travel as a data object."""
+"""A larger configuration of a task must travel as a data object."""
+
+BODY_LIMIT_BYTES = 512 << 10
+"""The same of what tasks share, which goes once to the server, to each worker, and to each subworker."""
 
 INFO_LIMIT_BYTES = 64 << 10
 """Error texts, debug messages and `info.user` of one task are refused or cut above this."""

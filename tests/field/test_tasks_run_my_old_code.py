@@ -166,3 +166,33 @@ def test_a_module_is_loaded_by_its_path(shared_cluster: LocalCluster, tmp_path: 
         )
         program = BY_PATH.format(file=str(tmp_path / "some-file.py"))
         assert run(shared_cluster.access_file, program) == f"['{version}', 'tool_by_path', 'A']\n"
+
+
+SIZED = """
+import sized
+from rainzmq import Client, remote
+with Client() as client, client.new_session() as session:
+    calls = [remote(sized.look)() for _ in range(3)]
+    session.keep_all()
+    session.submit()
+    print({call.output.fetch().get_str() for call in calls})
+"""
+
+
+@pytest.mark.parametrize("size_bytes", [0, 200 << 10, 900 << 10])
+def test_a_package_of_any_size_runs_as_it_is_now(
+    shared_cluster: LocalCluster, tmp_path: Path, size_bytes: int
+) -> None:
+    package = tmp_path / "sized"
+    package.mkdir()
+    (package / "table.bin").write_bytes(os.urandom(size_bytes))
+    for version in (1, 2):
+        (package / "__init__.py").write_text(
+            "from pathlib import Path\n"
+            "def look(ctx):\n"
+            "    table = Path(__file__).with_name('table.bin')\n"
+            f"    return f'{version} {{len(table.read_bytes())}}'\n"
+        )
+        (tmp_path / "main.py").write_text(SIZED)
+        told = run(shared_cluster.access_file, tmp_path / "main.py")
+        assert told == f"{{'{version} {size_bytes}'}}\n"

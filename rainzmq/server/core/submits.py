@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from rainzmq.common.ids import MAX_ID, make_uid, session_of
-from rainzmq.common.limits import CONFIG_LIMIT_BYTES, INLINE_OBJECT_BYTES
+from rainzmq.common.limits import BODY_LIMIT_BYTES, CONFIG_LIMIT_BYTES, INLINE_OBJECT_BYTES
 from rainzmq.common.versions import minor_of
 from rainzmq.protocol.messages.client import Submit
 from rainzmq.protocol.messages.shared import Failure
@@ -30,7 +30,7 @@ def on_submit(state: ServerState, session: SessionRecord, submit: Submit) -> Non
         for body in submit.bodies:
             if body.cpus < 1 or "/" not in body.task_type:
                 raise BadSubmit(f"body {body.key} has cpus {body.cpus} and type {body.task_type!r}")
-            if len(body.config) > CONFIG_LIMIT_BYTES:
+            if len(body.config) > BODY_LIMIT_BYTES:
                 raise BadSubmit(f"body {body.key} has {len(body.config)} bytes of configuration")
             group = session.groups.of(body.name or body.task_type)
             session.bodies[body.key] = BodyRecord(body, group, minor_of(session.python))
