@@ -172,27 +172,74 @@ SIZED = """
 import sized
 from rainzmq import Client, remote
 with Client() as client, client.new_session() as session:
-    calls = [remote(sized.look)() for _ in range(3)]
+    calls = [remote(function)() for name, function in vars(sized).items() if name.startswith("look")]
     session.keep_all()
     session.submit()
-    print({call.output.fetch().get_str() for call in calls})
+    print([call.output.fetch().get_str() for call in calls])
+"""
+
+LOOK = """
+def look{number}(ctx):
+    table = Path(__file__).with_name('table.bin').read_bytes()
+    return f'{version} {{len(table)}} {{len(ctx.spec.inputs)}}'
 """
 
 
-@pytest.mark.parametrize("size_bytes", [0, 200 << 10, 900 << 10])
-def test_a_package_of_any_size_runs_as_it_is_now(
-    shared_cluster: LocalCluster, tmp_path: Path, size_bytes: int
-) -> None:
-    package = tmp_path / "sized"
-    package.mkdir()
+def write_sized(directory: Path, version: int, functions: int, size_bytes: int) -> None:
+    """A package with a file that cannot be compressed."""
+    package = directory / "sized"
+    package.mkdir(exist_ok=True)
     (package / "table.bin").write_bytes(os.urandom(size_bytes))
+    looks = [LOOK.format(number=number, version=version) for number in range(functions)]
+    (package / "__init__.py").write_text("from pathlib import Path\n" + "".join(looks))
+
+
+@pytest.mark.parametrize(("size_bytes", "inputs"), [(0, 0), (200 << 10, 0), (900 << 10, 1)])
+def test_a_package_of_any_size_runs_as_it_is_now_and_costs_a_task_no_input_unless_it_is_very_large(
+    shared_cluster: LocalCluster, tmp_path: Path, size_bytes: int, inputs: int
+) -> None:
+    (tmp_path / "main.py").write_text(SIZED)
     for version in (1, 2):
-        (package / "__init__.py").write_text(
-            "from pathlib import Path\n"
-            "def look(ctx):\n"
-            "    table = Path(__file__).with_name('table.bin')\n"
-            f"    return f'{version} {{len(table.read_bytes())}}'\n"
-        )
-        (tmp_path / "main.py").write_text(SIZED)
+        write_sized(tmp_path, version, 1, size_bytes)
         told = run(shared_cluster.access_file, tmp_path / "main.py")
-        assert told == f"{{'{version} {size_bytes}'}}\n"
+        assert told == f"['{version} {size_bytes} {inputs}']\n"
+
+
+def test_a_session_with_many_functions_is_not_sent_a_large_package_with_each(
+    shared_cluster: LocalCluster, tmp_path: Path
+) -> None:
+    (tmp_path / "main.py").write_text(SIZED)
+    write_sized(tmp_path, 1, 40, 200 << 10)
+    told = run(shared_cluster.access_file, tmp_path / "main.py")
+    inputs = [int(each.strip("[]'\n").split()[2]) for each in told.split(",")]
+    assert inputs == [0] * 21 + [1] * 19, "4 MiB"
+
+
+APPEARS = """
+from pathlib import Path
+from rainzmq import Client, remote
+@remote()
+def look(ctx):
+    try:
+        import appears
+    except ImportError:
+        return "none"
+    return appears.VALUE
+with Client() as client, client.new_session() as session:
+    for number in range(4):
+        task = look()
+        task.keep_outputs()
+        session.submit()
+        print(task.output.fetch().get_str(), end=" ")
+        if number == 1:
+            Path(__file__).with_name("appears.py").write_text("VALUE = 'there'")
+        elif number == 2:
+            Path(__file__).with_name("appears.py").write_text("VALUE = 'edited'")
+"""
+
+
+def test_a_module_that_only_tasks_import_is_written_between_submits(
+    shared_cluster: LocalCluster, tmp_path: Path
+) -> None:
+    (tmp_path / "main.py").write_text(APPEARS)
+    assert run(shared_cluster.access_file, tmp_path / "main.py") == "none none there edited "

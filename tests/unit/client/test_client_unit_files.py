@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from rainzmq import Session, Task, remote
 from rainzmq.client import imported
 from rainzmq.client.unit_files import MAX_DATA_FILE_BYTES, UnitFiles, imports_of
 from rainzmq.common.code_units import Unit, unpack_unit
@@ -108,31 +107,3 @@ def test_whose_a_module_is() -> None:
         places = list(getattr(module, "__path__", [getattr(module, "__file__", "")]))
         assert imported.users_places(module.__name__, module.__spec__, places) == []
     assert imported.users_places("here", None, [__file__]) == [__file__]
-
-
-def calls_of(place: Path, session: Session, count: int, size_bytes: int) -> list[Task]:
-    """Calls of so many functions of a package with so many bytes that cannot be compressed."""
-    name = f"up_sized_{count}_{size_bytes}"
-    (place / name).mkdir()
-    functions = "".join([f"def f{number}(ctx): pass\n" for number in range(count)])
-    (place / name / "__init__.py").write_text(functions)
-    (place / name / "table.bin").write_bytes(os.urandom(size_bytes))
-    module = importlib.import_module(name)
-    with session.bind_only():
-        return [remote(getattr(module, f"f{number}"))() for number in range(count)]
-
-
-def test_code_costs_a_task_no_input_unless_it_is_very_large(place: Path) -> None:
-    session = Session(None, 1)
-    (small,) = calls_of(place, session, 1, 200 << 10)
-    assert small.graph_node.hidden == ()
-    (large,) = calls_of(place, Session(None, 2), 1, 300 << 10)
-    assert len(large.graph_node.hidden) == 1
-
-
-def test_a_session_with_many_functions_is_not_sent_their_code_with_each(place: Path) -> None:
-    made = calls_of(place, Session(None, 1), 40, 200 << 10)
-    hidden = [len(task.graph_node.hidden) for task in made]
-    assert hidden == sorted(hidden)
-    assert hidden.count(0) in (20, 21)  # 4 MiB
-    assert len({task.graph_node.hidden for task in made}) == 2
