@@ -141,8 +141,8 @@ class Proxy:
                     self._flips[direction] -= 1
                     self.flipped += 1
                     piece = piece[:-1] + bytes([piece[-1] ^ 1])
+                self.passed[direction] += len(piece)  # before a peer can have it, and ask for this
                 target.sendall(piece)
-                self.passed[direction] += len(piece)
                 limit = self._cut_at[direction]
                 if limit is not None and self.passed[direction] >= limit:
                     self._cut_at[direction] = None
