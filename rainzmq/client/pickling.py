@@ -20,7 +20,6 @@ from rainzmq.common.code_units import UnitRef
 from rainzmq.common.content_types import DIRECTORY_TYPE
 from rainzmq.common.errors import RainException
 from rainzmq.common.generators import RECIPE, generator_kind
-from rainzmq.common.limits import CONFIG_LIMIT_BYTES
 from rainzmq.common.nesting import bounded
 from rainzmq.common.pickles import by_value_pickler, changes, dumps_by_value
 from rainzmq.common.pycall import HIDDEN_ARGUMENTS, HIDDEN_FUNCTION, CallBody, decode_body, encode_body
@@ -32,8 +31,8 @@ from rainzmq.common.versions import imported_versions
 
 TASK_TYPE = "python/call"
 
-_MAX_INLINE_FUNCTION_BYTES = CONFIG_LIMIT_BYTES - (8 << 10)
-"""A larger function travels as an object; the rest of a body is well under 8 KiB."""
+_MAX_INLINE_FUNCTION_BYTES = 56 << 10
+"""A larger function travels as an object. With code and the rest a body stays below `BODY_LIMIT_BYTES`."""
 
 _MAX_INLINE_CODE_BYTES = 256 << 10
 """Units of modules up to this together are part of a body. Larger ones travel as objects, once per session;

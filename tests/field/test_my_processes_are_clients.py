@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from scripts import output_of
 
 PROGRAM = """
 import multiprocessing
@@ -48,16 +48,5 @@ if __name__ == "__main__":
 def test_functions_and_classes_of_the_script_travel_from_a_child_that_was_started_in_any_way(
     tmp_path: Path, home: Path, method: str
 ) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    command = [sys.executable, "-m", "rainzmq", "local", "--cpus", "1", "--no-dashboard", "--"]
-    done = subprocess.run(
-        [*command, sys.executable, str(program), method],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "[(True, 2), (True, 3)]\n"
+    told = output_of(PROGRAM, tmp_path, method)
+    assert told == "[(True, 2), (True, 3)]\n"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from scripts import output_of
 
 PROGRAM = """
 import dataclasses
@@ -141,19 +141,8 @@ if __name__ == "__main__":
 def test_functions_and_classes_of_a_script_work_in_pools_inside_a_task(
     tmp_path: Path, home: Path, method: str
 ) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    command = [sys.executable, "-m", "rainzmq", "local", "--cpus", "1", "--no-dashboard", "--"]
-    done = subprocess.run(
-        [*command, sys.executable, str(program), method],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
+    told = output_of(PROGRAM, tmp_path, method)
+    assert told.splitlines() == [
         "([11, 12, 13], [11, 12], [6, 7], [2, 4], '1')",
         "([11, 12, 13], [11, 12], True)",
         "(True, 0)",

@@ -11,31 +11,9 @@ from rainzmq.monitoring.link import EventLink
 from rainzmq.protocol.codec import Header, decode, encode
 from rainzmq.protocol.messages import client as m
 from rainzmq.protocol.messages import events as e
+from rainzmq.testing.loop import ManualLoop
 
 EPOCHS = Header(cluster_id=5, server_epoch=6, sender_epoch=7)
-
-
-class FakeLoop:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-        self.timers: list[tuple[float, Any]] = []
-
-    def now(self) -> float:
-        return self.time
-
-    def call_later(self, delay_s: float, callback: Any) -> None:
-        self.timers.append((self.time + delay_s, callback))
-
-    def pass_time(self, seconds: float) -> None:
-        end = self.time + seconds
-        while due := [timer for timer in self.timers if timer[0] <= end]:
-            timer = min(due, key=lambda item: item[0])
-            self.timers.remove(timer)
-            self.time = max(self.time, timer[0])
-            timer[1]()
-        self.time = end
 
 
 class FakeControl:
@@ -66,7 +44,7 @@ class Case:
     """A link and the server at its other end."""
 
     def __init__(self) -> None:
-        self.loop, self.control = FakeLoop(), FakeControl()
+        self.loop, self.control = ManualLoop(), FakeControl()
         self.events: list[Any] = []
         self.headers: list[Header] = []
         self.states: list[bool] = []

@@ -10,6 +10,7 @@ from rainzmq.common.limits import SERVER_LOST_AFTER_S
 from rainzmq.protocol.codec import Header, decode, encode
 from rainzmq.protocol.messages import worker as m
 from rainzmq.protocol.messages.shared import Endpoint
+from rainzmq.testing.loop import ManualLoop
 from rainzmq.worker.link import GIVE_UP_AFTER_S, ServerLink
 
 SERVER = Header(cluster_id=5, server_epoch=6)
@@ -18,34 +19,11 @@ WELCOME = m.WorkerWelcome("0", 7, ENDPOINT, 2.0, 10.0, 0.0)
 REGISTERED = Header(cluster_id=5, server_epoch=6, sender_epoch=7)
 
 
-class FakeLoop:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-        self.timers: list[tuple[float, Any]] = []
-
-    def now(self) -> float:
-        return self.time
-
-    def call_later(self, delay_s: float, callback: Any) -> None:
-        self.timers.append((self.time + delay_s, callback))
-
-    def pass_time(self, seconds: float) -> None:
-        end = self.time + seconds
-        while due := [timer for timer in self.timers if timer[0] <= end]:
-            timer = min(due, key=lambda item: item[0])
-            self.timers.remove(timer)
-            self.time = timer[0]
-            timer[1]()
-        self.time = end
-
-
 class Case:
     """A link, its control client, and the server at the other end."""
 
     def __init__(self) -> None:
-        self.loop = FakeLoop()
+        self.loop = ManualLoop()
         self.events: list[Any] = []
         self.sent: list[tuple[Header, Any]] = []
         self.is_idle = True
