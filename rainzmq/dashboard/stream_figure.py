@@ -167,7 +167,7 @@ class StreamFigure:
         theme, parts = self._theme, []
         kinds = (
             (data.transfers, theme.faint, 0, "objects on their way"),
-            (data.queued, theme.states[TaskState.ASSIGNED], 1, "tasks queued here"),
+            (data.queued, theme.states[TaskState.ASSIGNED], 1, "tasks assigned here"),
         )
         place = {worker.number: at for at, worker in enumerate(data.lanes.workers)}
         for strip, color, offset, label in kinds:
